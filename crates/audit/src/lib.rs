@@ -1,0 +1,1 @@
+//! The event schema of a session.

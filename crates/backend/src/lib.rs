@@ -1,0 +1,13 @@
+//! The contract every operating system's executor fulfils, and the messages between harness and runner.
+//!
+//! No operating system call is made here, and no decision. Invariant: what a session could not hold is in its
+//! [`Enforcement`], never only in a log.
+
+#![forbid(unsafe_code)]
+
+pub mod command;
+pub mod enforcement;
+pub mod wire;
+
+pub use command::{CommandId, CommandRequest, Ending, Outcome, Stream};
+pub use enforcement::Enforcement;

@@ -1,0 +1,13 @@
+//! What a machine is, as far as a plan depends on it; observed by an executor, stored as JSON for golden tests.
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::linux::facts::LinuxFacts;
+
+/// The facts of one host, by operating system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostFacts {
+    /// A Linux machine.
+    Linux(LinuxFacts),
+}

@@ -1,0 +1,4 @@
+//! The plan for Linux.
+
+pub mod facts;
+pub mod landlock;

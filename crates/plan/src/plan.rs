@@ -1,0 +1,86 @@
+//! The plan: an ordered, closed list of steps, and what the session needs to know about them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use ringfence_policy::document::NewRepositories;
+use ringfence_policy::{AbsolutePath, FilesystemRules};
+
+use crate::step::Step;
+
+/// How much of the boundary the plan holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// There is no boundary: `full-access`, asked for by name.
+    None,
+    /// A part of the boundary; what is lost is listed.
+    Partial,
+    /// Every layer.
+    Full,
+}
+
+/// Something of the full boundary that this plan can't hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// A stable name: `private-tmp`, `no-survivors`, …
+    pub what: String,
+    /// Why not, on this host.
+    pub cause: String,
+    /// What a person can do about it.
+    pub cure: String,
+}
+
+/// A protected name that does not exist yet: made by the session, it is moved to quarantine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardedName {
+    /// The path, the same on the host and inside.
+    pub path: AbsolutePath,
+    /// The protected name's words in the policy.
+    pub origin: String,
+}
+
+/// What must be watched while the session lives and swept when a command ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guard {
+    /// Absent protected names.
+    pub absent: Vec<GuardedName>,
+    /// Directories in which a new repository may appear: the writable roots.
+    pub roots: Vec<AbsolutePath>,
+    /// What happens to new repositories.
+    pub new_repositories: NewRepositories,
+    /// Git directories that the target may commit to: swept for what runs on the host.
+    pub commit_directories: Vec<AbsolutePath>,
+}
+
+/// Everything that will be done, in order, and nothing left to decide.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// How much of the boundary it holds.
+    pub level: Level,
+    /// What it can't hold.
+    pub missing: Vec<Missing>,
+    /// What a person should know, one line each: warnings and notes.
+    pub notes: Vec<String>,
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// The rules the steps enforce, for decisions and explanations.
+    pub rules: FilesystemRules,
+    /// What is watched and swept.
+    pub guard: Guard,
+    /// Variables that the session sets for every command (`TMPDIR` and its like), sorted by name.
+    pub environment: Vec<(String, String)>,
+    /// The directory commands start in unless told otherwise.
+    pub workspace: AbsolutePath,
+}
+
+/// SHA-256 of a plan's canonical JSON, as 64 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PlanHash(pub String);
+
+impl fmt::Display for PlanHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}

@@ -1,0 +1,271 @@
+//! One change to the machine or to the session: a closed, serialisable list that leaves nothing to decide.
+
+use serde::{Deserialize, Serialize};
+
+use ringfence_policy::AbsolutePath;
+
+use crate::linux::landlock::Ruleset;
+
+/// A file's identity: device and inode number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FileId {
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+}
+
+/// A namespace of its own for the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Namespace {
+    /// `CLONE_NEWUSER`
+    User,
+    /// `CLONE_NEWNS`
+    Mount,
+    /// `CLONE_NEWPID`
+    Pid,
+    /// `CLONE_NEWNET`
+    Net,
+    /// `CLONE_NEWIPC`
+    Ipc,
+    /// `CLONE_NEWUTS`
+    Uts,
+    /// `CLONE_NEWCGROUP`
+    Cgroup,
+}
+
+/// Who the target is: ids are the host's and stay the same inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The caller's uid: the one that init runs as.
+    pub uid: u32,
+    /// The caller's gid.
+    pub gid: u32,
+    /// The uid and gid the target runs as when root works in somebody else's workspace; otherwise the caller's.
+    pub target: (u32, u32),
+}
+
+/// What is there to be mounted upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountPoint {
+    /// It exists in the session's view.
+    Existing,
+    /// A directory (with its parents) is made first; only ever inside a private directory of ours.
+    MakeDirectory,
+    /// An empty file (with its parents) is made first; only ever inside a private directory of ours.
+    MakeFile,
+}
+
+/// Whether a mount may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountAccess {
+    /// Read-write on the top mount alone: what is mounted below stays read-only.
+    ReadWrite,
+    /// Read-only, recursively.
+    ReadOnly,
+}
+
+/// What kind of placeholder hides a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Placeholder {
+    /// An empty directory of mode 000.
+    Directory,
+    /// An empty file of mode 000.
+    File,
+}
+
+/// Which calls the observer sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Observe {
+    /// None: absent protected names are found by the sweep alone.
+    Off,
+    /// Calls that write to a path, connect, or are refused.
+    Writes,
+    /// The same, and opens for reading and execve.
+    All,
+}
+
+/// Whether IP sockets exist for the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IpSockets {
+    /// A network namespace holds them.
+    InNamespace,
+    /// There is no namespace to hold them: the filter refuses them.
+    Refused,
+}
+
+/// How a limit is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitMechanism {
+    /// A cgroup of version 2 below this directory, which the caller may write.
+    CgroupV2 {
+        /// The parent directory.
+        parent: AbsolutePath,
+    },
+    /// A cgroup of version 1 in this controller's hierarchy.
+    CgroupV1 {
+        /// The parent directory.
+        parent: AbsolutePath,
+    },
+    /// init sums the tree's proportional memory, or counts its processes, and ends it above the limit.
+    Watched,
+    /// `RLIMIT_NPROC`, set after the user namespace; never for root.
+    ResourceLimit,
+}
+
+/// One change. Steps run in order; the sources of all `Bind`s name the host's view and are taken before the first
+/// mount, their targets name the session's view at that point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Makes a directory of ours on the host, with its parents. Outlives the session.
+    MakePrivateDirectory {
+        /// Where.
+        path: AbsolutePath,
+        /// Its permission bits.
+        mode: u32,
+        /// Who owns it, where not the caller.
+        owner: Option<(u32, u32)>,
+    },
+    /// Puts the session into namespaces of its own.
+    EnterNamespaces {
+        /// Which.
+        namespaces: Vec<Namespace>,
+        /// Who the target is.
+        identity: Identity,
+    },
+    /// Brings the session's own loopback interface up.
+    RaiseLoopback,
+    /// Makes every mount private, read-only, nosuid and nodev, recursively from `/`.
+    SealMounts,
+    /// Mounts a new `/proc` for the session's process namespace; kernel settings in it read-only.
+    MountProc,
+    /// Keeps the host's `/proc`, read-only, where the kernel refuses a new one.
+    KeepProc,
+    /// Mounts a small `/dev`: null zero full random urandom tty ptmx pts shm.
+    MountDevices,
+    /// Mounts an empty temporary file system.
+    MountTemporary {
+        /// Where.
+        target: AbsolutePath,
+        /// Its permission bits.
+        mode: u32,
+        /// Whether the target may write it.
+        access: MountAccess,
+    },
+    /// Mounts a file or directory of the host's view at a place of the session's view.
+    Bind {
+        /// What, in the host's view.
+        source: AbsolutePath,
+        /// Where, in the session's view.
+        target: AbsolutePath,
+        /// Read-write or read-only.
+        access: MountAccess,
+        /// What must be found there: the object that the planner judged.
+        identity: Option<FileId>,
+        /// Whether the mount point exists.
+        mount_point: MountPoint,
+    },
+    /// Makes a directory a mount point, so that it can't be renamed away from above a protected name.
+    Pin {
+        /// The directory, in the session's view.
+        path: AbsolutePath,
+    },
+    /// Makes an existing protected path read-only, by a mount on itself.
+    Protect {
+        /// The path, in the session's view; never a symbolic link.
+        path: AbsolutePath,
+    },
+    /// Makes a part of a protected path writable again, by a mount on itself (`git = "commit"`).
+    Unprotect {
+        /// The path, in the session's view.
+        path: AbsolutePath,
+    },
+    /// Hides a path behind an empty, unreadable placeholder.
+    Hide {
+        /// The path, in the session's view; never a symbolic link.
+        path: AbsolutePath,
+        /// File or directory.
+        placeholder: Placeholder,
+    },
+    /// Limits memory.
+    LimitMemory {
+        /// In bytes.
+        bytes: u64,
+        /// How it is held.
+        mechanism: LimitMechanism,
+    },
+    /// Limits the number of processes and threads.
+    LimitProcesses {
+        /// How many.
+        count: u32,
+        /// How it is held.
+        mechanism: LimitMechanism,
+    },
+    /// Drops every capability from every set, for good.
+    DropCapabilities,
+    /// Sets no_new_privs.
+    SetNoNewPrivs,
+    /// Restricts every command by a Landlock ruleset.
+    RestrictPaths {
+        /// The ruleset.
+        ruleset: Ruleset,
+    },
+    /// Installs the system call filter on every command.
+    FilterSyscalls {
+        /// Which calls the observer sees.
+        observe: Observe,
+        /// Whether IP sockets exist.
+        ip_sockets: IpSockets,
+    },
+}
+
+/// What undoes a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Inverse {
+    /// It ends with the session's last process: the kernel undoes it.
+    SessionEnd,
+    /// Removes the directory and what is in it.
+    RemovePrivateDirectory {
+        /// Where.
+        path: AbsolutePath,
+    },
+}
+
+impl Step {
+    /// What undoes this step.
+    #[must_use]
+    pub fn inverse(&self) -> Inverse {
+        match self {
+            Self::MakePrivateDirectory { path, .. } => {
+                Inverse::RemovePrivateDirectory { path: path.clone() }
+            }
+            Self::EnterNamespaces { .. }
+            | Self::RaiseLoopback
+            | Self::SealMounts
+            | Self::MountProc
+            | Self::KeepProc
+            | Self::MountDevices
+            | Self::MountTemporary { .. }
+            | Self::Bind { .. }
+            | Self::Pin { .. }
+            | Self::Protect { .. }
+            | Self::Unprotect { .. }
+            | Self::Hide { .. }
+            | Self::LimitMemory { .. }
+            | Self::LimitProcesses { .. }
+            | Self::DropCapabilities
+            | Self::SetNoNewPrivs
+            | Self::RestrictPaths { .. }
+            | Self::FilterSyscalls { .. } => Inverse::SessionEnd,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A decision is data: what was asked, the verdict, the rule, and the narrowest grant that would change it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::rule::RuleId;
+
+/// What a target does to a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// Reads content or a directory's entries.
+    Read,
+    /// Creates, changes, renames, links or removes.
+    Write,
+    /// Connects to a network or socket address.
+    Connect,
+    /// Makes a system call that is refused for what it is.
+    Syscall,
+}
+
+/// The exact option that would allow just what was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The words of the option, ready for a command line: `["--writable-root", "/etc"]`.
+    pub arguments: Vec<String>,
+    /// What the option gives beyond the refused object, where it can't be narrower; empty otherwise.
+    pub caution: String,
+}
+
+/// The verdict on one operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "verdict")]
+pub enum Decision {
+    /// Allowed, and by which rule.
+    Allow {
+        /// The rule that decided.
+        rule: RuleId,
+        /// The rule's own object, for example the writable root; empty for a default.
+        origin: String,
+    },
+    /// Refused, and by which rule.
+    Deny {
+        /// The rule that decided.
+        rule: RuleId,
+        /// The rule's own object: the protected name, the pattern, the place.
+        origin: String,
+        /// The narrowest grant that would change the verdict; `None` for a hard block.
+        grant: Option<Grant>,
+    },
+}
+
+/// One refused operation, as it is reported after a command and in the event stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denial {
+    /// What was tried.
+    pub operation: Operation,
+    /// The path, address or system call, already escaped: it comes from the target.
+    pub object: String,
+    /// The rule that refused it.
+    pub rule: RuleId,
+    /// The narrowest grant; `None` for a hard block.
+    pub grant: Option<Grant>,
+    /// The name of the system call that tried.
+    pub syscall: String,
+    /// Whether the boundary itself answered, or the observer predicts it from the same rules.
+    pub evidence: Evidence,
+    /// Whether the file's own permissions would have refused it anyway, without any boundary.
+    pub own_permissions: OwnPermissions,
+}
+
+/// How a denial is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Evidence {
+    /// The filter refused the call and reported it.
+    Refused,
+    /// The observer saw the call and `decide` says that the mounts refuse it.
+    Predicted,
+}
+
+/// What the object's own permissions say about the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OwnPermissions {
+    /// The call would have succeeded without the boundary, as far as permissions tell.
+    Allow,
+    /// The call fails without Ringfence too.
+    Refuse,
+}

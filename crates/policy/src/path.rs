@@ -1,0 +1,178 @@
+//! Absolute, lexically normal paths.
+
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// An absolute path without `.`, `..` or repeated separators.
+///
+/// Normal by its letters only: symbolic links are the executor's business.
+/// Serialised as text where it is UTF-8, else as a list of bytes: a name in the workspace is an attacker's, and one
+/// that is no UTF-8 must survive every round trip.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AbsolutePath(PathBuf);
+
+/// Why a path is no [`AbsolutePath`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// It does not begin at the root.
+    #[error("`{0}` is not an absolute path")]
+    Relative(PathBuf),
+    /// `..` would climb above the root.
+    #[error("`{0}` climbs above the root")]
+    AboveRoot(PathBuf),
+    /// It holds a NUL byte.
+    #[error("the path holds a NUL byte")]
+    Nul,
+}
+
+impl AbsolutePath {
+    /// Normalises `path`, which must be absolute.
+    ///
+    /// # Errors
+    /// [`PathError`] for a relative path, one that climbs above the root, or one with a NUL byte.
+    pub fn new(path: impl AsRef<Path>) -> Result<Self, PathError> {
+        let path = path.as_ref();
+        if path.as_os_str().as_encoded_bytes().contains(&0) {
+            return Err(PathError::Nul);
+        }
+        if !path.has_root() {
+            return Err(PathError::Relative(path.to_owned()));
+        }
+        let mut normal = PathBuf::new();
+        for component in path.components() {
+            match component {
+                Component::Prefix(_) | Component::RootDir => normal.push(component),
+                Component::CurDir => {}
+                Component::ParentDir => {
+                    if !normal.pop() {
+                        return Err(PathError::AboveRoot(path.to_owned()));
+                    }
+                }
+                Component::Normal(name) => normal.push(name),
+            }
+        }
+        Ok(Self(normal))
+    }
+
+    /// The path itself.
+    #[must_use]
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+
+    /// This path with `relative` below it.
+    ///
+    /// # Errors
+    /// [`PathError`] when `relative` climbs above the root or holds a NUL byte.
+    pub fn join(&self, relative: impl AsRef<Path>) -> Result<Self, PathError> {
+        Self::new(self.0.join(relative))
+    }
+
+    /// The directory above, or `None` at the root.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        self.0.parent().map(|parent| Self(parent.to_owned()))
+    }
+
+    /// Whether this path is `ancestor` or lies below it.
+    #[must_use]
+    pub fn starts_with(&self, ancestor: &Self) -> bool {
+        self.0.starts_with(&ancestor.0)
+    }
+}
+
+impl AsRef<Path> for AbsolutePath {
+    fn as_ref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl TryFrom<PathBuf> for AbsolutePath {
+    type Error = PathError;
+    fn try_from(path: PathBuf) -> Result<Self, PathError> {
+        Self::new(path)
+    }
+}
+
+impl From<AbsolutePath> for PathBuf {
+    fn from(path: AbsolutePath) -> Self {
+        path.0
+    }
+}
+
+impl fmt::Debug for AbsolutePath {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, formatter)
+    }
+}
+
+impl fmt::Display for AbsolutePath {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(formatter)
+    }
+}
+
+impl Serialize for AbsolutePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes = self.0.as_os_str().as_encoded_bytes();
+        if !serializer.is_human_readable() {
+            return serializer.serialize_bytes(bytes);
+        }
+        match self.0.to_str() {
+            Some(text) => serializer.serialize_str(text),
+            None => serializer.collect_seq(bytes),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for AbsolutePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(PathVisitor)
+        } else {
+            deserializer.deserialize_bytes(PathVisitor)
+        }
+    }
+}
+
+struct PathVisitor;
+
+impl<'de> Visitor<'de> for PathVisitor {
+    type Value = AbsolutePath;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an absolute path, as text or as a list of bytes")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<AbsolutePath, E> {
+        AbsolutePath::new(text).map_err(E::custom)
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<AbsolutePath, E> {
+        AbsolutePath::new(path_from_bytes(bytes).map_err(E::custom)?).map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<AbsolutePath, A::Error> {
+        let mut bytes = Vec::new();
+        while let Some(byte) = sequence.next_element()? {
+            bytes.push(byte);
+        }
+        AbsolutePath::new(path_from_bytes(&bytes).map_err(A::Error::custom)?)
+            .map_err(A::Error::custom)
+    }
+}
+
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "one signature on every system")]
+fn path_from_bytes(bytes: &[u8]) -> Result<PathBuf, std::str::Utf8Error> {
+    use std::os::unix::ffi::OsStrExt;
+    Ok(PathBuf::from(std::ffi::OsStr::from_bytes(bytes)))
+}
+
+#[cfg(not(unix))]
+fn path_from_bytes(bytes: &[u8]) -> Result<PathBuf, std::str::Utf8Error> {
+    std::str::from_utf8(bytes).map(PathBuf::from)
+}

@@ -1,0 +1,84 @@
+//! The names of the rules a decision can rest on.
+
+use serde::{Deserialize, Serialize};
+
+/// The rule that decided; printed in denials, events and `explain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum RuleId {
+    /// The path lies in a writable root.
+    #[serde(rename = "fs.writable-root")]
+    WritableRoot,
+    /// The path lies in a directory of the session's own (`/tmp`, `/dev/shm`, the private cache root).
+    #[serde(rename = "fs.private-directory")]
+    PrivateDirectory,
+    /// A device that every program needs (`/dev/null` and its like, the terminal).
+    #[serde(rename = "fs.device")]
+    Device,
+    /// Reading is allowed where nothing else decides.
+    #[serde(rename = "fs.read-default")]
+    ReadDefault,
+    /// Writing outside every writable root.
+    #[serde(rename = "fs.outside-writable-roots")]
+    OutsideWritableRoots,
+    /// The mode is `read-only`: there is no writable root.
+    #[serde(rename = "fs.read-only-mode")]
+    ReadOnlyMode,
+    /// A protected name at the top of a writable root or of a repository in one.
+    #[serde(rename = "fs.protected-name")]
+    ProtectedName,
+    /// A file that git configuration inside the root makes executable on the host (hooks path, include).
+    #[serde(rename = "fs.git-executable-config")]
+    GitExecutableConfig,
+    /// A built-in secret.
+    #[serde(rename = "fs.secret")]
+    Secret,
+    /// A path that the policy's `deny_read` names.
+    #[serde(rename = "fs.deny-read")]
+    DenyRead,
+    /// A mount that already existed inside a writable root and was not named.
+    #[serde(rename = "fs.mount-inside-root")]
+    MountInsideRoot,
+    /// A file whose other hard link lies outside every writable root.
+    #[serde(rename = "fs.hard-link-outside")]
+    HardLinkOutside,
+    /// A place the sandbox hides whole (`/run`, the host's `/tmp`).
+    #[serde(rename = "fs.hidden-place")]
+    HiddenPlace,
+    /// Ringfence's own state: a hard block that nothing lifts.
+    #[serde(rename = "fs.ringfence-state")]
+    RingfenceState,
+    /// A setuid or setgid bit, or a device node.
+    #[serde(rename = "fs.privileged-mode")]
+    PrivilegedMode,
+    /// Loopback inside the session's own network.
+    #[serde(rename = "net.session-loopback")]
+    SessionLoopback,
+    /// The network is `offline`.
+    #[serde(rename = "net.offline")]
+    Offline,
+    /// A `deny` rule of the network section.
+    #[serde(rename = "net.denied-host")]
+    DeniedHost,
+    /// An `allow` rule of the network section.
+    #[serde(rename = "net.allowed-host")]
+    AllowedHost,
+    /// No rule names the destination.
+    #[serde(rename = "net.not-listed")]
+    NotListed,
+    /// A cloud metadata address: a hard block that nothing lifts.
+    #[serde(rename = "net.metadata")]
+    Metadata,
+    /// A Unix socket that is not granted by name.
+    #[serde(rename = "net.unix-socket")]
+    UnixSocket,
+    /// A socket family or protocol that leaves the boundary (packet, vsock, …).
+    #[serde(rename = "net.socket-family")]
+    SocketFamily,
+    /// A system call that the filter refuses.
+    #[serde(rename = "kernel.syscall")]
+    Syscall,
+    /// `full-access`: there is no boundary.
+    #[serde(rename = "mode.full-access")]
+    FullAccess,
+}
