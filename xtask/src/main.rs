@@ -1,2 +1,50 @@
-//! Build tasks.
-fn main() {}
+//! The project's own build tasks: `ci` (every check there is), `tidy` (rules that no compiler knows) and `bench`.
+//!
+//! It does no check itself that a step could do: it finds what is there, runs it, and counts. Invariant: a step that
+//! could not run is never counted as passed.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a build task talks to a person"
+)]
+
+mod ci;
+mod process;
+mod project;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+  ci [--quick]      every check there is; as root, installs what is missing first
+                    --quick: format, lints, tests and tidy of this machine's own target";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["ci"] => ci::run(ci::Extent::Whole),
+        ["ci", "--quick"] => ci::run(ci::Extent::Quick),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(status) => status,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            let mut source = std::error::Error::source(&failure);
+            while let Some(cause) = source {
+                eprintln!("  because: {cause}");
+                source = cause.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

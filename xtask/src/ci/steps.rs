@@ -1,0 +1,249 @@
+//! The list of checks, in the order in which they run: cheap and telling first.
+//!
+//! Each is a closure over what to start; none knows of another. Invariant: a step that lacks a tool says so instead
+//! of passing.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::ordinary;
+use super::tally::Tally;
+use super::tools::{self, Caller, FOREIGN_TARGETS, Need, STATIC_TARGET};
+use super::{Context, Extent, Step, Verdict};
+use crate::process;
+use crate::project::{self, Project};
+
+/// Members that exist for Linux, or for Unix, alone: not linted for the other systems.
+const LINUX_ONLY: [&str; 4] = [
+    "ringfence-bench",
+    "ringfence-conformance-tests",
+    "ringfence-linux",
+    "xtask",
+];
+
+/// All checks of this extent.
+pub(super) fn all(extent: Extent, context: &Context) -> Vec<Step> {
+    let mut steps = vec![
+        step("format", |context| {
+            let mut command = project::cargo(&context.project.root);
+            command.args(["fmt", "--all", "--check"]);
+            plain(command)
+        }),
+        step("lint", lint_native),
+        step("tests", run_tests),
+    ];
+    if extent == Extent::Quick {
+        return steps;
+    }
+    if context.tools.caller == Caller::Root {
+        steps.push(step(
+            "conformance as an ordinary user",
+            ordinary::run_conformance,
+        ));
+    }
+    steps.extend(FOREIGN_TARGETS.map(|target| {
+        step(&format!("lint {target}"), move |context| {
+            lint_foreign(context, target)
+        })
+    }));
+    steps.push(step("release build, static", build_release));
+    steps.push(step("dependencies", check_dependencies));
+    steps
+}
+
+fn step(name: &str, check: impl Fn(&Context) -> Verdict + 'static) -> Step {
+    Step {
+        name: name.to_owned(),
+        check: Box::new(check),
+    }
+}
+
+/// Runs a command that has no tests in it.
+pub(super) fn plain(command: Command) -> Verdict {
+    match process::capture(command) {
+        Err(failure) => Verdict::not_run(&failure),
+        Ok(finished) if finished.success => Verdict::Passed(None),
+        Ok(finished) => Verdict::Failed {
+            tests: None,
+            output: finished.output,
+        },
+    }
+}
+
+/// Runs a command whose output has `test result:` lines.
+pub(super) fn tests(command: Command) -> Verdict {
+    match process::capture(command) {
+        Err(failure) => Verdict::not_run(&failure),
+        Ok(finished) => {
+            let tests = Tally::read(&finished.output);
+            let held = finished.success && tests.is_some_and(|tests| tests.failed == 0);
+            if held {
+                Verdict::Passed(tests)
+            } else {
+                Verdict::Failed {
+                    tests,
+                    output: finished.output,
+                }
+            }
+        }
+    }
+}
+
+fn lint_native(context: &Context) -> Verdict {
+    let mut command = project::cargo(&context.project.root);
+    command.args(["clippy", "--workspace", "--all-targets", "--locked"]);
+    command.args(["--", "-D", "warnings"]);
+    plain(command)
+}
+
+/// Lints what must compile on other systems. Nothing is linked, so no linker or C library of theirs is needed.
+fn lint_foreign(context: &Context, target: &'static str) -> Verdict {
+    if let Some(reason) = context.tools.lacking(&[Need::Target(target)]) {
+        return Verdict::Skipped(reason);
+    }
+    let mut command = project::cargo(&context.project.root);
+    command.args(["clippy", "--workspace", "--all-targets", "--locked"]);
+    command.args(["--target", target]);
+    for package in LINUX_ONLY {
+        if context.project.has(package) {
+            command.args(["--exclude", package]);
+        }
+    }
+    command.args(["--", "-D", "warnings"]);
+    plain(command)
+}
+
+/// Every test of the workspace. The programs are built first: the suites that start them must not test old ones.
+fn run_tests(context: &Context) -> Verdict {
+    let project = &context.project;
+    let mut build = project::cargo(&project.root);
+    build.args(["build", "--workspace", "--bins", "--locked"]);
+    let verdict = plain(build);
+    if !matches!(verdict, Verdict::Passed(_)) {
+        return verdict;
+    }
+    let mut command = project::cargo(&project.root);
+    command.args(["test", "--workspace", "--no-fail-fast", "--locked"]);
+    command.env("RINGFENCE_BIN", program(project, "ringfence"));
+    command.env("RINGFENCE_PROBE", program(project, "ringfence-probe"));
+    tests(command)
+}
+
+/// A program of the workspace as `cargo build` leaves it.
+pub(super) fn program(project: &Project, name: &str) -> PathBuf {
+    project.target.join("debug").join(name)
+}
+
+fn build_release(context: &Context) -> Verdict {
+    if let Some(reason) = context.tools.lacking(&[Need::Target(STATIC_TARGET)]) {
+        return Verdict::Skipped(reason);
+    }
+    let mut command = project::cargo(&context.project.root);
+    command.args(["build", "--release", "--locked", "--target", STATIC_TARGET]);
+    command.args(["--package", "ringfence-cli"]);
+    let verdict = plain(command);
+    if !matches!(verdict, Verdict::Passed(_)) {
+        return verdict;
+    }
+    let binary = context.project.target.join(STATIC_TARGET).join("release");
+    match is_static(&binary.join("ringfence")) {
+        Ok(true) => Verdict::Passed(None),
+        Ok(false) => Verdict::Failed {
+            tests: None,
+            output: "the release build asks for a dynamic loader\n".to_owned(),
+        },
+        Err(cause) => Verdict::Failed {
+            tests: None,
+            output: format!("can't read the release build: {cause}\n"),
+        },
+    }
+}
+
+/// Whether an ELF file of 64 bits, little-endian, has no `PT_INTERP` segment (elf(5)).
+fn is_static(path: &Path) -> std::io::Result<bool> {
+    const INTERPRETER: u32 = 3;
+    let bytes = std::fs::read(path)?;
+    let broken = || std::io::Error::other("not an ELF file");
+    if !bytes.starts_with(b"\x7fELF") {
+        return Err(broken());
+    }
+    let number = |offset: usize, width: usize| {
+        let field = bytes.get(offset..offset.checked_add(width)?)?;
+        let value = field
+            .iter()
+            .rev()
+            .fold(0_u64, |value, byte| (value << 8) | u64::from(*byte));
+        usize::try_from(value).ok()
+    };
+    let (table, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+    let (Some(table), Some(size), Some(count)) = (table, size, count) else {
+        return Err(broken());
+    };
+    Ok((0..count).all(|index| {
+        let entry = index.saturating_mul(size).saturating_add(table);
+        number(entry, 4).is_some_and(|kind| kind != INTERPRETER as usize)
+    }))
+}
+
+/// Bans, licences and sources: what needs no network. Advisories are for the hosted runners.
+fn check_dependencies(context: &Context) -> Verdict {
+    let Some(program) = tools::cargo_deny() else {
+        return Verdict::Skipped(format!("missing: {}", Need::CargoDeny));
+    };
+    let mut command = Command::new(program);
+    command.current_dir(&context.project.root);
+    command.args([
+        "--offline",
+        "--locked",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ]);
+    plain(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn a_failing_command_keeps_its_output() {
+        let Verdict::Failed { output, .. } = plain(shell("echo why; exit 1")) else {
+            panic!("status 1 is a failure");
+        };
+        assert_eq!(output, "why\n");
+    }
+
+    #[test]
+    fn a_suite_that_prints_no_result_is_a_failure() {
+        assert!(matches!(tests(shell("true")), Verdict::Failed { .. }));
+    }
+
+    #[test]
+    fn a_suite_that_hides_a_failure_behind_status_0_is_a_failure() {
+        let script =
+            "echo 'test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out'";
+        assert!(matches!(tests(shell(script)), Verdict::Failed { .. }));
+    }
+
+    #[test]
+    fn this_test_itself_is_not_static() {
+        let own = std::env::current_exe().unwrap();
+        assert!(!is_static(&own).unwrap());
+        assert!(
+            is_static(
+                Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .join("Cargo.toml")
+                    .as_path()
+            )
+            .is_err()
+        );
+    }
+}
