@@ -7,7 +7,9 @@
 
 pub mod command;
 pub mod enforcement;
+pub mod session;
 pub mod wire;
 
 pub use command::{CommandId, CommandRequest, Ending, Outcome, Stream};
 pub use enforcement::Enforcement;
+pub use session::{Backend, Received, RunningSession};

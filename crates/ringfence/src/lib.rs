@@ -1,1 +1,31 @@
-//! The library people embed.
+//! The library people embed: a session is one policy and one boundary in which many commands run.
+//!
+//! It reads policy files, asks the planner, has the plan carried out, launches commands with checked streams and a
+//! filtered environment, guards names that don't exist yet, and keeps what outlives a session. It decides nothing
+//! that the planner decides, and makes no change to the machine but in its own state directory, in quarantine's
+//! origins, and on the caller's terminal.
+//!
+//! Invariant: when an error is returned, nothing of the session is left running.
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod digest;
+pub mod environment;
+pub mod explain;
+pub mod load;
+pub mod platform;
+pub mod quarantine;
+pub mod session;
+pub mod state;
+pub mod stdio;
+pub mod sweep;
+pub mod trust;
+
+pub use digest::Digest;
+pub use explain::explain;
+pub use load::{LoadError, LoadRequest, Loaded, load_policy};
+pub use quarantine::Quarantine;
+pub use session::{CommandSpec, Report, RunError, Session, SessionOptions, StartError};
+pub use state::StateDirectory;
+pub use trust::TrustStore;

@@ -1,0 +1,153 @@
+//! The schema of events. The doc comments of this module are the text of `docs/events.md` and of the JSON Schema.
+//!
+//! Invariant: whatever comes from a target is escaped before it is put into an event.
+
+use std::fmt;
+
+use ringfence_policy::RuleId;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The name of a session: 16 hexadecimal digits, unique on one machine.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(transparent)]
+pub struct SessionId(pub String);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// One line of the event stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Record {
+    /// Counts from 1 within one stream, without a gap.
+    pub seq: u64,
+    /// When it happened: RFC 3339 in UTC, with milliseconds.
+    pub time: String,
+    /// The session it belongs to.
+    pub session: SessionId,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "event")]
+pub enum Event {
+    /// A policy was loaded.
+    #[serde(rename = "policy.loaded")]
+    PolicyLoaded {
+        /// The files and other layers it was made from, strongest first.
+        layers: Vec<LoadedLayer>,
+    },
+    /// A boundary stands.
+    #[serde(rename = "session.start")]
+    SessionStart {
+        /// SHA-256 of the plan, as 64 hexadecimal digits.
+        plan: String,
+        /// How much of the boundary holds: `full`, `partial` or `none`.
+        level: String,
+        /// What of the full boundary is missing, by its stable name.
+        missing: Vec<String>,
+    },
+    /// A boundary and everything in it has ended.
+    #[serde(rename = "session.end")]
+    SessionEnd,
+    /// A command was started.
+    #[serde(rename = "exec.start")]
+    ExecStart {
+        /// Its number within the session, from 1.
+        command: u64,
+        /// The program and its arguments; what looks like a secret is replaced by `[redacted]`.
+        argv: Vec<String>,
+        /// The directory it started in.
+        directory: String,
+        /// Names of the variables that were withheld from it.
+        withheld: Vec<String>,
+    },
+    /// A command has ended.
+    #[serde(rename = "exec.end")]
+    ExecEnd {
+        /// Its number within the session.
+        command: u64,
+        /// How it ended: `exited`, `signalled`, `time-limit`, `memory-limit`, `not-found` or `not-executable`.
+        ending: String,
+        /// The exit status that is passed on.
+        status: u8,
+        /// Wall-clock time in milliseconds.
+        duration_ms: u64,
+        /// How many calls were denied.
+        denials: u64,
+    },
+    /// A call on a path, or a system call, was denied.
+    #[serde(rename = "fs.denied")]
+    FsDenied {
+        /// The command, where only one was running.
+        command: Option<u64>,
+        /// What was tried: `read`, `write` or `syscall`.
+        operation: String,
+        /// The path or the system call, escaped.
+        object: String,
+        /// The rule that decided.
+        rule: String,
+        /// The option that would allow just that; absent for a hard block.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        grant: Option<Vec<String>>,
+        /// The system call.
+        syscall: String,
+        /// `refused` by the filter, or `predicted` from the rules that the mounts hold.
+        evidence: String,
+        /// How often, since the last event on the same.
+        count: u32,
+    },
+    /// A connection was decided on. Without an egress proxy only refusals are known.
+    #[serde(rename = "net.decision")]
+    NetDecision {
+        /// The command, where only one was running.
+        command: Option<u64>,
+        /// The destination, escaped: an address, a socket's path or a socket family.
+        destination: String,
+        /// `allow` or `deny`.
+        verdict: String,
+        /// The rule that decided.
+        rule: String,
+        /// How often, since the last event on the same.
+        count: u32,
+    },
+    /// Something the session made under a guarded name was moved out of the workspace.
+    #[serde(rename = "guard.quarantined")]
+    GuardQuarantined {
+        /// What `ringfence quarantine restore` takes.
+        id: String,
+        /// Where it was, escaped.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// One layer of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LoadedLayer {
+    /// `managed`, `command-line`, `user`, `project` or `default`.
+    pub kind: String,
+    /// The file, or `command line`.
+    pub source: String,
+    /// SHA-256 of the file, as 64 hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// The name of a rule, as it is printed everywhere.
+#[must_use]
+pub fn rule_name(rule: RuleId) -> String {
+    match serde_json::to_value(rule) {
+        Ok(serde_json::Value::String(name)) => name,
+        Ok(_) | Err(_) => format!("{rule:?}"),
+    }
+}

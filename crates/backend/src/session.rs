@@ -1,0 +1,118 @@
+//! The contract of a live session, the same for every executor and for the in-memory one.
+//!
+//! Nothing is decided here: a [`Backend`] observes and launches, a [`RunningSession`] carries messages. Invariant:
+//! a launch that fails leaves nothing running and nothing of the plan applied.
+
+use std::error::Error;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use ringfence_plan::{HostFacts, Plan};
+use ringfence_policy::Policy;
+
+use crate::command::{CommandId, CommandRequest};
+use crate::wire::Event;
+
+/// A descriptor that travels with a message.
+#[cfg(unix)]
+pub type OwnedDescriptor = std::os::fd::OwnedFd;
+/// A descriptor that travels with a message.
+#[cfg(windows)]
+pub type OwnedDescriptor = std::os::windows::io::OwnedHandle;
+/// A descriptor that is lent for one call.
+#[cfg(unix)]
+pub type BorrowedDescriptor<'a> = std::os::fd::BorrowedFd<'a>;
+/// A descriptor that is lent for one call.
+#[cfg(windows)]
+pub type BorrowedDescriptor<'a> = std::os::windows::io::BorrowedHandle<'a>;
+
+/// What lies under an executor's error; printed once, at the edge.
+pub type Cause = Box<dyn Error + Send + Sync + 'static>;
+
+/// Why an executor could not tell what the machine is.
+#[derive(Debug, thiserror::Error)]
+#[error("this machine could not be examined")]
+pub struct ObserveFault(#[source] pub Cause);
+
+/// Why no session was launched; nothing ran.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchFault {
+    /// The kernel refuses the namespaces of the plan; a plan without them may still be launched.
+    #[error("the kernel refuses namespaces")]
+    NamespacesRefused(#[source] Cause),
+    /// Anything else.
+    #[error("the session could not be launched")]
+    Failed(#[source] Cause),
+}
+
+/// Why a message was not carried; the session must be taken for dead.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionFault {
+    /// The runner has gone; every process of its session goes with it.
+    #[error("the session's runner has ended unexpectedly")]
+    Closed,
+    /// Anything else.
+    #[error("the session's runner could not be reached")]
+    Failed(#[source] Cause),
+}
+
+/// A message of the runner, with the descriptor that travelled along.
+#[derive(Debug)]
+pub struct Received {
+    /// The message; to be read as hostile.
+    pub event: Event,
+    /// The other side of a command's terminal, with [`Event::Started`].
+    pub descriptor: Option<OwnedDescriptor>,
+}
+
+/// An executor.
+pub trait Backend: Debug {
+    /// Observes what a plan for `policy` depends on; changes nothing.
+    ///
+    /// # Errors
+    /// [`ObserveFault`] when the machine can't be examined.
+    fn observe(&self, policy: &Policy) -> Result<HostFacts, ObserveFault>;
+
+    /// Starts the runner and hands it `plan`; [`Event::Ready`] or [`Event::LaunchFailed`] follows.
+    ///
+    /// # Errors
+    /// [`LaunchFault`]; nothing ran and nothing is left.
+    fn launch(&self, plan: &Plan) -> Result<Box<dyn RunningSession>, LaunchFault>;
+}
+
+/// A live session. Dropped, it ends with everything in it.
+pub trait RunningSession: Debug {
+    /// Starts a command; `descriptors` go along in the order of the request's streams.
+    ///
+    /// # Errors
+    /// [`SessionFault`] when the request could not be sent.
+    fn spawn(
+        &mut self,
+        request: &CommandRequest,
+        descriptors: &[BorrowedDescriptor<'_>],
+    ) -> Result<(), SessionFault>;
+
+    /// Takes the next message; `None` after `timeout`, or never without one.
+    ///
+    /// # Errors
+    /// [`SessionFault`] when the runner is gone or what it sent is no message.
+    fn receive(&mut self, timeout: Option<Duration>) -> Result<Option<Received>, SessionFault>;
+
+    /// Sends a signal to a command's process group.
+    ///
+    /// # Errors
+    /// [`SessionFault`] when the request could not be sent.
+    fn signal(&mut self, command: CommandId, signal: i32) -> Result<(), SessionFault>;
+
+    /// Asks the runner to end what is left; [`Event::Ended`] follows.
+    ///
+    /// # Errors
+    /// [`SessionFault`] when the request could not be sent.
+    fn end(&mut self) -> Result<(), SessionFault>;
+
+    /// What becomes readable when a message waits, for a caller that waits for other things as well.
+    ///
+    /// A caller must take messages with a zero timeout until none is left before it waits: one read may have
+    /// brought several.
+    fn readiness(&self) -> BorrowedDescriptor<'_>;
+}

@@ -1,0 +1,1 @@
+//! The one way a state file is read and written.

@@ -1,0 +1,266 @@
+//! Ringfence's own state directory: found, made, and checked before anything in it is believed.
+//!
+//! Invariant: what is used is a real directory (no link) that belongs to the caller and that nobody else may enter.
+
+pub mod file;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ringfence_policy::path::PathError;
+use ringfence_policy::{AbsolutePath, ExitCode};
+
+/// The variable that names the state directory.
+pub const STATE_VARIABLE: &str = "RINGFENCE_STATE";
+
+/// Ringfence's own directory: trust, quarantine, caches. Hidden from every target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateDirectory {
+    path: AbsolutePath,
+}
+
+/// Why there is no state directory.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// No variable names a place for it.
+    #[error(
+        "no place for Ringfence's state: neither RINGFENCE_STATE, XDG_STATE_HOME nor HOME is set"
+    )]
+    NoPlace,
+    /// The place is not an absolute path.
+    #[error("the state directory `{path}` is no absolute path")]
+    NotAbsolute {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: PathError,
+    },
+    /// It could not be made.
+    #[error("the state directory `{path}` could not be made")]
+    Make {
+        /// The path.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// It could not be examined.
+    #[error("the state directory `{path}` could not be examined")]
+    Examine {
+        /// The path.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// It is a symbolic link or no directory.
+    #[error("the state directory `{path}` is a symbolic link or no directory")]
+    NotDirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It belongs to somebody else.
+    #[error("the state directory `{path}` belongs to user {owner}")]
+    ForeignOwner {
+        /// The path.
+        path: PathBuf,
+        /// The owner's uid.
+        owner: u32,
+    },
+    /// Others may enter it.
+    #[error("the state directory `{path}` is open to others (mode {mode:03o})")]
+    OpenToOthers {
+        /// The path.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+impl StateError {
+    /// The exit status that goes with it.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::SetupMissing
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NoPlace | Self::NotAbsolute { .. } | Self::Make { .. } | Self::Examine { .. } => {
+                format!(
+                    "name a directory of your own with mode 700: {STATE_VARIABLE}=/path ringfence …"
+                )
+            }
+            Self::NotDirectory { path } => {
+                format!(
+                    "remove or rename {}, or name another with {STATE_VARIABLE}",
+                    path.display()
+                )
+            }
+            Self::ForeignOwner { path, .. } => {
+                format!(
+                    "{} must belong to you; name another with {STATE_VARIABLE}",
+                    path.display()
+                )
+            }
+            Self::OpenToOthers { path, .. } => format!("chmod 700 {}", path.display()),
+        }
+    }
+}
+
+/// The variables that name a place for state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateVariables {
+    /// `RINGFENCE_STATE`
+    pub ringfence_state: Option<OsString>,
+    /// `XDG_STATE_HOME`
+    pub xdg_state_home: Option<OsString>,
+    /// `HOME`
+    pub home: Option<OsString>,
+}
+
+impl StateVariables {
+    /// Those of this process; an empty one counts as unset.
+    #[must_use]
+    pub fn from_process() -> Self {
+        let read = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            ringfence_state: read(STATE_VARIABLE),
+            xdg_state_home: read("XDG_STATE_HOME"),
+            home: read("HOME"),
+        }
+    }
+
+    /// The place: `RINGFENCE_STATE`, else `ringfence` in `XDG_STATE_HOME`, else `~/.local/state/ringfence`.
+    ///
+    /// # Errors
+    /// [`StateError::NoPlace`] when none is set.
+    pub fn place(&self) -> Result<PathBuf, StateError> {
+        if let Some(path) = &self.ringfence_state {
+            return Ok(PathBuf::from(path));
+        }
+        let xdg = self.xdg_state_home.as_ref().map(PathBuf::from);
+        // The XDG specification says that a relative value must be ignored.
+        if let Some(path) = xdg.filter(|path| path.is_absolute()) {
+            return Ok(path.join("ringfence"));
+        }
+        let home = self.home.as_ref().ok_or(StateError::NoPlace)?;
+        Ok(Path::new(home).join(".local/state/ringfence"))
+    }
+}
+
+impl StateDirectory {
+    /// Finds the directory by this process's variables, makes it where it is missing, and checks it.
+    ///
+    /// # Errors
+    /// [`StateError`]; exit status 105.
+    pub fn open() -> Result<Self, StateError> {
+        Self::at(&StateVariables::from_process().place()?)
+    }
+
+    /// Makes `path` where it is missing (mode 0700), and checks it.
+    ///
+    /// # Errors
+    /// [`StateError`]; exit status 105.
+    pub fn at(path: &Path) -> Result<Self, StateError> {
+        let absolute = |path: &Path| {
+            AbsolutePath::new(path).map_err(|source| StateError::NotAbsolute {
+                path: path.to_owned(),
+                source,
+            })
+        };
+        let path = absolute(path)?;
+        make_private(path.as_path())?;
+        check_private(path.as_path())?;
+        // The rules that hide it are about real paths: links above it are followed, itself it is none.
+        let real = path
+            .as_path()
+            .canonicalize()
+            .map_err(|source| StateError::Examine {
+                path: path.as_path().to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            path: absolute(&real)?,
+        })
+    }
+
+    /// Its real path.
+    #[must_use]
+    pub fn path(&self) -> &AbsolutePath {
+        &self.path
+    }
+}
+
+#[cfg(unix)]
+fn make_private(path: &Path) -> Result<(), StateError> {
+    use std::os::unix::fs::DirBuilderExt;
+    if std::fs::symlink_metadata(path).is_ok() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| StateError::Make {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+#[cfg(unix)]
+fn check_private(path: &Path) -> Result<(), StateError> {
+    use std::os::unix::fs::MetadataExt;
+    let examined = std::fs::symlink_metadata(path);
+    let metadata = examined.map_err(|source| StateError::Examine {
+        path: path.to_owned(),
+        source,
+    })?;
+    if !metadata.is_dir() {
+        return Err(StateError::NotDirectory {
+            path: path.to_owned(),
+        });
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(StateError::ForeignOwner {
+            path: path.to_owned(),
+            owner: metadata.uid(),
+        });
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(StateError::OpenToOthers {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn make_private(path: &Path) -> Result<(), StateError> {
+    std::fs::create_dir_all(path).map_err(|source| StateError::Make {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(not(unix))]
+fn check_private(path: &Path) -> Result<(), StateError> {
+    let examined = std::fs::symlink_metadata(path);
+    let metadata = examined.map_err(|source| StateError::Examine {
+        path: path.to_owned(),
+        source,
+    })?;
+    if metadata.is_dir() {
+        Ok(())
+    } else {
+        Err(StateError::NotDirectory {
+            path: path.to_owned(),
+        })
+    }
+}
