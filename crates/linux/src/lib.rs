@@ -1,1 +1,3 @@
 //! The Linux executor.
+pub mod landlock;
+pub mod seccomp;
