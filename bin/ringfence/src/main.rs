@@ -1,2 +1,53 @@
-//! The harness command line.
-fn main() {}
+//! The harness's command line: what a person or an agent's harness types.
+//!
+//! Text for a person is made here and decisions are not. What was asked for goes to standard output, everything else
+//! to standard error. Invariant: the exit status is the command's own, or one of [`ringfence_policy::ExitCode`].
+
+mod cli;
+mod commands;
+mod context;
+#[cfg(unix)]
+mod demo;
+mod failure;
+mod layer;
+mod output;
+mod render;
+
+use std::process::ExitCode as Status;
+
+use clap::Parser;
+
+use crate::cli::{Command, CommandLine};
+use crate::failure::Failure;
+
+fn main() -> Status {
+    // This same program is the session's init, when the harness starts it as that: nothing may come before.
+    // ringfence::init::run_if_asked();
+    let line = CommandLine::parse();
+    match dispatch(&line.command) {
+        Ok(status) => Status::from(status),
+        Err(failure) => {
+            output::message(&failure.render());
+            Status::from(failure.exit().code())
+        }
+    }
+}
+
+fn dispatch(command: &Command) -> Result<u8, Failure> {
+    match command {
+        Command::Run(run) => commands::run::run(run),
+        Command::Shell(shell) => commands::run::shell(shell),
+        #[cfg(unix)]
+        Command::Demo(demo) => demo::run(demo),
+        #[cfg(not(unix))]
+        Command::Demo(_) => Err(Failure::from(ringfence::StartError::Unsupported)),
+        Command::Explain(explain) => commands::explain::run(explain),
+        Command::Plan(plan) => commands::plan::run(plan),
+        Command::Doctor(doctor) => commands::doctor::run(doctor),
+        Command::Policy(policy) => commands::policy::run(policy),
+        Command::Trust(trust) => commands::trust::run(trust),
+        Command::Quarantine(quarantine) => commands::quarantine::run(quarantine),
+        Command::Completions(completions) => commands::generate::completions(completions),
+        Command::Man => commands::generate::man(),
+    }
+}

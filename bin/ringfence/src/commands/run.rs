@@ -1,0 +1,116 @@
+//! `ringfence run` and `ringfence shell`: a session of one command.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::OpenOptions;
+use std::io::{self, stderr};
+use std::path::{Path, PathBuf};
+
+use ringfence::{CommandSpec, Report, Session, SessionOptions, clock};
+use ringfence_audit::EventSink;
+use ringfence_backend::Enforcement;
+use ringfence_plan::Level;
+use crate::render::escape::escape_os;
+use ringfence_policy::{AbsolutePath, ExitCode};
+
+use crate::cli::{PolicyOptions, ReportOptions, Run, Shell};
+use crate::context;
+use crate::failure::Failure;
+use crate::output;
+use crate::render::report::{Frame, JsonReport, Verbosity, render_end, render_start};
+use crate::render::style::Colour;
+
+/// The file of `--events` can't be written.
+#[derive(Debug, thiserror::Error)]
+#[error("the event file `{path}` can't be opened")]
+struct EventsError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// Runs a command and passes its status on.
+pub(crate) fn run(options: &Run) -> Result<u8, Failure> {
+    session_of_one("run", &options.policy, &options.report, options.command.clone())
+}
+
+/// Runs the person's shell.
+pub(crate) fn shell(options: &Shell) -> Result<u8, Failure> {
+    let shell = std::env::var_os("SHELL").filter(|shell| Path::new(shell).is_absolute());
+    let program = shell.unwrap_or_else(|| OsString::from("/bin/sh"));
+    session_of_one("shell", &options.policy, &options.report, vec![program])
+}
+
+fn session_of_one(
+    verb: &str,
+    policy: &PolicyOptions,
+    report: &ReportOptions,
+    command: Vec<OsString>,
+) -> Result<u8, Failure> {
+    let context = context::load(policy)?;
+    let events = report.events.as_deref().map(open_events).transpose()?;
+    let directory = start_directory(&context.loaded.policy.workspace)?;
+    let options = SessionOptions { observe: report.observe, events };
+    let session = Session::start(&context.loaded.policy, &context.state, options)?;
+    let enforcement = session.enforcement().clone();
+    announce(verb, &context.loaded.notes, &session, report);
+    let program = command.first().cloned().unwrap_or_default();
+    let ended = session.run(CommandSpec { arguments: command, directory })?;
+    conclude(Frame { verb, program: &program, ..frame(report) }, report, &enforcement, &ended)?;
+    Ok(ended.exit_status())
+}
+
+/// The command starts where the person stands, where that is in the workspace; else in the workspace.
+fn start_directory(workspace: &AbsolutePath) -> Result<Option<AbsolutePath>, Failure> {
+    let current = context::absolute(context::current_directory()?)?;
+    Ok(current.starts_with(workspace).then_some(current))
+}
+
+fn announce(verb: &str, notes: &[String], session: &Session, report: &ReportOptions) {
+    let enforcement = session.enforcement();
+    let confined = enforcement.level != Level::None;
+    if report.quiet && confined {
+        return;
+    }
+    let notes: Vec<_> = notes.iter().chain(&session.plan().notes).cloned().collect();
+    output::message(&render_start(enforcement, &notes, Colour::of(&stderr())));
+    if verb == "shell" && confined {
+        let workspace = escape_os(session.plan().workspace.as_path());
+        output::message(&format!("ringfence: a shell inside the boundary of {workspace}; `exit` leaves it\n"));
+    }
+}
+
+fn frame(options: &ReportOptions) -> Frame<'static> {
+    Frame {
+        verb: "run",
+        program: OsStr::new(""),
+        observe: options.observe,
+        verbosity: if options.quiet { Verbosity::Quiet } else { Verbosity::Normal },
+        colour: Colour::of(&stderr()),
+    }
+}
+
+fn conclude(
+    frame: Frame<'_>,
+    options: &ReportOptions,
+    enforcement: &Enforcement,
+    report: &Report,
+) -> Result<(), Failure> {
+    if options.json {
+        let mut line =
+            serde_json::to_string(&JsonReport::new(enforcement, report)).map_err(Failure::internal)?;
+        line.push('\n');
+        output::message(&line);
+    } else {
+        output::message(&render_end(report, frame));
+    }
+    Ok(())
+}
+
+/// Opens the event file for appending; close-on-exec as all files of std, so the command never inherits it.
+fn open_events(path: &Path) -> Result<EventSink, Failure> {
+    let file = OpenOptions::new().create(true).append(true).open(path).map_err(|source| {
+        Failure::new(ExitCode::Usage, EventsError { path: path.to_owned(), source })
+            .with_hint("name a file that you may write, outside the workspace")
+    })?;
+    Ok(EventSink::new(clock::new_session_id(), Box::new(file)))
+}

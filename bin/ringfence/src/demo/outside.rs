@@ -1,0 +1,93 @@
+//! What an attack aims at outside the boundary: two servers, a process, a lock that a daemon would hold.
+//!
+//! Whether an attack reached it is seen here, from the outside, whatever the attack itself says.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// The targets of one run of one attack.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    tcp: TcpListener,
+    unix: UnixListener,
+    victim: Child,
+}
+
+impl Outside {
+    /// Opens the servers (`socket` is the Unix one's path) and starts the victim.
+    pub(crate) fn open(socket: &Path) -> io::Result<Self> {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        tcp.set_nonblocking(true)?;
+        match std::fs::remove_file(socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let unix = UnixListener::bind(socket)?;
+        unix.set_nonblocking(true)?;
+        let victim = Command::new("sleep")
+            .arg("600")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Self { tcp, unix, victim })
+    }
+
+    /// The TCP server's port on the loopback.
+    pub(crate) fn port(&self) -> io::Result<u16> {
+        Ok(self.tcp.local_addr()?.port())
+    }
+
+    /// The victim's process id.
+    pub(crate) fn victim(&self) -> u32 {
+        self.victim.id()
+    }
+
+    /// Whether somebody has connected to the TCP server.
+    pub(crate) fn tcp_reached(&self) -> bool {
+        self.tcp.accept().is_ok()
+    }
+
+    /// Whether somebody has connected to the Unix server.
+    pub(crate) fn unix_reached(&self) -> bool {
+        self.unix.accept().is_ok()
+    }
+
+    /// Whether the victim was ended.
+    pub(crate) fn victim_ended(&mut self) -> bool {
+        !matches!(self.victim.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        // It may have been ended already; waiting leaves no zombie.
+        let _ = self.victim.kill();
+        let _ = self.victim.wait();
+    }
+}
+
+/// Whether a process still holds the lock on `path` (flock(2)): a daemon has outlived its command.
+pub(crate) fn is_locked(path: &Path) -> bool {
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => try_lock(&file),
+        Err(_) => false,
+    }
+}
+
+fn try_lock(file: &File) -> bool {
+    matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))
+}
+
+/// Ends the daemon of a control, which wrote its process id to `pid_file`.
+pub(crate) fn end_daemon(pid_file: &Path) {
+    let Some(pid) = std::fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse::<u32>().ok()) else {
+        return;
+    };
+    // A daemon that can't be ended ends by itself after two minutes.
+    let _ = Command::new("sh").args(["-c", "kill \"$1\"", "sh", &pid.to_string()]).stderr(Stdio::null()).status();
+}

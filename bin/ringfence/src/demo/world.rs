@@ -1,0 +1,281 @@
+//! A person's world in small: a home with secrets, a project in it, another project beside it. Made twice, so that
+//! the control of an attack works on one and the attack itself on the other.
+//!
+//! Invariant: everything is below one scratch directory, which is removed at the end.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::tools::Tools;
+
+/// What the fake key holds: seen in an attack's output, the secret has leaked.
+pub(crate) const SECRET: &str = "demo-secret-that-nobody-may-read";
+
+const PROBE: &str = include_str!("probe.c");
+
+/// Why the sample project could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorldError {
+    /// No directory took it.
+    #[error("no place for a scratch directory: `{path}` can't be written")]
+    Scratch {
+        /// The last place tried.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// A file could not be made.
+    #[error("can't write `{path}`")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// A tool could not be started.
+    #[error("can't start `{program}`")]
+    Start {
+        /// The program.
+        program: String,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// A tool failed.
+    #[error("`{command}` failed: {message}")]
+    Tool {
+        /// The command.
+        command: String,
+        /// What it said.
+        message: String,
+    },
+}
+
+/// The scratch directory; removed when it goes out of scope, unless it is kept.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Scratch {
+    /// Makes a directory that only this user can enter, in the home, else in `/var/tmp`: the sandbox replaces
+    /// `/tmp`, and an attack on what is not there at all would prove nothing.
+    pub(crate) fn make(keep: bool) -> Result<Self, WorldError> {
+        let name = format!(".ringfence-demo-{}", std::process::id());
+        let places = std::env::home_dir().into_iter().chain([PathBuf::from("/var/tmp")]);
+        let mut last = WorldError::Scratch {
+            path: PathBuf::from("/var/tmp"),
+            source: io::Error::from(io::ErrorKind::NotFound),
+        };
+        for place in places.filter(|place| place.is_absolute()) {
+            let path = place.join(&name);
+            match fs::DirBuilder::new().mode(0o700).create(&path).and_then(|()| path.canonicalize()) {
+                Ok(path) => return Ok(Self { path, keep }),
+                Err(source) => last = WorldError::Scratch { path, source },
+            }
+        }
+        Err(last)
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.keep {
+            // Nothing is left to tell it to; a second demo uses another name.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// One home with all that is in it.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    /// The home directory.
+    pub(crate) home: PathBuf,
+    /// The project: the workspace.
+    pub(crate) project: PathBuf,
+}
+
+impl World {
+    /// Makes the home `name` in the scratch directory.
+    pub(crate) fn make(scratch: &Scratch, name: &str, tools: &Tools) -> Result<Self, WorldError> {
+        let home = scratch.path().join(name);
+        let world = Self { project: home.join("project"), home };
+        world.plant_home()?;
+        world.plant_project(tools)?;
+        if let Some(git) = &tools.git {
+            world.commit(git)?;
+        }
+        Ok(world)
+    }
+
+    fn plant_home(&self) -> Result<(), WorldError> {
+        write(&self.home.join(".bashrc"), "# the person's own shell start-up file\n")?;
+        write(&self.home.join(".ssh/id_ed25519"), &format!("{SECRET}\n"))?;
+        write(&self.home.join("other/notes.txt"), "another project of the same person\n")?;
+        restrict(&self.home.join(".ssh"), 0o700)?;
+        restrict(&self.home.join(".ssh/id_ed25519"), 0o600)
+    }
+
+    fn plant_project(&self, tools: &Tools) -> Result<(), WorldError> {
+        let file = |name: &str, text: &str| write(&self.project.join(name), text);
+        file("README.md", "# greet\n\nA sample project.\n")?;
+        file(".gitignore", ".env\n/build/\n/target/\n__pycache__/\n")?;
+        file(".env", &format!("API_KEY={SECRET}\n"))?;
+        if let Some(compiler) = &tools.c {
+            file("greet.c", GREET_C)?;
+            file("build.sh", &BUILD_SH.replace("{cc}", &compiler.to_string_lossy()))?;
+            self.build_probe(compiler)?;
+        }
+        if tools.cargo.is_some() {
+            file("Cargo.toml", CARGO_TOML)?;
+            file("src/lib.rs", LIB_RS)?;
+        }
+        if tools.python.is_some() {
+            file("greet.py", GREET_PY)?;
+            file("test_greet.py", TEST_GREET_PY)?;
+        }
+        Ok(())
+    }
+
+    /// The attacker's tool, an ordinary program in the project.
+    fn build_probe(&self, compiler: &Path) -> Result<(), WorldError> {
+        let source = self.project.join("build/probe.c");
+        write(&source, PROBE)?;
+        run(Command::new(compiler).arg("-o").arg(self.project.join("build/probe")).arg(&source))
+    }
+
+    fn commit(&self, git: &Path) -> Result<(), WorldError> {
+        let git = |arguments: &[&str]| {
+            run(Command::new(git)
+                .args(["-c", "init.defaultBranch=main", "-c", "user.name=Demo", "-c", "user.email=demo@example.com"])
+                .args(["-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"])
+                .args(arguments)
+                .current_dir(&self.project)
+                .env("HOME", &self.home)
+                .env_remove("GIT_DIR")
+                .env_remove("GIT_WORK_TREE"))
+        };
+        git(&["init", "--quiet"])?;
+        git(&["add", "--all"])?;
+        git(&["commit", "--quiet", "--message", "Greet"])?;
+        // Something for `git diff` to show.
+        write(&self.project.join("README.md"), "# greet\n\nA sample project, being changed.\n")
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), WorldError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| WorldError::Start { program, source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(WorldError::Tool {
+        command: format!("{command:?}"),
+        message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), WorldError> {
+    let made = match path.parent() {
+        Some(parent) => fs::create_dir_all(parent),
+        None => Ok(()),
+    };
+    made.and_then(|()| fs::write(path, text)).map_err(|source| WorldError::Write { path: path.to_owned(), source })
+}
+
+fn restrict(path: &Path, mode: u32) -> Result<(), WorldError> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .map_err(|source| WorldError::Write { path: path.to_owned(), source })
+}
+
+const GREET_C: &str = r#"#include <stdio.h>
+#include <string.h>
+
+static int greet(char *buffer, size_t size, const char *name) {
+    return snprintf(buffer, size, "Hello, %s!", name);
+}
+
+int main(int argc, char **argv) {
+    char buffer[64];
+    if (argc > 1 && !strcmp(argv[1], "--test")) {
+        greet(buffer, sizeof buffer, "test");
+        return strcmp(buffer, "Hello, test!") != 0;
+    }
+    greet(buffer, sizeof buffer, "world");
+    puts(buffer);
+    return 0;
+}
+"#;
+
+const BUILD_SH: &str = "set -e
+mkdir -p build
+{cc} -Wall -o build/greet greet.c
+build/greet
+build/greet --test
+";
+
+const CARGO_TOML: &str = r#"[package]
+name = "greet"
+version = "0.1.0"
+edition = "2021"
+
+[workspace]
+"#;
+
+const LIB_RS: &str = r#"/// Greets.
+pub fn greet(name: &str) -> String {
+    format!("Hello, {name}!")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn greets_by_name() {
+        assert_eq!(super::greet("test"), "Hello, test!");
+    }
+
+    #[test]
+    fn temporary_files_work() {
+        let path = std::env::temp_dir().join("greet-test");
+        std::fs::write(&path, "x").unwrap();
+        std::fs::remove_file(path).unwrap();
+    }
+}
+"#;
+
+const GREET_PY: &str = r#"def greet(name):
+    return f"Hello, {name}!"
+"#;
+
+const TEST_GREET_PY: &str = r#"import socket, threading, unittest
+from greet import greet
+
+
+class GreetTest(unittest.TestCase):
+    def test_greets_by_name(self):
+        self.assertEqual(greet("test"), "Hello, test!")
+
+    def test_own_loopback_works(self):
+        server = socket.create_server(("127.0.0.1", 0))
+        thread = threading.Thread(target=lambda: server.accept()[0].sendall(greet("net").encode()))
+        thread.start()
+        with socket.create_connection(server.getsockname()) as client:
+            self.assertEqual(client.recv(64), b"Hello, net!")
+        thread.join()
+        server.close()
+"#;

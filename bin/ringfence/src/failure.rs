@@ -1,0 +1,100 @@
+//! How the program ends when it can't do what was asked: one block on standard error, one exit status.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use ringfence_policy::ExitCode;
+
+use crate::render::escape::printable;
+
+/// An error at the edge of the program.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: ExitCode,
+    error: Box<dyn Error + Send + Sync>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// The program ends with `exit` because of `error`.
+    pub(crate) fn new(exit: ExitCode, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { exit, error: error.into(), hint: None }
+    }
+
+    /// Something failed inside Ringfence.
+    pub(crate) fn internal(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::new(ExitCode::Internal, error)
+    }
+
+    /// Adds the next command to try.
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The status the process ends with.
+    pub(crate) fn exit(&self) -> ExitCode {
+        self.exit
+    }
+
+    /// The block for a person: the error, its causes, the hint.
+    pub(crate) fn render(&self) -> String {
+        let mut text = format!("ringfence: error: {}\n", printable(&self.error.to_string()));
+        let mut last = self.error.to_string();
+        let mut source = self.error.source();
+        while let Some(cause) = source {
+            let words = cause.to_string();
+            if words != last {
+                // Writing to a String can't fail.
+                let _ = writeln!(text, "  caused by: {}", printable(&words));
+            }
+            last = words;
+            source = cause.source();
+        }
+        if let Some(hint) = self.hint.as_deref().filter(|hint| !hint.is_empty()) {
+            let _ = writeln!(text, "  hint: {}", printable(hint));
+        }
+        text
+    }
+}
+
+/// Errors of the library carry their exit status and their hint.
+macro_rules! from_library {
+    ($($error:ty),+ $(,)?) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                let (exit, hint) = (error.exit_code(), error.hint());
+                Self::new(exit, error).with_hint(hint)
+            }
+        })+
+    };
+}
+
+from_library!(
+    ringfence::LoadError,
+    ringfence::RunError,
+    ringfence::StartError,
+    ringfence::quarantine::QuarantineError,
+    ringfence::state::StateError,
+    ringfence::trust::TrustError,
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("can't read the policy `{0}`")]
+    struct Outer(&'static str, #[source] std::io::Error);
+
+    #[test]
+    fn block_names_error_causes_and_hint() {
+        let inner = std::io::Error::other("disk on fire\u{1b}[31m");
+        let failure = Failure::new(ExitCode::PolicyInvalid, Outer("a.toml", inner)).with_hint("ringfence policy check");
+        assert_eq!(
+            failure.render(),
+            "ringfence: error: can't read the policy `a.toml`\n  caused by: disk on fire\\u{1b}[31m\n  \
+             hint: ringfence policy check\n"
+        );
+    }
+}

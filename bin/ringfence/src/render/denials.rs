@@ -1,0 +1,234 @@
+//! What was refused, as a person reads it after a command.
+//!
+//! Invariant: nothing that the target chose is printed unescaped, and no target can fill the screen.
+
+use std::fmt::Write as _;
+
+use ringfence_policy::decision::{Denial, Operation, OwnPermissions};
+use ringfence_policy::{Grant, RuleId};
+
+use crate::render::escape::{one_line, shell_words};
+use crate::render::style::{Colour, Tone};
+
+/// Groups that are printed; the rest is counted.
+const MAX_GROUPS: usize = 12;
+/// Further objects that are named within a group; the rest is counted.
+const MAX_OBJECTS: usize = 4;
+/// Characters of an object that are printed.
+const MAX_OBJECT: usize = 200;
+
+/// A denial and how often it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Counted<'a> {
+    /// The denial.
+    pub(crate) denial: &'a Denial,
+    /// How often.
+    pub(crate) count: u64,
+}
+
+/// Denials that one grant would lift, or that one rule refuses.
+struct Group<'a> {
+    operation: Operation,
+    rule: RuleId,
+    grant: Option<&'a Grant>,
+    own_permissions: OwnPermissions,
+    objects: Vec<&'a str>,
+    count: u64,
+}
+
+/// Renders `denials` in the order they came in, grouped; `verb` is the command a person typed (`run`, `shell`).
+pub(crate) fn render(denials: &[Counted<'_>], verb: &str, colour: Colour) -> String {
+    let (refused, failing): (Vec<_>, Vec<_>) =
+        group(denials).into_iter().partition(|group| group.own_permissions == OwnPermissions::Allow);
+    let mut text = String::new();
+    for group in refused.iter().take(MAX_GROUPS) {
+        render_group(&mut text, group, verb, colour);
+    }
+    // Writing to a String can't fail, here and below.
+    if let Some(rest) = refused.len().checked_sub(MAX_GROUPS).filter(|rest| *rest > 0) {
+        let _ = writeln!(text, "ringfence: {rest} more kinds of refusals; `--events FILE` records all of them");
+    }
+    for group in failing.iter().take(MAX_GROUPS) {
+        let _ = writeln!(
+            text,
+            "ringfence: {} {}{} also fails without Ringfence (file permissions)",
+            operation(group.operation),
+            first(group),
+            others(group),
+        );
+    }
+    text
+}
+
+fn group<'a>(denials: &[Counted<'a>]) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    for Counted { denial, count } in denials {
+        let same = groups.iter_mut().find(|group| {
+            group.operation == denial.operation
+                && group.rule == denial.rule
+                && group.own_permissions == denial.own_permissions
+                && group.grant == denial.grant.as_ref()
+        });
+        match same {
+            Some(group) => {
+                group.count += count;
+                if !group.objects.contains(&denial.object.as_str()) {
+                    group.objects.push(&denial.object);
+                }
+            }
+            None => groups.push(Group {
+                operation: denial.operation,
+                rule: denial.rule,
+                grant: denial.grant.as_ref(),
+                own_permissions: denial.own_permissions,
+                objects: vec![&denial.object],
+                count: *count,
+            }),
+        }
+    }
+    groups
+}
+
+fn render_group(text: &mut String, group: &Group<'_>, verb: &str, colour: Colour) {
+    let times = if group.count > 1 { format!(", {} times", group.count) } else { String::new() };
+    let _ = writeln!(
+        text,
+        "ringfence: {} {} {} (rule {}){times}",
+        colour.paint(Tone::Bad, "denied"),
+        operation(group.operation),
+        first(group),
+        rule_name(group.rule),
+    );
+    let others = others(group);
+    if !others.is_empty() {
+        let _ = writeln!(text, "  also:{}", others.trim_start_matches(','));
+    }
+    text.push_str(&render_grant(group.grant, verb));
+}
+
+/// The line that says how to allow it, with its caution.
+pub(crate) fn render_grant(grant: Option<&Grant>, verb: &str) -> String {
+    let mut text = String::new();
+    match grant {
+        Some(grant) => {
+            let _ = writeln!(text, "  to allow: ringfence {verb} {} ...", shell_words(&grant.arguments));
+            if !grant.caution.is_empty() {
+                let _ = writeln!(text, "  caution: {}", one_line(&grant.caution));
+            }
+        }
+        None => text.push_str("  no option allows this\n"),
+    }
+    text
+}
+
+fn first(group: &Group<'_>) -> String {
+    group.objects.first().map(|object| shortened(object)).unwrap_or_default()
+}
+
+fn others(group: &Group<'_>) -> String {
+    let mut text = String::new();
+    for object in group.objects.iter().skip(1).take(MAX_OBJECTS) {
+        let _ = write!(text, ", {}", shortened(object));
+    }
+    if let Some(rest) = group.objects.len().checked_sub(1 + MAX_OBJECTS).filter(|rest| *rest > 0) {
+        let _ = write!(text, ", {rest} more");
+    }
+    text
+}
+
+fn shortened(object: &str) -> String {
+    // The sender escapes once; a second pass leaves escaped text as it is and catches what was not.
+    let escaped = one_line(object);
+    if escaped.chars().count() <= MAX_OBJECT {
+        return escaped.into_owned();
+    }
+    let mut text: String = escaped.chars().take(MAX_OBJECT).collect();
+    text.push('…');
+    text
+}
+
+/// The operation in one word.
+pub(crate) fn operation(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Read => "read",
+        Operation::Write => "write",
+        Operation::Connect => "connect",
+        Operation::Syscall => "syscall",
+    }
+}
+
+/// The rule's stable name, as events and documents spell it.
+pub(crate) fn rule_name(rule: RuleId) -> String {
+    match serde_json::to_value(rule) {
+        Ok(serde_json::Value::String(name)) => name,
+        Ok(_) | Err(_) => format!("{rule:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringfence_policy::decision::Evidence;
+
+    fn denial(object: &str, grant: Option<&str>) -> Denial {
+        Denial {
+            operation: Operation::Write,
+            object: object.to_owned(),
+            rule: RuleId::OutsideWritableRoots,
+            grant: grant.map(|root| Grant {
+                arguments: vec!["--writable-root".to_owned(), root.to_owned()],
+                caution: String::new(),
+            }),
+            syscall: "openat".to_owned(),
+            evidence: Evidence::Predicted,
+            own_permissions: OwnPermissions::Allow,
+        }
+    }
+
+    fn rendered(denials: &[Denial]) -> String {
+        let counted: Vec<_> = denials.iter().map(|denial| Counted { denial, count: 1 }).collect();
+        render(&counted, "run", Colour::Plain)
+    }
+
+    #[test]
+    fn one_denial_reads_as_documented() {
+        assert_eq!(
+            rendered(&[denial("/etc/hosts", Some("/etc"))]),
+            "ringfence: denied write /etc/hosts (rule fs.outside-writable-roots)\n  \
+             to allow: ringfence run --writable-root /etc ...\n"
+        );
+    }
+
+    #[test]
+    fn denials_with_the_same_grant_are_one_block() {
+        let denials: Vec<_> = (0..9).map(|n| denial(&format!("/etc/{n}"), Some("/etc"))).collect();
+        assert_eq!(
+            rendered(&denials),
+            "ringfence: denied write /etc/0 (rule fs.outside-writable-roots), 9 times\n  \
+             also: /etc/1, /etc/2, /etc/3, /etc/4, 4 more\n  \
+             to allow: ringfence run --writable-root /etc ...\n"
+        );
+    }
+
+    #[test]
+    fn a_target_can_neither_fill_the_screen_nor_write_to_it() {
+        let many: Vec<_> =
+            (0..1000).map(|n| denial(&format!("/{n}\n\u{1b}[2J"), Some(&format!("/{n}")))).collect();
+        let text = rendered(&many);
+        assert_eq!(text.lines().count(), 2 * MAX_GROUPS + 1);
+        assert!(!text.contains('\u{1b}'));
+        assert!(text.contains("988 more kinds of refusals"));
+        let long = rendered(&[denial(&"x".repeat(5000), None)]);
+        assert!(long.len() < 400, "{}", long.len());
+    }
+
+    #[test]
+    fn what_permissions_refuse_is_not_called_a_denial() {
+        let mut own = denial("/etc/shadow", Some("/etc"));
+        own.own_permissions = OwnPermissions::Refuse;
+        assert_eq!(
+            rendered(&[own]),
+            "ringfence: write /etc/shadow also fails without Ringfence (file permissions)\n"
+        );
+    }
+}

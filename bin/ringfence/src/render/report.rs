@@ -1,0 +1,209 @@
+//! What a person is told before and after a command.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+
+use ringfence::Report;
+use ringfence::quarantine::Entry;
+use ringfence_backend::{Ending, Enforcement};
+use ringfence_plan::step::Observe;
+use ringfence_plan::{Level, Missing};
+use ringfence_policy::environment::WithheldReason;
+use serde::Serialize;
+
+use crate::commands::quarantine::{origin, reason};
+use crate::render::denials::{self, Counted};
+use crate::render::escape::one_line;
+use crate::render::style::{Colour, Tone};
+
+/// Names that are listed on one line; the rest is counted.
+const MAX_NAMES: usize = 12;
+/// Quarantined items that are listed; the rest is counted.
+const MAX_ITEMS: usize = 12;
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verbosity {
+    /// Errors and what was refused.
+    Quiet,
+    /// Notes too.
+    Normal,
+}
+
+/// What a report depends on beside itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'a> {
+    /// What the person typed: `run` or `shell`.
+    pub(crate) verb: &'a str,
+    /// The program that was asked for.
+    pub(crate) program: &'a OsStr,
+    /// What was watched.
+    pub(crate) observe: Observe,
+    /// How much is said.
+    pub(crate) verbosity: Verbosity,
+    /// Whether colour is written.
+    pub(crate) colour: Colour,
+}
+
+/// Says what the boundary lacks, before the command starts.
+pub(crate) fn render_start(enforcement: &Enforcement, notes: &[String], colour: Colour) -> String {
+    let mut text = String::new();
+    // Writing to a String can't fail, here and below.
+    match enforcement.level {
+        Level::Full => {}
+        Level::Partial => {
+            let what: Vec<_> = enforcement.missing.iter().map(|missing| missing.what.as_str()).collect();
+            let _ = writeln!(
+                text,
+                "ringfence: {} missing here: {} (`ringfence doctor` says why and what helps)",
+                colour.paint(Tone::Warning, "partial boundary;"),
+                one_line(&what.join(", ")),
+            );
+        }
+        Level::None => text.push_str(&render_full_access(colour)),
+    }
+    for note in notes {
+        let _ = writeln!(text, "ringfence: {}", one_line(note));
+    }
+    text
+}
+
+/// Says loudly that there is no boundary.
+pub(crate) fn render_full_access(colour: Colour) -> String {
+    format!(
+        "ringfence: {} mode full-access: nothing is confined, the command can do whatever you can\n",
+        colour.paint(Tone::Bad, "NO BOUNDARY.")
+    )
+}
+
+/// Says what happened, after the command.
+pub(crate) fn render_end(report: &Report, frame: Frame<'_>) -> String {
+    let failed = report.exit_status() != 0;
+    let mut text = ending(report.outcome.ending, frame);
+    if frame.verbosity == Verbosity::Normal {
+        for note in &report.notes {
+            let _ = writeln!(text, "ringfence: {}", one_line(note));
+        }
+    }
+    if failed {
+        let counted: Vec<_> = report
+            .denials
+            .iter()
+            .map(|(denial, count)| Counted { denial, count: u64::from(*count) })
+            .collect();
+        text.push_str(&denials::render(&counted, frame.verb, frame.colour));
+    }
+    text.push_str(&quarantined(&report.quarantined));
+    if failed && frame.verbosity == Verbosity::Normal {
+        text.push_str(&withheld(&report.withheld, frame.verb));
+        if report.denials.is_empty() && report.quarantined.is_empty() && ran(report.outcome.ending) {
+            text.push_str(unobserved(frame.observe));
+        }
+    }
+    text
+}
+
+fn ran(ending: Ending) -> bool {
+    match ending {
+        Ending::Exited(_) | Ending::Signalled(_) => true,
+        Ending::TimeLimit | Ending::MemoryLimit | Ending::NotFound | Ending::NotExecutable(_) => false,
+    }
+}
+
+fn ending(ending: Ending, frame: Frame<'_>) -> String {
+    let program = one_line(&frame.program.to_string_lossy()).into_owned();
+    match ending {
+        Ending::Exited(_) | Ending::Signalled(_) => String::new(),
+        Ending::TimeLimit => "ringfence: the time limit ended the command\n".to_owned(),
+        Ending::MemoryLimit => "ringfence: the memory limit ended the command\n".to_owned(),
+        Ending::NotFound => format!("ringfence: error: {program}: command not found\n"),
+        Ending::NotExecutable(errno) => {
+            let cause = std::io::Error::from_raw_os_error(errno);
+            format!("ringfence: error: {program} can't be executed\n  caused by: {cause}\n")
+        }
+    }
+}
+
+/// What was moved out of the workspace, and how to get it back.
+fn quarantined(entries: &[Entry]) -> String {
+    let mut text = String::new();
+    for entry in entries.iter().take(MAX_ITEMS) {
+        let _ = writeln!(
+            text,
+            "ringfence: moved {} out of the workspace ({})\n  to restore: ringfence quarantine restore {}",
+            origin(entry),
+            one_line(&reason(&entry.reason)),
+            entry.id,
+        );
+    }
+    if let Some(rest) = entries.len().checked_sub(MAX_ITEMS).filter(|rest| *rest > 0) {
+        let _ = writeln!(text, "ringfence: {rest} more items moved: ringfence quarantine list");
+    }
+    text
+}
+
+/// The names of what was withheld, on one line; never a value.
+fn withheld(variables: &[(OsString, WithheldReason)], verb: &str) -> String {
+    if variables.is_empty() {
+        return String::new();
+    }
+    let mut names: Vec<_> =
+        variables.iter().take(MAX_NAMES).map(|(name, _)| one_line(&name.to_string_lossy()).into_owned()).collect();
+    if let Some(rest) = variables.len().checked_sub(MAX_NAMES).filter(|rest| *rest > 0) {
+        names.push(format!("{rest} more"));
+    }
+    format!(
+        "ringfence: withheld from the environment: {} (to pass one: ringfence {verb} --env NAME ...)\n",
+        names.join(", ")
+    )
+}
+
+fn unobserved(observe: Observe) -> &'static str {
+    match observe {
+        Observe::Off => "ringfence: nothing was watched; `--observe all` shows what was refused\n",
+        Observe::Writes => "ringfence: no refused write was seen; `--observe all` watches reads too (secrets are hidden)\n",
+        Observe::All => "",
+    }
+}
+
+/// The report as JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct JsonReport<'a> {
+    level: Level,
+    missing: &'a [Missing],
+    ending: Ending,
+    status: u8,
+    cpu_microseconds: u64,
+    denials: Vec<serde_json::Value>,
+    quarantined: &'a [Entry],
+    withheld: Vec<(String, WithheldReason)>,
+    notes: &'a [String],
+}
+
+impl<'a> JsonReport<'a> {
+    /// The report, with what the boundary was.
+    pub(crate) fn new(enforcement: &'a Enforcement, report: &'a Report) -> Self {
+        let denials = report.denials.iter().map(|(denial, count)| {
+            let mut value = serde_json::json!(denial);
+            if let Some(object) = value.as_object_mut() {
+                object.insert("count".to_owned(), (*count).into());
+            }
+            value
+        });
+        Self {
+            level: enforcement.level,
+            missing: &enforcement.missing,
+            ending: report.outcome.ending,
+            status: report.exit_status(),
+            cpu_microseconds: report.outcome.cpu_microseconds,
+            denials: denials.collect(),
+            quarantined: &report.quarantined,
+            withheld: report
+                .withheld
+                .iter()
+                .map(|(name, reason)| (one_line(&name.to_string_lossy()).into_owned(), *reason))
+                .collect(),
+            notes: &report.notes,
+        }
+    }
+}
