@@ -10,7 +10,6 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringfence_plan::step::Observe;
 use ringfence_policy::document::{GitAccess, Mode, NetworkMode, Require};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 
@@ -27,7 +26,12 @@ const EXIT_STATUS: &str = "Exit status:
 /// The command and everything it starts can read broadly but no secrets, write only inside the workspace, and
 /// reach no network, unless you grant more.
 #[derive(Debug, Parser)]
-#[command(name = "ringfence", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(
+    name = "ringfence",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
 pub(crate) struct CommandLine {
     /// What to do.
     #[command(subcommand)]
@@ -38,7 +42,7 @@ pub(crate) struct CommandLine {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a command inside the boundary
-    #[command(after_help = EXIT_STATUS)]
+    #[command(after_help = EXIT_STATUS, override_usage = "ringfence run [OPTIONS] -- COMMAND...")]
     Run(Run),
     /// Start an interactive shell inside the boundary
     #[command(after_help = EXIT_STATUS)]
@@ -78,7 +82,7 @@ pub(crate) struct PolicyOptions {
     /// How much the command may write
     #[arg(long, value_name = "MODE", value_parser = mode_parser())]
     pub(crate) mode: Option<Mode>,
-    /// The directory the command works in [default: the repository's top, or the current directory]
+    /// The directory the command works in [default: the current directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) workspace: Option<PathBuf>,
     /// A further directory that may be written
@@ -348,7 +352,9 @@ fn parse_limit(text: &str) -> Result<Limit, String> {
             .map(Limit::Processes)
             .map_err(|_| format!("`{value}` is no number of processes")),
         "time" => Ok(Limit::Time(value.to_owned())),
-        other => Err(format!("there is no limit `{other}`; there are memory, processes and time")),
+        other => Err(format!(
+            "there is no limit `{other}`; there are memory, processes and time"
+        )),
     }
 }
 
@@ -368,7 +374,10 @@ where
 fn mode_parser() -> impl TypedValueParser<Value = Mode> {
     values([
         ("read-only", "nothing but private directories"),
-        ("workspace-write", "the workspace, named roots and private directories (default)"),
+        (
+            "workspace-write",
+            "the workspace, named roots and private directories (default)",
+        ),
         ("full-access", "no boundary at all"),
     ])
 }
@@ -376,7 +385,10 @@ fn mode_parser() -> impl TypedValueParser<Value = Mode> {
 fn git_parser() -> impl TypedValueParser<Value = GitAccess> {
     values([
         ("read-only", "nothing is written (default)"),
-        ("commit", "commits work; hooks and configuration stay read-only"),
+        (
+            "commit",
+            "commits work; hooks and configuration stay read-only",
+        ),
         ("full", "as any other directory"),
     ])
 }
@@ -392,14 +404,18 @@ fn network_parser() -> impl TypedValueParser<Value = NetworkMode> {
 fn observe_parser() -> impl TypedValueParser<Value = Observe> {
     values([
         ("off", "none"),
-        ("writes", "calls that write to a path, connect, or are refused"),
+        (
+            "writes",
+            "calls that write to a path, connect, or are refused",
+        ),
         ("all", "the same, and reads and program starts"),
     ])
 }
 
 fn require_parser() -> impl TypedValueParser<Value = Require> {
     let values = [
-        PossibleValue::new("partial").help("run with a part of the boundary, and say what is missing (default)"),
+        PossibleValue::new("partial")
+            .help("run with a part of the boundary, and say what is missing (default)"),
         PossibleValue::new("full").help("refuse to run unless every layer holds"),
     ];
     PossibleValuesParser::new(values).try_map(|text| spelt::<Require>(&text))
@@ -418,26 +434,44 @@ mod tests {
     #[test]
     fn every_listed_value_is_one_of_the_policy() {
         for mode in ["read-only", "workspace-write", "full-access"] {
-            assert!(CommandLine::try_parse_from(["ringfence", "run", "--mode", mode, "--", "x"]).is_ok());
+            assert!(
+                CommandLine::try_parse_from(["ringfence", "run", "--mode", mode, "--", "x"])
+                    .is_ok()
+            );
         }
         for git in ["read-only", "commit", "full"] {
-            assert!(CommandLine::try_parse_from(["ringfence", "run", "--git", git, "--", "x"]).is_ok());
+            assert!(
+                CommandLine::try_parse_from(["ringfence", "run", "--git", git, "--", "x"]).is_ok()
+            );
         }
         for network in ["offline", "allowlist", "open"] {
-            assert!(CommandLine::try_parse_from(["ringfence", "run", "--network", network, "--", "x"]).is_ok());
+            assert!(
+                CommandLine::try_parse_from(["ringfence", "run", "--network", network, "--", "x"])
+                    .is_ok()
+            );
         }
         for observe in ["off", "writes", "all"] {
-            assert!(CommandLine::try_parse_from(["ringfence", "run", "--observe", observe, "--", "x"]).is_ok());
+            assert!(
+                CommandLine::try_parse_from(["ringfence", "run", "--observe", observe, "--", "x"])
+                    .is_ok()
+            );
         }
         for require in ["partial", "full"] {
-            assert!(CommandLine::try_parse_from(["ringfence", "run", "--require", require, "--", "x"]).is_ok());
+            assert!(
+                CommandLine::try_parse_from(["ringfence", "run", "--require", require, "--", "x"])
+                    .is_ok()
+            );
         }
     }
 
     #[test]
     fn options_after_the_command_are_the_commands() {
-        let line = CommandLine::try_parse_from(["ringfence", "run", "cargo", "--json", "--mode", "x"]).unwrap();
-        let Command::Run(run) = line.command else { panic!("not run") };
+        let line =
+            CommandLine::try_parse_from(["ringfence", "run", "cargo", "--json", "--mode", "x"])
+                .unwrap();
+        let Command::Run(run) = line.command else {
+            panic!("not run")
+        };
         assert!(!run.report.json);
         assert_eq!(run.command, ["cargo", "--json", "--mode", "x"]);
     }
@@ -445,7 +479,10 @@ mod tests {
     #[test]
     fn variables_are_passed_or_set() {
         assert_eq!(parse_variable("CI"), Ok(Variable::Pass("CI".to_owned())));
-        assert_eq!(parse_variable("A=b=c"), Ok(Variable::Set("A".to_owned(), "b=c".to_owned())));
+        assert_eq!(
+            parse_variable("A=b=c"),
+            Ok(Variable::Set("A".to_owned(), "b=c".to_owned()))
+        );
         assert!(parse_variable("=b").is_err());
     }
 

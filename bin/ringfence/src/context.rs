@@ -62,28 +62,42 @@ pub(crate) fn workspace(options: &PolicyOptions) -> Result<AbsolutePath, Failure
         None => current_directory()?,
     };
     let real = path.canonicalize().map_err(|source| {
-        Failure::new(ExitCode::PolicyInvalid, ContextError::Workspace { path: path.clone(), source })
-            .with_hint("name an existing directory with --workspace")
+        Failure::new(
+            ExitCode::PolicyInvalid,
+            ContextError::Workspace {
+                path: path.clone(),
+                source,
+            },
+        )
+        .with_hint("name an existing directory with --workspace")
     })?;
     absolute(real)
 }
 
 /// The current directory.
 pub(crate) fn current_directory() -> Result<PathBuf, Failure> {
-    std::env::current_dir()
-        .map_err(|source| Failure::new(ExitCode::PolicyInvalid, ContextError::CurrentDirectory(source)))
+    std::env::current_dir().map_err(|source| {
+        Failure::new(
+            ExitCode::PolicyInvalid,
+            ContextError::CurrentDirectory(source),
+        )
+    })
 }
 
 /// The caller's home directory; its real path, where it exists.
 pub(crate) fn home() -> Result<AbsolutePath, Failure> {
-    let home = std::env::home_dir().filter(|home| home.is_absolute()).ok_or_else(|| {
-        Failure::new(ExitCode::SetupMissing, ContextError::NoHome).with_hint("set HOME to an absolute path")
-    })?;
+    let home = std::env::home_dir()
+        .filter(|home| home.is_absolute())
+        .ok_or_else(|| {
+            Failure::new(ExitCode::SetupMissing, ContextError::NoHome)
+                .with_hint("set HOME to an absolute path")
+        })?;
     absolute(home.canonicalize().unwrap_or(home))
 }
 
 /// `path` as the policy takes it.
 pub(crate) fn absolute(path: PathBuf) -> Result<AbsolutePath, Failure> {
-    AbsolutePath::new(&path)
-        .map_err(|source| Failure::new(ExitCode::PolicyInvalid, ContextError::Path { path, source }))
+    AbsolutePath::new(&path).map_err(|source| {
+        Failure::new(ExitCode::PolicyInvalid, ContextError::Path { path, source })
+    })
 }

@@ -18,7 +18,11 @@ pub(crate) struct Failure {
 impl Failure {
     /// The program ends with `exit` because of `error`.
     pub(crate) fn new(exit: ExitCode, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { exit, error: error.into(), hint: None }
+        Self {
+            exit,
+            error: error.into(),
+            hint: None,
+        }
     }
 
     /// Something failed inside Ringfence.
@@ -90,7 +94,8 @@ mod tests {
     #[test]
     fn block_names_error_causes_and_hint() {
         let inner = std::io::Error::other("disk on fire\u{1b}[31m");
-        let failure = Failure::new(ExitCode::PolicyInvalid, Outer("a.toml", inner)).with_hint("ringfence policy check");
+        let failure = Failure::new(ExitCode::PolicyInvalid, Outer("a.toml", inner))
+            .with_hint("ringfence policy check");
         assert_eq!(
             failure.render(),
             "ringfence: error: can't read the policy `a.toml`\n  caused by: disk on fire\\u{1b}[31m\n  \

@@ -30,7 +30,11 @@ pub(crate) fn document(options: &PolicyOptions) -> PolicyDocument {
         require,
         config: _,
     } = options.clone();
-    let mut document = PolicyDocument { mode, require, ..PolicyDocument::default() };
+    let mut document = PolicyDocument {
+        mode,
+        require,
+        ..PolicyDocument::default()
+    };
     let filesystem = &mut document.filesystem;
     filesystem.writable_roots = writable_root;
     filesystem.deny_read = deny_read;
@@ -74,15 +78,54 @@ mod tests {
     #[test]
     fn every_option_reaches_its_key() {
         let line = CommandLine::try_parse_from([
-            "ringfence", "run", "--mode", "read-only", "--require", "full", "--writable-root", "/a",
-            "--deny-read", "/b", "--allow-read", "~/.npmrc", "--protect", "c", "--unprotect", "AGENTS.md",
-            "--git", "commit", "--network", "open", "--allow-host", "example.com:1", "--deny-host",
-            "example.net", "--ask", "--publish", "3000", "--connect", "127.0.0.1:5432", "--unix-socket",
-            "/s", "--env", "CI", "--env", "A=b", "--limit", "memory=1GiB", "--limit", "processes=9",
-            "--limit", "time=30m", "--", "true",
+            "ringfence",
+            "run",
+            "--mode",
+            "read-only",
+            "--require",
+            "full",
+            "--writable-root",
+            "/a",
+            "--deny-read",
+            "/b",
+            "--allow-read",
+            "~/.npmrc",
+            "--protect",
+            "c",
+            "--unprotect",
+            "AGENTS.md",
+            "--git",
+            "commit",
+            "--network",
+            "open",
+            "--allow-host",
+            "example.com:1",
+            "--deny-host",
+            "example.net",
+            "--ask",
+            "--publish",
+            "3000",
+            "--connect",
+            "127.0.0.1:5432",
+            "--unix-socket",
+            "/s",
+            "--env",
+            "CI",
+            "--env",
+            "A=b",
+            "--limit",
+            "memory=1GiB",
+            "--limit",
+            "processes=9",
+            "--limit",
+            "time=30m",
+            "--",
+            "true",
         ])
         .unwrap();
-        let Command::Run(run) = line.command else { panic!("not run") };
+        let Command::Run(run) = line.command else {
+            panic!("not run")
+        };
         let document = document(&run.policy);
         assert_eq!(document.mode, Some(Mode::ReadOnly));
         assert_eq!(document.require, Some(Require::Full));

@@ -14,7 +14,10 @@ struct OutputError(#[source] io::Error);
 /// Writes what was asked for to standard output.
 pub(crate) fn data(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(Failure::internal(OutputError(error))),
         Ok(()) => Ok(()),
@@ -31,5 +34,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
 /// Writes text for a person to standard error; where that is closed nobody is left to tell.
 pub(crate) fn message(text: &str) {
     let mut stderr = io::stderr().lock();
-    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+    let _ = stderr
+        .write_all(text.as_bytes())
+        .and_then(|()| stderr.flush());
 }

@@ -48,14 +48,21 @@ fn render(program: &clap::Command, text: &mut Vec<u8>) -> std::io::Result<()> {
 
 fn render_command(command: &clap::Command, text: &mut Vec<u8>) -> std::io::Result<()> {
     let page = clap_mangen::Man::new(command.clone());
-    let name = command.get_bin_name().unwrap_or_else(|| command.get_name()).to_uppercase();
+    let name = command
+        .get_bin_name()
+        .unwrap_or_else(|| command.get_name())
+        .to_uppercase();
     writeln!(text, ".SH \"{}\"", name.replace('-', "\\-"))?;
     let mut section = Vec::new();
     page.render_description_section(&mut section)?;
     page.render_synopsis_section(&mut section)?;
     page.render_options_section(&mut section)?;
     // The sections of a command are subsections of the one page.
-    text.extend(String::from_utf8_lossy(&section).replace(".SH ", ".SS ").into_bytes());
+    text.extend(
+        String::from_utf8_lossy(&section)
+            .replace(".SH ", ".SS ")
+            .into_bytes(),
+    );
     for inner in command.get_subcommands() {
         render_command(inner, text)?;
     }

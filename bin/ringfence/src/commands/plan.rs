@@ -10,7 +10,9 @@ pub(crate) fn run(options: &Plan) -> Result<u8, Failure> {
     let context = context::load(&options.policy)?;
     let plan = ringfence::platform::plan(
         &context.loaded.policy,
-        ringfence::platform::PlanOptions { observe: options.observe },
+        ringfence::platform::PlanOptions {
+            observe: options.observe,
+        },
     )?;
     output::json(&plan)?;
     Ok(0)

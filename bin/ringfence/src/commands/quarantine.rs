@@ -2,9 +2,9 @@
 
 use std::io::stdout;
 
+use crate::render::escape::escape_os;
 use ringfence::quarantine::{Entry, EntryId, ObjectKind, Reason};
 use ringfence::{Quarantine as Store, StateDirectory};
-use crate::render::escape::escape_os;
 
 use crate::cli::Quarantine;
 use crate::failure::Failure;
@@ -23,7 +23,10 @@ pub(crate) fn run(options: &Quarantine) -> Result<u8, Failure> {
         }
         Quarantine::Drop { item } => {
             let entry = store.drop(&EntryId(item.clone()))?;
-            output::message(&format!("ringfence: deleted what a command made at {}\n", origin(&entry)));
+            output::message(&format!(
+                "ringfence: deleted what a command made at {}\n",
+                origin(&entry)
+            ));
         }
     }
     Ok(0)
@@ -50,7 +53,11 @@ fn list(store: &Store, json: bool) -> Result<(), Failure> {
             ]
         })
         .collect();
-    output::data(&table::render(["ITEM", "TIME", "KIND", "WHY", "WAS AT"], &rows, Colour::of(&stdout())))
+    output::data(&table::render(
+        ["ITEM", "TIME", "KIND", "WHY", "WAS AT"],
+        &rows,
+        Colour::of(&stdout()),
+    ))
 }
 
 /// Where an entry was, on one line.

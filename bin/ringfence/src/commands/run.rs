@@ -5,11 +5,11 @@ use std::fs::OpenOptions;
 use std::io::{self, stderr};
 use std::path::{Path, PathBuf};
 
+use crate::render::escape::escape_os;
 use ringfence::{CommandSpec, Report, Session, SessionOptions, clock};
 use ringfence_audit::EventSink;
 use ringfence_backend::Enforcement;
 use ringfence_plan::Level;
-use crate::render::escape::escape_os;
 use ringfence_policy::{AbsolutePath, ExitCode};
 
 use crate::cli::{PolicyOptions, ReportOptions, Run, Shell};
@@ -30,7 +30,12 @@ struct EventsError {
 
 /// Runs a command and passes its status on.
 pub(crate) fn run(options: &Run) -> Result<u8, Failure> {
-    session_of_one("run", &options.policy, &options.report, options.command.clone())
+    session_of_one(
+        "run",
+        &options.policy,
+        &options.report,
+        options.command.clone(),
+    )
 }
 
 /// Runs the person's shell.
@@ -49,13 +54,28 @@ fn session_of_one(
     let context = context::load(policy)?;
     let events = report.events.as_deref().map(open_events).transpose()?;
     let directory = start_directory(&context.loaded.policy.workspace)?;
-    let options = SessionOptions { observe: report.observe, events };
+    let options = SessionOptions {
+        observe: report.observe,
+        events,
+    };
     let session = Session::start(&context.loaded.policy, &context.state, options)?;
     let enforcement = session.enforcement().clone();
     announce(verb, &context.loaded.notes, &session, report);
     let program = command.first().cloned().unwrap_or_default();
-    let ended = session.run(CommandSpec { arguments: command, directory })?;
-    conclude(Frame { verb, program: &program, ..frame(report) }, report, &enforcement, &ended)?;
+    let ended = session.run(CommandSpec {
+        arguments: command,
+        directory,
+    })?;
+    conclude(
+        Frame {
+            verb,
+            program: &program,
+            ..frame(report)
+        },
+        report,
+        &enforcement,
+        &ended,
+    )?;
     Ok(ended.exit_status())
 }
 
@@ -75,7 +95,9 @@ fn announce(verb: &str, notes: &[String], session: &Session, report: &ReportOpti
     output::message(&render_start(enforcement, &notes, Colour::of(&stderr())));
     if verb == "shell" && confined {
         let workspace = escape_os(session.plan().workspace.as_path());
-        output::message(&format!("ringfence: a shell inside the boundary of {workspace}; `exit` leaves it\n"));
+        output::message(&format!(
+            "ringfence: a shell inside the boundary of {workspace}; `exit` leaves it\n"
+        ));
     }
 }
 
@@ -84,7 +106,11 @@ fn frame(options: &ReportOptions) -> Frame<'static> {
         verb: "run",
         program: OsStr::new(""),
         observe: options.observe,
-        verbosity: if options.quiet { Verbosity::Quiet } else { Verbosity::Normal },
+        verbosity: if options.quiet {
+            Verbosity::Quiet
+        } else {
+            Verbosity::Normal
+        },
         colour: Colour::of(&stderr()),
     }
 }
@@ -96,8 +122,8 @@ fn conclude(
     report: &Report,
 ) -> Result<(), Failure> {
     if options.json {
-        let mut line =
-            serde_json::to_string(&JsonReport::new(enforcement, report)).map_err(Failure::internal)?;
+        let mut line = serde_json::to_string(&JsonReport::new(enforcement, report))
+            .map_err(Failure::internal)?;
         line.push('\n');
         output::message(&line);
     } else {
@@ -108,9 +134,19 @@ fn conclude(
 
 /// Opens the event file for appending; close-on-exec as all files of std, so the command never inherits it.
 fn open_events(path: &Path) -> Result<EventSink, Failure> {
-    let file = OpenOptions::new().create(true).append(true).open(path).map_err(|source| {
-        Failure::new(ExitCode::Usage, EventsError { path: path.to_owned(), source })
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(|source| {
+            Failure::new(
+                ExitCode::Usage,
+                EventsError {
+                    path: path.to_owned(),
+                    source,
+                },
+            )
             .with_hint("name a file that you may write, outside the workspace")
-    })?;
+        })?;
     Ok(EventSink::new(clock::new_session_id(), Box::new(file)))
 }

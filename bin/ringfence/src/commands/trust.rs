@@ -3,8 +3,8 @@
 use std::io::stdout;
 use std::path::PathBuf;
 
-use ringfence::{StateDirectory, TrustStore};
 use crate::render::escape::escape_os;
+use ringfence::{StateDirectory, TrustStore};
 
 use crate::cli::{PolicyOptions, Trust};
 use crate::context;
@@ -40,7 +40,10 @@ fn add(store: &TrustStore, options: &Trust) -> Result<(), Failure> {
     if options.json {
         return output::json(&serde_json::json!({ "path": file, "digest": digest }));
     }
-    output::message(&format!("ringfence: trusted {} (sha256 {digest})\n", escape_os(&file)));
+    output::message(&format!(
+        "ringfence: trusted {} (sha256 {digest})\n",
+        escape_os(&file)
+    ));
     Ok(())
 }
 
@@ -50,7 +53,11 @@ fn remove(store: &TrustStore, options: &Trust) -> Result<(), Failure> {
     if options.json {
         return output::json(&serde_json::json!({ "path": file, "removed": removed }));
     }
-    let words = if removed { "no longer trusted" } else { "was not trusted" };
+    let words = if removed {
+        "no longer trusted"
+    } else {
+        "was not trusted"
+    };
     output::message(&format!("ringfence: {} {words}\n", escape_os(&file)));
     Ok(())
 }
@@ -66,7 +73,17 @@ fn list(store: &TrustStore, json: bool) -> Result<(), Failure> {
     }
     let rows: Vec<_> = files
         .iter()
-        .map(|file| [file.since.as_str().into(), file.digest.to_string().into(), escape_os(&file.path).into()])
+        .map(|file| {
+            [
+                file.since.as_str().into(),
+                file.digest.to_string().into(),
+                escape_os(&file.path).into(),
+            ]
+        })
         .collect();
-    output::data(&table::render(["SINCE", "SHA-256", "FILE"], &rows, Colour::of(&stdout())))
+    output::data(&table::render(
+        ["SINCE", "SHA-256", "FILE"],
+        &rows,
+        Colour::of(&stdout()),
+    ))
 }

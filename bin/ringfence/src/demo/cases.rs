@@ -18,14 +18,18 @@ pub(crate) struct Job {
 
 /// The jobs, in order.
 pub(crate) const JOBS: &[Job] = &[
-    Job { name: "build and test the C program", tool: Tool::C, script: "sh build.sh" },
+    Job {
+        name: "build and test the C program",
+        tool: Tool::C,
+        script: "sh build.sh",
+    },
     Job {
         name: "cargo test (Rust crate)",
         tool: Tool::Cargo,
         script: "{tool} test --offline --quiet",
     },
     Job {
-        name: "python3 -m unittest (with a server on its own loopback)",
+        name: "python3 -m unittest, with a server on its loopback",
         tool: Tool::Python,
         script: "{tool} -m unittest --quiet",
     },
@@ -98,20 +102,42 @@ pub(crate) struct Attack {
 }
 
 const fn shell(name: &'static str, script: &'static str, effect: Effect) -> Attack {
-    Attack { name, tool: Tool::Shell, place: Where::Anywhere, script, effect }
+    Attack {
+        name,
+        tool: Tool::Shell,
+        place: Where::Anywhere,
+        script,
+        effect,
+    }
 }
 
 const fn git(name: &'static str, script: &'static str, effect: Effect) -> Attack {
-    Attack { name, tool: Tool::Git, place: Where::Anywhere, script, effect }
+    Attack {
+        name,
+        tool: Tool::Git,
+        place: Where::Anywhere,
+        script,
+        effect,
+    }
 }
 
 const fn probe(name: &'static str, place: Where, script: &'static str, effect: Effect) -> Attack {
-    Attack { name, tool: Tool::C, place, script, effect }
+    Attack {
+        name,
+        tool: Tool::C,
+        place,
+        script,
+        effect,
+    }
 }
 
 /// The attacks, in order: those on git's directory come last, because their controls really break it.
 pub(crate) const ATTACKS: &[Attack] = &[
-    shell("append to ~/.bashrc", "echo evil >> {home}/.bashrc", Effect::File(".bashrc")),
+    shell(
+        "append to ~/.bashrc",
+        "echo evil >> {home}/.bashrc",
+        Effect::File(".bashrc"),
+    ),
     shell(
         "the same through a symlink in the project",
         "ln -sf {home}/.bashrc innocent && echo evil2 >> innocent",
@@ -127,14 +153,27 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "echo evil > {home}/other/notes.txt",
         Effect::File("other/notes.txt"),
     ),
-    probe("open /etc/passwd for writing", Where::Root, "{probe} open /etc/passwd", Effect::Answer),
-    shell("read ~/.ssh/id_ed25519", "cat {home}/.ssh/id_ed25519", Effect::Leak),
+    probe(
+        "open /etc/passwd for writing",
+        Where::Root,
+        "{probe} open /etc/passwd",
+        Effect::Answer,
+    ),
+    shell(
+        "read ~/.ssh/id_ed25519",
+        "cat {home}/.ssh/id_ed25519",
+        Effect::Leak,
+    ),
     shell(
         "the same through a symlink",
         "ln -sf {home}/.ssh/id_ed25519 key && cat key",
         Effect::Leak,
     ),
-    shell("the same through /proc/self/root", "cat /proc/self/root{home}/.ssh/id_ed25519", Effect::Leak),
+    shell(
+        "the same through /proc/self/root",
+        "cat /proc/self/root{home}/.ssh/id_ed25519",
+        Effect::Leak,
+    ),
     probe(
         "the same through a hard link",
         Where::Anywhere,
@@ -152,20 +191,59 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "mkdir -p .codex && echo 'approval_policy = \"never\"' > .codex/config.toml",
         Effect::File("project/.codex/config.toml"),
     ),
-    shell("create .envrc", "echo 'evil' > .envrc", Effect::File("project/.envrc")),
+    shell(
+        "create .envrc",
+        "echo 'evil' > .envrc",
+        Effect::File("project/.envrc"),
+    ),
     probe(
         "set the setuid bit on a program",
         Where::Anywhere,
         "cp {probe} tool && {probe} setuid tool",
         Effect::SetUid("project/tool"),
     ),
-    probe("connect to a server on the host's loopback", Where::Anywhere, "{probe} tcp {port}", Effect::Tcp),
-    probe("connect to a docker.sock", Where::Anywhere, "{probe} unix {socket}", Effect::Unix),
-    probe("kill a process outside", Where::Anywhere, "{probe} kill {victim}", Effect::Victim),
-    probe("trace a process outside (ptrace)", Where::Tracing, "{probe} trace {victim}", Effect::Answer),
-    probe("mount a file system", Where::UserNamespaces, "mkdir -p mnt && {probe} mount mnt", Effect::Answer),
-    probe("enter a new user namespace", Where::UserNamespaces, "{probe} userns", Effect::Answer),
-    probe("type into the terminal (TIOCSTI)", Where::LegacyTiocsti, "{probe} sti", Effect::Answer),
+    probe(
+        "connect to a server on the host's loopback",
+        Where::Anywhere,
+        "{probe} tcp {port}",
+        Effect::Tcp,
+    ),
+    probe(
+        "connect to a docker.sock",
+        Where::Anywhere,
+        "{probe} unix {socket}",
+        Effect::Unix,
+    ),
+    probe(
+        "kill a process outside",
+        Where::Anywhere,
+        "{probe} kill {victim}",
+        Effect::Victim,
+    ),
+    probe(
+        "trace a process outside (ptrace)",
+        Where::Tracing,
+        "{probe} trace {victim}",
+        Effect::Answer,
+    ),
+    probe(
+        "mount a file system",
+        Where::UserNamespaces,
+        "mkdir -p mnt && {probe} mount mnt",
+        Effect::Answer,
+    ),
+    probe(
+        "enter a new user namespace",
+        Where::UserNamespaces,
+        "{probe} userns",
+        Effect::Answer,
+    ),
+    probe(
+        "type into the terminal (TIOCSTI)",
+        Where::LegacyTiocsti,
+        "{probe} sti",
+        Effect::Answer,
+    ),
     probe(
         "leave a daemon running",
         Where::Anywhere,

@@ -43,10 +43,17 @@ enum DemoError {
 
 /// Shows the boundary.
 pub(crate) fn run(options: &Demo) -> Result<u8, Failure> {
-    let show = |text: &str| if options.json { Ok(()) } else { output::data(text) };
+    let show = |text: &str| {
+        if options.json {
+            Ok(())
+        } else {
+            output::data(text)
+        }
+    };
     let colour = Colour::of(&stdout());
     let tools = Tools::probe();
-    let scratch = Scratch::make(options.keep).map_err(|error| Failure::internal(DemoError::World(error)))?;
+    let scratch =
+        Scratch::make(options.keep).map_err(|error| Failure::internal(DemoError::World(error)))?;
     show(&report::render_introduction(&tools, colour))?;
     let stage = Stage::make(&scratch, tools)?;
     let mut rows = Vec::new();
@@ -81,25 +88,48 @@ struct Stage {
 
 impl Stage {
     fn make(scratch: &Scratch, tools: Tools) -> Result<Self, Failure> {
-        let program = std::env::current_exe().map_err(|error| Failure::internal(DemoError::Program(error)))?;
-        let world = |name| World::make(scratch, name, &tools).map_err(|error| Failure::internal(DemoError::World(error)));
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::internal(DemoError::Program(error)))?;
+        let world = |name| {
+            World::make(scratch, name, &tools)
+                .map_err(|error| Failure::internal(DemoError::World(error)))
+        };
         let (control, inside) = (world("control")?, world("inside")?);
-        let bench = Bench { program, scratch: scratch.path().to_owned(), variables: variables() };
-        Ok(Self { bench, tools, control, inside })
+        let bench = Bench {
+            program,
+            scratch: scratch.path().to_owned(),
+            variables: variables(),
+        };
+        Ok(Self {
+            bench,
+            tools,
+            control,
+            inside,
+        })
     }
 
     fn job(&self, job: &Job) -> Result<Row, Failure> {
         let Some(tool) = self.tools.program(job.tool) else {
-            return Ok(Row::left_out(Kind::Job, job.name, format!("{} is not installed", job.tool.name())));
+            return Ok(Row::left_out(
+                Kind::Job,
+                job.name,
+                format!("{} is not installed", job.tool.name()),
+            ));
         };
         let try_it = |side, world: &World| -> io::Result<Trial> {
-            let filling = Filling { tool, outside: None, socket: "".as_ref() };
-            self.bench.work(side, world, &fill(job.script, world, filling)?)
+            let filling = Filling {
+                tool,
+                outside: None,
+                socket: "".as_ref(),
+            };
+            self.bench
+                .work(side, world, &fill(job.script, world, filling)?)
         };
         let control = try_it(Side::Control, &self.control).map_err(failed(job.name))?;
         let inside = try_it(Side::Inside, &self.inside).map_err(failed(job.name))?;
         let verdict = match (&control.outcome, &inside.outcome) {
             (Outcome::Worked, Outcome::Worked) => Verdict::Held,
+            (Outcome::Worked, Outcome::Unknown { .. }) => Verdict::NoAnswer,
             (Outcome::Worked, _) => Verdict::Broken,
             (_, _) => Verdict::NotTested,
         };
@@ -117,18 +147,33 @@ impl Stage {
         let try_it = |side, world: &World| -> io::Result<Trial> {
             let socket = world.home.join("docker.sock");
             let mut outside = Outside::open(&socket)?;
-            let filling = Filling { tool, outside: Some(&outside), socket: &socket };
+            let filling = Filling {
+                tool,
+                outside: Some(&outside),
+                socket: &socket,
+            };
             let script = fill(attack.script, world, filling)?;
-            self.bench.attack(side, world, &script, attack.effect, &mut outside)
+            self.bench
+                .attack(side, world, &script, attack.effect, &mut outside)
         };
         let control = try_it(Side::Control, &self.control).map_err(failed(attack.name))?;
         let inside = try_it(Side::Inside, &self.inside).map_err(failed(attack.name))?;
         let verdict = match (&control.outcome, &inside.outcome) {
-            (Outcome::Worked, Outcome::Refused { .. } | Outcome::Quarantined | Outcome::Contained) => Verdict::Held,
-            (Outcome::Worked, Outcome::Worked | Outcome::Unknown { .. }) => Verdict::Broken,
+            (
+                Outcome::Worked,
+                Outcome::Refused { .. } | Outcome::Quarantined | Outcome::Contained,
+            ) => Verdict::Held,
+            (Outcome::Worked, Outcome::Worked) => Verdict::Broken,
+            (Outcome::Worked, Outcome::Unknown { .. }) => Verdict::NoAnswer,
             (_, _) => Verdict::NotTested,
         };
-        Ok(Row::tried(Kind::Attack, attack.name, verdict, control, inside))
+        Ok(Row::tried(
+            Kind::Attack,
+            attack.name,
+            verdict,
+            control,
+            inside,
+        ))
     }
 }
 
@@ -148,8 +193,11 @@ fn variables() -> Vec<(&'static str, OsString)> {
     }
     // The home is another one here; the toolchain stays where it is.
     for (name, default) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
-        let place = std::env::var_os(name)
-            .or_else(|| Some(std::env::home_dir()?.join(default)).filter(|path| path.is_dir()).map(OsString::from));
+        let place = std::env::var_os(name).or_else(|| {
+            Some(std::env::home_dir()?.join(default))
+                .filter(|path| path.is_dir())
+                .map(OsString::from)
+        });
         variables.extend(place.map(|place| (name, place)));
     }
     variables
@@ -160,7 +208,11 @@ fn host_refuses(place: Where) -> Option<String> {
     if is_root() {
         return None;
     }
-    let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).ok();
+    let read = |path: &str| {
+        std::fs::read_to_string(path)
+            .map(|text| text.trim().to_owned())
+            .ok()
+    };
     match place {
         Where::Anywhere => None,
         Where::Root => Some("needs root, also without a boundary".to_owned()),
@@ -168,11 +220,15 @@ fn host_refuses(place: Where) -> Option<String> {
             .then(|| "this host gives its users no namespaces".to_owned()),
         Where::Tracing => match read("/proc/sys/kernel/yama/ptrace_scope").as_deref() {
             None | Some("0") => None,
-            Some(_) => Some("this host lets users trace only their own children (ptrace_scope)".to_owned()),
+            Some(_) => {
+                Some("this host lets users trace only their own children (ptrace_scope)".to_owned())
+            }
         },
         Where::LegacyTiocsti => match read("/proc/sys/dev/tty/legacy_tiocsti").as_deref() {
             None | Some("1") => None,
-            Some(_) => Some("this kernel has switched it off for users (legacy_tiocsti)".to_owned()),
+            Some(_) => {
+                Some("this kernel has switched it off for users (legacy_tiocsti)".to_owned())
+            }
         },
     }
 }
@@ -181,7 +237,10 @@ fn user_namespaces_refused(read: impl Fn(&str) -> Option<String>) -> bool {
     let is = |path: &str, value: &str| read(path).is_some_and(|text| text == value);
     is("/proc/sys/user/max_user_namespaces", "0")
         || is("/proc/sys/kernel/unprivileged_userns_clone", "0")
-        || is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1")
+        || is(
+            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+        )
 }
 
 /// Root's own files belong to uid 0; `/proc/self` belongs to the effective uid (proc(5)).
@@ -194,8 +253,15 @@ fn is_root() -> bool {
 fn tool_names(tools: &Tools) -> (Vec<&'static str>, Vec<&'static str>) {
     [Tool::Git, Tool::C, Tool::Cargo, Tool::Python]
         .into_iter()
-        .fold((Vec::new(), Vec::new()), |(mut found, mut missing), tool| {
-            if tools.program(tool).is_some() { found.push(tool.name()) } else { missing.push(tool.name()) }
-            (found, missing)
-        })
+        .fold(
+            (Vec::new(), Vec::new()),
+            |(mut found, mut missing), tool| {
+                if tools.program(tool).is_some() {
+                    found.push(tool.name())
+                } else {
+                    missing.push(tool.name())
+                }
+                (found, missing)
+            },
+        )
 }

@@ -85,9 +85,15 @@ fn try_lock(file: &File) -> bool {
 
 /// Ends the daemon of a control, which wrote its process id to `pid_file`.
 pub(crate) fn end_daemon(pid_file: &Path) {
-    let Some(pid) = std::fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse::<u32>().ok()) else {
+    let Some(pid) = std::fs::read_to_string(pid_file)
+        .ok()
+        .and_then(|text| text.trim().parse::<u32>().ok())
+    else {
         return;
     };
     // A daemon that can't be ended ends by itself after two minutes.
-    let _ = Command::new("sh").args(["-c", "kill \"$1\"", "sh", &pid.to_string()]).stderr(Stdio::null()).status();
+    let _ = Command::new("sh")
+        .args(["-c", "kill \"$1\"", "sh", &pid.to_string()])
+        .stderr(Stdio::null())
+        .status();
 }

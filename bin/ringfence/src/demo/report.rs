@@ -28,8 +28,10 @@ pub(crate) enum Kind {
 pub(crate) enum Verdict {
     /// As it should be.
     Held,
-    /// Not as it should be.
+    /// An attack worked inside, or work did not.
     Broken,
+    /// It crashed inside, or Ringfence failed: nothing is proven.
+    NoAnswer,
     /// The control failed: nothing is proven.
     NotTested,
     /// It can't be tried on this machine.
@@ -50,7 +52,13 @@ pub(crate) struct Row {
 
 impl Row {
     /// A row that was run on both sides.
-    pub(crate) fn tried(kind: Kind, name: &'static str, verdict: Verdict, control: Trial, inside: Trial) -> Self {
+    pub(crate) fn tried(
+        kind: Kind,
+        name: &'static str,
+        verdict: Verdict,
+        control: Trial,
+        inside: Trial,
+    ) -> Self {
         Self {
             kind,
             name,
@@ -64,7 +72,15 @@ impl Row {
 
     /// A row that can't be run here.
     pub(crate) fn left_out(kind: Kind, name: &'static str, why: String) -> Self {
-        Self { kind, name, verdict: Verdict::LeftOut, control: None, inside: None, rules: Vec::new(), why: Some(why) }
+        Self {
+            kind,
+            name,
+            verdict: Verdict::LeftOut,
+            control: None,
+            inside: None,
+            rules: Vec::new(),
+            why: Some(why),
+        }
     }
 }
 
@@ -73,6 +89,7 @@ impl Row {
 pub(crate) struct Summary<'a> {
     held: usize,
     broken: usize,
+    no_answer: usize,
     not_tested: usize,
     left_out: usize,
     rows: &'a [Row],
@@ -85,6 +102,7 @@ impl<'a> Summary<'a> {
         Self {
             held: count(Verdict::Held),
             broken: count(Verdict::Broken),
+            no_answer: count(Verdict::NoAnswer),
             not_tested: count(Verdict::NotTested),
             left_out: count(Verdict::LeftOut),
             rows,
@@ -93,7 +111,7 @@ impl<'a> Summary<'a> {
 
     /// Whether all that was tried ended as it should, with its control.
     pub(crate) fn all_held(&self) -> bool {
-        self.held > 0 && self.broken == 0 && self.not_tested == 0
+        self.held > 0 && self.broken + self.no_answer + self.not_tested == 0
     }
 }
 
@@ -114,7 +132,11 @@ pub(crate) fn render_introduction(tools: &Tools, colour: Colour) -> String {
 }
 
 fn list(names: &[&str]) -> String {
-    if names.is_empty() { "a shell alone".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "a shell alone".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 /// The heads of a section.
@@ -123,7 +145,10 @@ pub(crate) fn render_heads(kind: Kind, colour: Colour) -> String {
         Kind::Job => ("WORK THAT MUST GO ON", ""),
         Kind::Attack => ("ATTACKS OF A HOSTILE AGENT", "REFUSED BY"),
     };
-    let line = format!("{title:NAME_WIDTH$}{:SIDE_WIDTH$}{:SIDE_WIDTH$}{last}", "WITHOUT", "INSIDE");
+    let line = format!(
+        "{title:NAME_WIDTH$}{:SIDE_WIDTH$}{:SIDE_WIDTH$}{last}",
+        "WITHOUT", "INSIDE"
+    );
     format!("\n{}\n", colour.paint(Tone::Strong, line.trim_end()))
 }
 
@@ -138,7 +163,7 @@ pub(crate) fn render_row(row: Option<&Row>, colour: Colour) -> String {
     let tone = match row.verdict {
         Verdict::Held => Tone::Good,
         Verdict::Broken => Tone::Bad,
-        Verdict::NotTested | Verdict::LeftOut => Tone::Warning,
+        Verdict::NoAnswer | Verdict::NotTested | Verdict::LeftOut => Tone::Warning,
     };
     let padded = format!("{:SIDE_WIDTH$}", word(inside));
     let mut text = format!(
@@ -153,7 +178,24 @@ pub(crate) fn render_row(row: Option<&Row>, colour: Colour) -> String {
     match row.verdict {
         Verdict::Held | Verdict::LeftOut => {}
         Verdict::Broken => {
-            let _ = writeln!(text, "  {} {}", colour.paint(Tone::Bad, "NOT AS IT SHOULD BE:"), answer(inside));
+            let label = match row.kind {
+                Kind::Job => "WORK WAS BROKEN:",
+                Kind::Attack => "THE BOUNDARY DID NOT HOLD:",
+            };
+            let _ = writeln!(
+                text,
+                "  {} {}",
+                colour.paint(Tone::Bad, label),
+                answer(inside)
+            );
+        }
+        Verdict::NoAnswer => {
+            let _ = writeln!(
+                text,
+                "  {} {}",
+                colour.paint(Tone::Warning, "NOT PROVEN:"),
+                answer(inside)
+            );
         }
         Verdict::NotTested => {
             let _ = writeln!(
@@ -204,14 +246,22 @@ fn answer(outcome: &Outcome) -> String {
 /// The last lines.
 pub(crate) fn render_summary(rows: &[Row], colour: Colour) -> String {
     let summary = Summary::of(rows);
-    let held = |kind| rows.iter().filter(|row| row.kind == kind && row.verdict == Verdict::Held).count();
-    let tried = |kind| rows.iter().filter(|row| row.kind == kind && row.verdict != Verdict::LeftOut).count();
+    let held = |kind| {
+        rows.iter()
+            .filter(|row| row.kind == kind && row.verdict == Verdict::Held)
+            .count()
+    };
+    let tried = |kind| {
+        rows.iter()
+            .filter(|row| row.kind == kind && row.verdict != Verdict::LeftOut)
+            .count()
+    };
     let verdict = if summary.all_held() {
         colour.paint(Tone::Good, "The boundary held.")
     } else if summary.broken > 0 {
-        colour.paint(Tone::Bad, "THE BOUNDARY DID NOT HOLD, or work was broken.")
+        colour.paint(Tone::Bad, "Not as it should be: see above.")
     } else {
-        colour.paint(Tone::Warning, "NOT PROVEN: some controls failed.")
+        colour.paint(Tone::Warning, "Not proven: see above.")
     };
     let mut text = format!(
         "\n{verdict} {} of {} attacks came to nothing, {} of {} jobs worked.",
@@ -223,6 +273,8 @@ pub(crate) fn render_summary(rows: &[Row], colour: Colour) -> String {
     if summary.left_out > 0 {
         let _ = write!(text, " {} left out here.", summary.left_out);
     }
-    text.push_str("\nNext: ringfence run -- COMMAND, ringfence explain write PATH, ringfence doctor\n");
+    text.push_str(
+        "\nNext: ringfence run -- COMMAND, ringfence explain write PATH, ringfence doctor\n",
+    );
     text
 }

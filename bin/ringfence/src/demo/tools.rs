@@ -50,7 +50,9 @@ impl Tools {
         let works = |program: &str| starts(program).then(|| PathBuf::from(program));
         Self {
             git: works("git"),
-            c: works("cc").or_else(|| works("gcc")).or_else(|| works("clang")),
+            c: works("cc")
+                .or_else(|| works("gcc"))
+                .or_else(|| works("clang")),
             cargo: works("cargo"),
             python: probe_python(),
         }

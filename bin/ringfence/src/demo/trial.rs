@@ -85,10 +85,17 @@ impl Bench {
         let (output, records) = self.start(side, world, script)?;
         let outcome = match answer(&output) {
             Answer::Worked => Outcome::Worked,
-            Answer::Refused => Outcome::Refused { answer: last_words(&output) },
-            Answer::Broken => Outcome::Unknown { answer: last_words(&output) },
+            Answer::Refused => Outcome::Refused {
+                answer: last_words(&output),
+            },
+            Answer::Broken => Outcome::Unknown {
+                answer: last_words(&output),
+            },
         };
-        Ok(Trial { outcome, rules: records.rules })
+        Ok(Trial {
+            outcome,
+            rules: records.rules,
+        })
     }
 
     /// Runs an attack and looks at what it has done.
@@ -113,12 +120,19 @@ impl Bench {
         };
         let outcome = match (seen, answer(&output)) {
             (true, _) => Outcome::Worked,
-            (false, Answer::Refused) => Outcome::Refused { answer: last_words(&output) },
+            (false, Answer::Refused) => Outcome::Refused {
+                answer: last_words(&output),
+            },
             (false, Answer::Worked) if records.quarantined => Outcome::Quarantined,
             (false, Answer::Worked) => Outcome::Contained,
-            (false, Answer::Broken) => Outcome::Unknown { answer: last_words(&output) },
+            (false, Answer::Broken) => Outcome::Unknown {
+                answer: last_words(&output),
+            },
         };
-        Ok(Trial { outcome, rules: records.rules })
+        Ok(Trial {
+            outcome,
+            rules: records.rules,
+        })
     }
 
     fn start(&self, side: Side, world: &World, script: &str) -> io::Result<(Output, Records)> {
@@ -132,7 +146,15 @@ impl Bench {
                     Ok(()) | Err(_) => {}
                 }
                 let mut command = Command::new(&self.program);
-                command.args(["run", "--quiet", "--observe", "all", "--limit", "time=60s", "--events"]);
+                command.args([
+                    "run",
+                    "--quiet",
+                    "--observe",
+                    "all",
+                    "--limit",
+                    "time=60s",
+                    "--events",
+                ]);
                 command.arg(&events).args(["--", "sh"]);
                 command
             }
@@ -155,7 +177,11 @@ impl Bench {
 
 /// Fills a script's placeholders, each quoted for the shell.
 pub(crate) fn fill(script: &str, world: &World, filling: Filling<'_>) -> io::Result<String> {
-    let port = filling.outside.map(Outside::port).transpose()?.unwrap_or_default();
+    let port = filling
+        .outside
+        .map(Outside::port)
+        .transpose()?
+        .unwrap_or_default();
     let victim = filling.outside.map(Outside::victim).unwrap_or_default();
     Ok(script
         .replace("{home}", &quoted(&world.home))
@@ -206,24 +232,36 @@ fn last_words(output: &Output) -> String {
     text.push_str(&String::from_utf8_lossy(&output.stderr));
     let words = text
         .lines()
-        .rfind(|line| !line.is_empty() && !line.starts_with("ringfence-demo:") && !line.starts_with("  "))
+        .rfind(|line| {
+            !line.is_empty() && !line.starts_with("ringfence-demo:") && !line.starts_with("  ")
+        })
         .unwrap_or("no answer");
     let words = words.strip_prefix("refused: ").unwrap_or(words);
     one_line(words).chars().take(160).collect()
 }
 
 fn contains(bytes: &[u8], words: &str) -> bool {
-    bytes.windows(words.len()).any(|window| window == words.as_bytes())
+    bytes
+        .windows(words.len())
+        .any(|window| window == words.as_bytes())
 }
 
 fn state(effect: Effect, world: &World) -> Option<Vec<u8>> {
     match effect {
         Effect::File(name) => fs::read(world.home.join(name)).ok(),
         Effect::SetUid(name) => {
-            let mode = fs::metadata(world.home.join(name)).ok()?.permissions().mode();
+            let mode = fs::metadata(world.home.join(name))
+                .ok()?
+                .permissions()
+                .mode();
             (mode & 0o6000 != 0).then(|| vec![1])
         }
-        Effect::Leak | Effect::Tcp | Effect::Unix | Effect::Victim | Effect::Daemon | Effect::Answer => None,
+        Effect::Leak
+        | Effect::Tcp
+        | Effect::Unix
+        | Effect::Victim
+        | Effect::Daemon
+        | Effect::Answer => None,
     }
 }
 
@@ -245,7 +283,9 @@ struct Records {
 fn read_records(path: &Path) -> Records {
     let mut records = Records::default();
     for line in fs::read_to_string(path).unwrap_or_default().lines() {
-        let Ok(value) = serde_json::from_str::<Value>(line) else { continue };
+        let Ok(value) = serde_json::from_str::<Value>(line) else {
+            continue;
+        };
         let kind = value.get("event").and_then(Value::as_str);
         if kind == Some("guard.quarantined") {
             records.quarantined = true;

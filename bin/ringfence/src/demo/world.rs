@@ -68,14 +68,20 @@ impl Scratch {
     /// `/tmp`, and an attack on what is not there at all would prove nothing.
     pub(crate) fn make(keep: bool) -> Result<Self, WorldError> {
         let name = format!(".ringfence-demo-{}", std::process::id());
-        let places = std::env::home_dir().into_iter().chain([PathBuf::from("/var/tmp")]);
+        let places = std::env::home_dir()
+            .into_iter()
+            .chain([PathBuf::from("/var/tmp")]);
         let mut last = WorldError::Scratch {
             path: PathBuf::from("/var/tmp"),
             source: io::Error::from(io::ErrorKind::NotFound),
         };
         for place in places.filter(|place| place.is_absolute()) {
             let path = place.join(&name);
-            match fs::DirBuilder::new().mode(0o700).create(&path).and_then(|()| path.canonicalize()) {
+            match fs::DirBuilder::new()
+                .mode(0o700)
+                .create(&path)
+                .and_then(|()| path.canonicalize())
+            {
                 Ok(path) => return Ok(Self { path, keep }),
                 Err(source) => last = WorldError::Scratch { path, source },
             }
@@ -111,7 +117,10 @@ impl World {
     /// Makes the home `name` in the scratch directory.
     pub(crate) fn make(scratch: &Scratch, name: &str, tools: &Tools) -> Result<Self, WorldError> {
         let home = scratch.path().join(name);
-        let world = Self { project: home.join("project"), home };
+        let world = Self {
+            project: home.join("project"),
+            home,
+        };
         world.plant_home()?;
         world.plant_project(tools)?;
         if let Some(git) = &tools.git {
@@ -121,9 +130,15 @@ impl World {
     }
 
     fn plant_home(&self) -> Result<(), WorldError> {
-        write(&self.home.join(".bashrc"), "# the person's own shell start-up file\n")?;
+        write(
+            &self.home.join(".bashrc"),
+            "# the person's own shell start-up file\n",
+        )?;
         write(&self.home.join(".ssh/id_ed25519"), &format!("{SECRET}\n"))?;
-        write(&self.home.join("other/notes.txt"), "another project of the same person\n")?;
+        write(
+            &self.home.join("other/notes.txt"),
+            "another project of the same person\n",
+        )?;
         restrict(&self.home.join(".ssh"), 0o700)?;
         restrict(&self.home.join(".ssh/id_ed25519"), 0o600)
     }
@@ -135,7 +150,10 @@ impl World {
         file(".env", &format!("API_KEY={SECRET}\n"))?;
         if let Some(compiler) = &tools.c {
             file("greet.c", GREET_C)?;
-            file("build.sh", &BUILD_SH.replace("{cc}", &compiler.to_string_lossy()))?;
+            file(
+                "build.sh",
+                &BUILD_SH.replace("{cc}", &compiler.to_string_lossy()),
+            )?;
             self.build_probe(compiler)?;
         }
         if tools.cargo.is_some() {
@@ -153,14 +171,29 @@ impl World {
     fn build_probe(&self, compiler: &Path) -> Result<(), WorldError> {
         let source = self.project.join("build/probe.c");
         write(&source, PROBE)?;
-        run(Command::new(compiler).arg("-o").arg(self.project.join("build/probe")).arg(&source))
+        run(Command::new(compiler)
+            .arg("-o")
+            .arg(self.project.join("build/probe"))
+            .arg(&source))
     }
 
     fn commit(&self, git: &Path) -> Result<(), WorldError> {
         let git = |arguments: &[&str]| {
             run(Command::new(git)
-                .args(["-c", "init.defaultBranch=main", "-c", "user.name=Demo", "-c", "user.email=demo@example.com"])
-                .args(["-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"])
+                .args([
+                    "-c",
+                    "init.defaultBranch=main",
+                    "-c",
+                    "user.name=Demo",
+                    "-c",
+                    "user.email=demo@example.com",
+                ])
+                .args([
+                    "-c",
+                    "core.hooksPath=/dev/null",
+                    "-c",
+                    "commit.gpgSign=false",
+                ])
                 .args(arguments)
                 .current_dir(&self.project)
                 .env("HOME", &self.home)
@@ -171,7 +204,10 @@ impl World {
         git(&["add", "--all"])?;
         git(&["commit", "--quiet", "--message", "Greet"])?;
         // Something for `git diff` to show.
-        write(&self.project.join("README.md"), "# greet\n\nA sample project, being changed.\n")
+        write(
+            &self.project.join("README.md"),
+            "# greet\n\nA sample project, being changed.\n",
+        )
     }
 }
 
@@ -195,12 +231,20 @@ fn write(path: &Path, text: &str) -> Result<(), WorldError> {
         Some(parent) => fs::create_dir_all(parent),
         None => Ok(()),
     };
-    made.and_then(|()| fs::write(path, text)).map_err(|source| WorldError::Write { path: path.to_owned(), source })
+    made.and_then(|()| fs::write(path, text))
+        .map_err(|source| WorldError::Write {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 fn restrict(path: &Path, mode: u32) -> Result<(), WorldError> {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-        .map_err(|source| WorldError::Write { path: path.to_owned(), source })
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|source| {
+        WorldError::Write {
+            path: path.to_owned(),
+            source,
+        }
+    })
 }
 
 const GREET_C: &str = r#"#include <stdio.h>

@@ -38,15 +38,23 @@ struct Group<'a> {
 
 /// Renders `denials` in the order they came in, grouped; `verb` is the command a person typed (`run`, `shell`).
 pub(crate) fn render(denials: &[Counted<'_>], verb: &str, colour: Colour) -> String {
-    let (refused, failing): (Vec<_>, Vec<_>) =
-        group(denials).into_iter().partition(|group| group.own_permissions == OwnPermissions::Allow);
+    let (refused, failing): (Vec<_>, Vec<_>) = group(denials)
+        .into_iter()
+        .partition(|group| group.own_permissions == OwnPermissions::Allow);
     let mut text = String::new();
     for group in refused.iter().take(MAX_GROUPS) {
         render_group(&mut text, group, verb, colour);
     }
     // Writing to a String can't fail, here and below.
-    if let Some(rest) = refused.len().checked_sub(MAX_GROUPS).filter(|rest| *rest > 0) {
-        let _ = writeln!(text, "ringfence: {rest} more kinds of refusals; `--events FILE` records all of them");
+    if let Some(rest) = refused
+        .len()
+        .checked_sub(MAX_GROUPS)
+        .filter(|rest| *rest > 0)
+    {
+        let _ = writeln!(
+            text,
+            "ringfence: {rest} more kinds of refusals; `--events FILE` records all of them"
+        );
     }
     for group in failing.iter().take(MAX_GROUPS) {
         let _ = writeln!(
@@ -90,7 +98,11 @@ fn group<'a>(denials: &[Counted<'a>]) -> Vec<Group<'a>> {
 }
 
 fn render_group(text: &mut String, group: &Group<'_>, verb: &str, colour: Colour) {
-    let times = if group.count > 1 { format!(", {} times", group.count) } else { String::new() };
+    let times = if group.count > 1 {
+        format!(", {} times", group.count)
+    } else {
+        String::new()
+    };
     let _ = writeln!(
         text,
         "ringfence: {} {} {} (rule {}){times}",
@@ -111,7 +123,11 @@ pub(crate) fn render_grant(grant: Option<&Grant>, verb: &str) -> String {
     let mut text = String::new();
     match grant {
         Some(grant) => {
-            let _ = writeln!(text, "  to allow: ringfence {verb} {} ...", shell_words(&grant.arguments));
+            let _ = writeln!(
+                text,
+                "  to allow: ringfence {verb} {} ...",
+                shell_words(&grant.arguments)
+            );
             if !grant.caution.is_empty() {
                 let _ = writeln!(text, "  caution: {}", one_line(&grant.caution));
             }
@@ -122,7 +138,11 @@ pub(crate) fn render_grant(grant: Option<&Grant>, verb: &str) -> String {
 }
 
 fn first(group: &Group<'_>) -> String {
-    group.objects.first().map(|object| shortened(object)).unwrap_or_default()
+    group
+        .objects
+        .first()
+        .map(|object| shortened(object))
+        .unwrap_or_default()
 }
 
 fn others(group: &Group<'_>) -> String {
@@ -130,7 +150,12 @@ fn others(group: &Group<'_>) -> String {
     for object in group.objects.iter().skip(1).take(MAX_OBJECTS) {
         let _ = write!(text, ", {}", shortened(object));
     }
-    if let Some(rest) = group.objects.len().checked_sub(1 + MAX_OBJECTS).filter(|rest| *rest > 0) {
+    if let Some(rest) = group
+        .objects
+        .len()
+        .checked_sub(1 + MAX_OBJECTS)
+        .filter(|rest| *rest > 0)
+    {
         let _ = write!(text, ", {rest} more");
     }
     text
@@ -186,7 +211,10 @@ mod tests {
     }
 
     fn rendered(denials: &[Denial]) -> String {
-        let counted: Vec<_> = denials.iter().map(|denial| Counted { denial, count: 1 }).collect();
+        let counted: Vec<_> = denials
+            .iter()
+            .map(|denial| Counted { denial, count: 1 })
+            .collect();
         render(&counted, "run", Colour::Plain)
     }
 
@@ -201,7 +229,9 @@ mod tests {
 
     #[test]
     fn denials_with_the_same_grant_are_one_block() {
-        let denials: Vec<_> = (0..9).map(|n| denial(&format!("/etc/{n}"), Some("/etc"))).collect();
+        let denials: Vec<_> = (0..9)
+            .map(|n| denial(&format!("/etc/{n}"), Some("/etc")))
+            .collect();
         assert_eq!(
             rendered(&denials),
             "ringfence: denied write /etc/0 (rule fs.outside-writable-roots), 9 times\n  \
@@ -212,8 +242,9 @@ mod tests {
 
     #[test]
     fn a_target_can_neither_fill_the_screen_nor_write_to_it() {
-        let many: Vec<_> =
-            (0..1000).map(|n| denial(&format!("/{n}\n\u{1b}[2J"), Some(&format!("/{n}")))).collect();
+        let many: Vec<_> = (0..1000)
+            .map(|n| denial(&format!("/{n}\n\u{1b}[2J"), Some(&format!("/{n}"))))
+            .collect();
         let text = rendered(&many);
         assert_eq!(text.lines().count(), 2 * MAX_GROUPS + 1);
         assert!(!text.contains('\u{1b}'));

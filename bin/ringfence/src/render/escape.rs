@@ -22,7 +22,10 @@ pub(crate) fn escape_os(name: impl AsRef<std::ffi::OsStr>) -> String {
 }
 
 fn escape(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
-    if text.chars().all(|character| keep(character) || !is_hostile(character)) {
+    if text
+        .chars()
+        .all(|character| keep(character) || !is_hostile(character))
+    {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 16);
@@ -48,11 +51,16 @@ fn is_hostile(character: char) -> bool {
 
 /// `words` as a person would type them: quoted where a shell needs it.
 pub(crate) fn shell_words(words: &[String]) -> String {
-    words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
+    words
+        .iter()
+        .map(|word| shell_word(word))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn shell_word(word: &str) -> Cow<'_, str> {
-    let plain = |character: char| character.is_ascii_alphanumeric() || "-_./:=@%+,~".contains(character);
+    let plain =
+        |character: char| character.is_ascii_alphanumeric() || "-_./:=@%+,~".contains(character);
     if word.chars().any(is_hostile) {
         // A shell's `$'…'`: the only form in which a control character can be typed.
         let mut quoted = String::from("$'");
@@ -62,7 +70,11 @@ fn shell_word(word: &str) -> Cow<'_, str> {
                 '\\' => quoted.push_str("\\\\"),
                 hostile if is_hostile(hostile) => {
                     let code = u32::from(hostile);
-                    quoted.push_str(&if code < 0x80 { format!("\\x{code:02x}") } else { format!("\\U{code:08x}") });
+                    quoted.push_str(&if code < 0x80 {
+                        format!("\\x{code:02x}")
+                    } else {
+                        format!("\\U{code:08x}")
+                    });
                 }
                 other => quoted.push(other),
             }
@@ -91,6 +103,9 @@ mod tests {
     #[test]
     fn words_are_quoted_for_a_shell() {
         let words = ["--writable-root", "/a b", "~/x", "it's", "", "a\nb"].map(str::to_owned);
-        assert_eq!(shell_words(&words), "--writable-root '/a b' ~/x 'it'\\''s' '' $'a\\x0ab'");
+        assert_eq!(
+            shell_words(&words),
+            "--writable-root '/a b' ~/x 'it'\\''s' '' $'a\\x0ab'"
+        );
     }
 }

@@ -52,7 +52,11 @@ pub(crate) fn render_start(enforcement: &Enforcement, notes: &[String], colour: 
     match enforcement.level {
         Level::Full => {}
         Level::Partial => {
-            let what: Vec<_> = enforcement.missing.iter().map(|missing| missing.what.as_str()).collect();
+            let what: Vec<_> = enforcement
+                .missing
+                .iter()
+                .map(|missing| missing.what.as_str())
+                .collect();
             let _ = writeln!(
                 text,
                 "ringfence: {} missing here: {} (`ringfence doctor` says why and what helps)",
@@ -89,14 +93,18 @@ pub(crate) fn render_end(report: &Report, frame: Frame<'_>) -> String {
         let counted: Vec<_> = report
             .denials
             .iter()
-            .map(|(denial, count)| Counted { denial, count: u64::from(*count) })
+            .map(|(denial, count)| Counted {
+                denial,
+                count: u64::from(*count),
+            })
             .collect();
         text.push_str(&denials::render(&counted, frame.verb, frame.colour));
     }
     text.push_str(&quarantined(&report.quarantined));
     if failed && frame.verbosity == Verbosity::Normal {
         text.push_str(&withheld(&report.withheld, frame.verb));
-        if report.denials.is_empty() && report.quarantined.is_empty() && ran(report.outcome.ending) {
+        if report.denials.is_empty() && report.quarantined.is_empty() && ran(report.outcome.ending)
+        {
             text.push_str(unobserved(frame.observe));
         }
     }
@@ -106,7 +114,9 @@ pub(crate) fn render_end(report: &Report, frame: Frame<'_>) -> String {
 fn ran(ending: Ending) -> bool {
     match ending {
         Ending::Exited(_) | Ending::Signalled(_) => true,
-        Ending::TimeLimit | Ending::MemoryLimit | Ending::NotFound | Ending::NotExecutable(_) => false,
+        Ending::TimeLimit | Ending::MemoryLimit | Ending::NotFound | Ending::NotExecutable(_) => {
+            false
+        }
     }
 }
 
@@ -136,8 +146,15 @@ fn quarantined(entries: &[Entry]) -> String {
             entry.id,
         );
     }
-    if let Some(rest) = entries.len().checked_sub(MAX_ITEMS).filter(|rest| *rest > 0) {
-        let _ = writeln!(text, "ringfence: {rest} more items moved: ringfence quarantine list");
+    if let Some(rest) = entries
+        .len()
+        .checked_sub(MAX_ITEMS)
+        .filter(|rest| *rest > 0)
+    {
+        let _ = writeln!(
+            text,
+            "ringfence: {rest} more items moved: ringfence quarantine list"
+        );
     }
     text
 }
@@ -147,9 +164,16 @@ fn withheld(variables: &[(OsString, WithheldReason)], verb: &str) -> String {
     if variables.is_empty() {
         return String::new();
     }
-    let mut names: Vec<_> =
-        variables.iter().take(MAX_NAMES).map(|(name, _)| one_line(&name.to_string_lossy()).into_owned()).collect();
-    if let Some(rest) = variables.len().checked_sub(MAX_NAMES).filter(|rest| *rest > 0) {
+    let mut names: Vec<_> = variables
+        .iter()
+        .take(MAX_NAMES)
+        .map(|(name, _)| one_line(&name.to_string_lossy()).into_owned())
+        .collect();
+    if let Some(rest) = variables
+        .len()
+        .checked_sub(MAX_NAMES)
+        .filter(|rest| *rest > 0)
+    {
         names.push(format!("{rest} more"));
     }
     format!(
@@ -161,7 +185,9 @@ fn withheld(variables: &[(OsString, WithheldReason)], verb: &str) -> String {
 fn unobserved(observe: Observe) -> &'static str {
     match observe {
         Observe::Off => "ringfence: nothing was watched; `--observe all` shows what was refused\n",
-        Observe::Writes => "ringfence: no refused write was seen; `--observe all` watches reads too (secrets are hidden)\n",
+        Observe::Writes => {
+            "ringfence: no refused write was seen; `--observe all` watches reads too (secrets are hidden)\n"
+        }
         Observe::All => "",
     }
 }

@@ -31,7 +31,11 @@ impl Colour {
     pub(crate) fn of(stream: &impl IsTerminal) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        if stream.is_terminal() && !refused && !dumb { Self::Ansi } else { Self::Plain }
+        if stream.is_terminal() && !refused && !dumb {
+            Self::Ansi
+        } else {
+            Self::Plain
+        }
     }
 
     /// `text` in the colour of `tone`.
