@@ -12,20 +12,23 @@
 mod ci;
 mod process;
 mod project;
+mod tidy;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
   ci [--quick]      every check there is; as root, installs what is missing first
-                    --quick: format, lints, tests and tidy of this machine's own target";
+                    --quick: format, lints, tests and tidy of this machine's own target
+  tidy              the rules that no compiler knows: arrows between crates, promises and their tests, documents";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
-        ["ci"] => ci::run(ci::Extent::Whole),
-        ["ci", "--quick"] => ci::run(ci::Extent::Quick),
+        ["ci"] => ci::run(ci::Extent::Whole).map_err(Failure::Ci),
+        ["ci", "--quick"] => ci::run(ci::Extent::Quick).map_err(Failure::Ci),
+        ["tidy"] => tidy::run().map_err(Failure::Tidy),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -38,13 +41,17 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => status,
         Err(failure) => {
-            eprintln!("xtask: {failure}");
-            let mut source = std::error::Error::source(&failure);
-            while let Some(cause) = source {
-                eprintln!("  because: {cause}");
-                source = cause.source();
-            }
+            eprint!("xtask: {}", process::chain(&failure));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Why a task could not be done.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("can't run the checks")]
+    Ci(#[source] ci::CiError),
+    #[error("can't apply the project's rules")]
+    Tidy(#[source] tidy::TidyError),
 }

@@ -79,6 +79,19 @@ pub(crate) fn capture(mut command: Command) -> Result<Finished, RunError> {
     })
 }
 
+/// An error and its causes, a line each.
+pub(crate) fn chain(failure: &dyn std::error::Error) -> String {
+    let mut text = format!("{failure}\n");
+    let mut source = failure.source();
+    while let Some(cause) = source {
+        text.push_str("  because: ");
+        text.push_str(&cause.to_string());
+        text.push('\n');
+        source = cause.source();
+    }
+    text
+}
+
 /// Where `program` lies in PATH, if it is there.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

@@ -23,11 +23,24 @@ pub(crate) enum ProjectError {
     Format(#[source] serde_json::Error),
 }
 
+/// A dependency as a package declares it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Dependency {
+    /// The package's name in its registry or workspace.
+    pub(crate) name: String,
+    /// `None` for a normal one, else `dev` or `build`.
+    pub(crate) kind: Option<String>,
+    /// The directory of a workspace member.
+    pub(crate) path: Option<PathBuf>,
+}
+
 /// A crate of the workspace.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Package {
     /// Its name.
     pub(crate) name: String,
+    /// What it declares to depend on.
+    pub(crate) dependencies: Vec<Dependency>,
 }
 
 /// The workspace.

@@ -11,7 +11,7 @@ mod tools;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use crate::process::RunError;
+use crate::process;
 use crate::project::{Project, ProjectError};
 
 use tally::Tally;
@@ -51,12 +51,11 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    /// The verdict on a step whose program could not even be run.
-    fn not_run(failure: &RunError) -> Self {
-        let cause = std::error::Error::source(failure).map(ToString::to_string);
+    /// The verdict on a step that could not even be carried out.
+    fn not_run(failure: &dyn std::error::Error) -> Self {
         Self::Failed {
             tests: None,
-            output: format!("{failure}: {}\n", cause.unwrap_or_default()),
+            output: process::chain(failure),
         }
     }
 

@@ -70,19 +70,11 @@ pub(super) fn run_conformance(context: &Context) -> Verdict {
         Ok(ids) => ids,
         Err(verdict) => return verdict,
     };
-    let failed = |failure: &ScratchError| {
-        let cause = std::error::Error::source(failure).map(ToString::to_string);
-        Verdict::Failed {
-            tests: None,
-            output: format!("{failure}: {}\n", cause.unwrap_or_default()),
-        }
-    };
     let scratch = match make_scratch(uid, gid) {
         Ok(scratch) => scratch,
-        Err(failure) => return failed(&failure),
+        Err(failure) => return Verdict::not_run(&failure),
     };
-    let programs =
-        ["ringfence", "ringfence-probe"].map(|name| steps::program(&context.project, name));
+    let programs = ["ringfence", "probe"].map(|name| steps::program(&context.project, name));
     let copies: Result<Vec<PathBuf>, ScratchError> = programs
         .iter()
         .chain(&suites)
@@ -90,7 +82,7 @@ pub(super) fn run_conformance(context: &Context) -> Verdict {
         .collect();
     let copies = match copies {
         Ok(copies) => copies,
-        Err(failure) => return failed(&failure),
+        Err(failure) => return Verdict::not_run(&failure),
     };
     let [ringfence, probe, suites @ ..] = copies.as_slice() else {
         return Verdict::Skipped("nothing was built".to_owned());

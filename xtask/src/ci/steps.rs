@@ -12,6 +12,7 @@ use super::tools::{self, Caller, FOREIGN_TARGETS, Need, STATIC_TARGET};
 use super::{Context, Extent, Step, Verdict};
 use crate::process;
 use crate::project::{self, Project};
+use crate::tidy;
 
 /// Members that exist for Linux, or for Unix, alone: not linted for the other systems.
 const LINUX_ONLY: [&str; 4] = [
@@ -31,6 +32,7 @@ pub(super) fn all(extent: Extent, context: &Context) -> Vec<Step> {
         }),
         step("lint", lint_native),
         step("tests", run_tests),
+        step("tidy", check_tidy),
     ];
     if extent == Extent::Quick {
         return steps;
@@ -125,7 +127,7 @@ fn run_tests(context: &Context) -> Verdict {
     let mut command = project::cargo(&project.root);
     command.args(["test", "--workspace", "--no-fail-fast", "--locked"]);
     command.env("RINGFENCE_BIN", program(project, "ringfence"));
-    command.env("RINGFENCE_PROBE", program(project, "ringfence-probe"));
+    command.env("RINGFENCE_PROBE", program(project, "probe"));
     tests(command)
 }
 
@@ -183,6 +185,17 @@ fn is_static(path: &Path) -> std::io::Result<bool> {
         let entry = index.saturating_mul(size).saturating_add(table);
         number(entry, 4).is_some_and(|kind| kind != INTERPRETER as usize)
     }))
+}
+
+fn check_tidy(context: &Context) -> Verdict {
+    match tidy::check(&context.project) {
+        Err(failure) => Verdict::not_run(&failure),
+        Ok(findings) if tidy::has_errors(&findings) => Verdict::Failed {
+            tests: None,
+            output: tidy::render(&findings),
+        },
+        Ok(_) => Verdict::Passed(None),
+    }
 }
 
 /// Bans, licences and sources: what needs no network. Advisories are for the hosted runners.
