@@ -65,6 +65,8 @@ pub enum Ending {
     TimeLimit,
     /// The session ran into its memory limit.
     MemoryLimit,
+    /// The session ran into its limit on processes, where only init can hold it.
+    ProcessLimit,
     /// The program was not found.
     NotFound,
     /// The program was found and could not be executed, with the system's error number.

@@ -1,3 +1,17 @@
-//! The Linux executor.
+//! The Linux executor: namespaces, mounts, Landlock, seccomp, and the session's init.
+//!
+//! Carries out the steps of a plan and decides nothing; the only Linux crate with unsafe code. It knows neither
+//! approvals nor an async runtime. Invariant: a step that fails ends the launch, and nothing runs.
+
+#![cfg(target_os = "linux")]
+
+mod channel;
+mod exec;
+pub mod init;
 pub mod landlock;
 pub mod seccomp;
+pub mod session;
+mod sys;
+
+pub use channel::ChannelError;
+pub use sys::ignored_signals;

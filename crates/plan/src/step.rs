@@ -211,7 +211,7 @@ pub enum Step {
     },
     /// Drops every capability from every set, for good.
     DropCapabilities,
-    /// Sets no_new_privs.
+    /// Sets `no_new_privs`.
     SetNoNewPrivs,
     /// Restricts every command by a Landlock ruleset.
     RestrictPaths {

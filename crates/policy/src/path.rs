@@ -57,6 +57,12 @@ impl AbsolutePath {
         Ok(Self(normal))
     }
 
+    /// The root of the file system.
+    #[must_use]
+    pub fn root() -> Self {
+        Self(PathBuf::from(std::path::MAIN_SEPARATOR_STR))
+    }
+
     /// The path itself.
     #[must_use]
     pub fn as_path(&self) -> &Path {

@@ -114,9 +114,11 @@ pub(crate) fn render_end(report: &Report, frame: Frame<'_>) -> String {
 fn ran(ending: Ending) -> bool {
     match ending {
         Ending::Exited(_) | Ending::Signalled(_) => true,
-        Ending::TimeLimit | Ending::MemoryLimit | Ending::NotFound | Ending::NotExecutable(_) => {
-            false
-        }
+        Ending::TimeLimit
+        | Ending::MemoryLimit
+        | Ending::ProcessLimit
+        | Ending::NotFound
+        | Ending::NotExecutable(_) => false,
     }
 }
 
@@ -126,6 +128,7 @@ fn ending(ending: Ending, frame: Frame<'_>) -> String {
         Ending::Exited(_) | Ending::Signalled(_) => String::new(),
         Ending::TimeLimit => "ringfence: the time limit ended the command\n".to_owned(),
         Ending::MemoryLimit => "ringfence: the memory limit ended the command\n".to_owned(),
+        Ending::ProcessLimit => "ringfence: the limit on processes ended the command\n".to_owned(),
         Ending::NotFound => format!("ringfence: error: {program}: command not found\n"),
         Ending::NotExecutable(errno) => {
             let cause = std::io::Error::from_raw_os_error(errno);

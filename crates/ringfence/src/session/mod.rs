@@ -69,7 +69,7 @@ impl Report {
                 u8::try_from(signal).map_or(255, |signal| signal.saturating_add(128))
             }
             Ending::TimeLimit => ExitCode::TimeLimit.code(),
-            Ending::MemoryLimit => 128 + 9,
+            Ending::MemoryLimit | Ending::ProcessLimit => 128 + 9,
             Ending::NotFound => ExitCode::NotFound.code(),
             Ending::NotExecutable(_) => ExitCode::NotExecutable.code(),
         }

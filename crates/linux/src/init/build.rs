@@ -1,0 +1,298 @@
+//! Carries the plan's steps out, from the inside of the new namespaces.
+//!
+//! Executes, decides nothing. Invariant: the first step that fails ends the launch, and nothing runs.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chmodat, chownat, mkdirat, openat};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+
+use ringfence_plan::step::{FileId, Identity, IpSockets, Observe};
+use ringfence_plan::{Plan, Step};
+use ringfence_policy::AbsolutePath;
+
+use super::limits::{LimitError, Limits};
+use super::mounts::{self, MountError, View};
+use crate::landlock::{LandlockError, Prepared};
+use crate::seccomp;
+use crate::sys;
+
+/// Why the boundary could not be built.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BuildError {
+    /// A mount operation failed.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// A directory of ours could not be made.
+    #[error("mkdir {path}")]
+    PrivateDirectory {
+        /// Which.
+        path: AbsolutePath,
+        /// The kernel's answer.
+        #[source]
+        errno: Errno,
+    },
+    /// The session's loopback could not be raised.
+    #[error("raise the loopback interface")]
+    Loopback(#[source] Errno),
+    /// A limit could not be set.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// The Landlock ruleset could not be prepared.
+    #[error("prepare the Landlock ruleset")]
+    Landlock(#[source] LandlockError),
+    /// A mount step came before the mounts were sealed: the plan is malformed.
+    #[error("the plan mounts before it seals")]
+    NotSealed,
+}
+
+impl BuildError {
+    /// The system's error number, for the wire.
+    pub(crate) fn errno(&self) -> i32 {
+        match self {
+            Self::Mount(error) => error.errno.raw_os_error(),
+            Self::PrivateDirectory { errno, .. } | Self::Loopback(errno) => errno.raw_os_error(),
+            Self::Limit(error) => error.errno().raw_os_error(),
+            Self::Landlock(error) => error.errno(),
+            Self::NotSealed => Errno::INVAL.raw_os_error(),
+        }
+    }
+}
+
+/// What the commands of the session are confined by, ready for the spawner.
+#[derive(Debug, Default)]
+pub(crate) struct Confinement {
+    /// Who the target is; `None` without namespaces.
+    pub(crate) identity: Option<Identity>,
+    /// Whether every capability is dropped.
+    pub(crate) drop_capabilities: bool,
+    /// Whether `no_new_privs` is set.
+    pub(crate) no_new_privs: bool,
+    /// The ruleset.
+    pub(crate) landlock: Option<Prepared>,
+    /// The filter.
+    pub(crate) filter: Option<seccomp::FilterProfile>,
+    /// The limits.
+    pub(crate) limits: Limits,
+    /// How each layer was proven.
+    pub(crate) proven: Vec<String>,
+}
+
+/// Carries out every step of `plan`; on failure says which.
+pub(crate) fn build(plan: &Plan) -> Result<Confinement, (usize, BuildError)> {
+    let mut builder = Builder {
+        plan,
+        view: None,
+        confinement: Confinement::default(),
+    };
+    // Limits reach into the host's control groups, which the seal makes read-only.
+    for (index, step) in plan.steps.iter().enumerate() {
+        builder.limit(step).map_err(|error| (index, error))?;
+    }
+    for (index, step) in plan.steps.iter().enumerate() {
+        builder.execute(step).map_err(|error| (index, error))?;
+    }
+    if let Some(view) = builder.view.take() {
+        view.finish()
+            .map_err(|error| (plan.steps.len(), error.into()))?;
+    }
+    let mut confinement = builder.confinement;
+    // Paths of the ruleset name the finished view.
+    for (index, step) in plan.steps.iter().enumerate() {
+        if let Step::RestrictPaths { ruleset } = step {
+            let prepared =
+                Prepared::new(ruleset).map_err(|error| (index, BuildError::Landlock(error)))?;
+            confinement.proven.push(format!(
+                "Landlock: ruleset of ABI {} accepted by the kernel",
+                ruleset.abi
+            ));
+            confinement.landlock = Some(prepared);
+        }
+    }
+    Ok(confinement)
+}
+
+struct Builder<'a> {
+    plan: &'a Plan,
+    view: Option<View>,
+    confinement: Confinement,
+}
+
+impl Builder<'_> {
+    fn limit(&mut self, step: &Step) -> Result<(), BuildError> {
+        match step {
+            Step::LimitMemory { bytes, mechanism } => {
+                Ok(self.confinement.limits.memory(*bytes, mechanism)?)
+            }
+            Step::LimitProcesses { count, mechanism } => {
+                Ok(self.confinement.limits.processes(*count, mechanism)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn execute(&mut self, step: &Step) -> Result<(), BuildError> {
+        match step {
+            Step::MakePrivateDirectory { path, mode, owner } => {
+                make_private_directory(path, *mode, *owner)
+            }
+            Step::EnterNamespaces {
+                namespaces,
+                identity,
+            } => {
+                self.confinement.identity = Some(*identity);
+                let names: Vec<String> = namespaces
+                    .iter()
+                    .map(|name| format!("{name:?}").to_lowercase())
+                    .collect();
+                self.confinement
+                    .proven
+                    .push(format!("namespaces: created {}", names.join(", ")));
+                Ok(())
+            }
+            Step::RaiseLoopback => raise_loopback(),
+            Step::SealMounts => {
+                self.view = Some(View::seal(sources(self.plan))?);
+                self.confinement
+                    .proven
+                    .push("mounts: every mount made read-only, nosuid, nodev".to_owned());
+                Ok(())
+            }
+            Step::MountProc => Ok(self.view()?.mount_proc()?),
+            Step::KeepProc => Ok(()),
+            Step::MountDevices => Ok(self.view()?.mount_devices()?),
+            Step::MountTemporary {
+                target,
+                mode,
+                access,
+            } => Ok(self.view()?.mount_temporary(target, *mode, *access)?),
+            Step::Bind {
+                target,
+                access,
+                mount_point,
+                ..
+            } => Ok(self.view()?.bind(target, *access, *mount_point)?),
+            Step::Pin { path } => Ok(mounts::pin(path)?),
+            Step::Protect { path } => Ok(mounts::protect(path)?),
+            Step::Unprotect { path } => Ok(mounts::unprotect(path)?),
+            Step::Hide { path, placeholder } => Ok(self.view()?.hide(path, *placeholder)?),
+            Step::DropCapabilities => {
+                self.confinement.drop_capabilities = true;
+                Ok(())
+            }
+            Step::SetNoNewPrivs => {
+                self.confinement.no_new_privs = true;
+                Ok(())
+            }
+            Step::FilterSyscalls {
+                observe,
+                ip_sockets,
+            } => {
+                self.confinement.filter = Some(filter_profile(*observe, *ip_sockets));
+                Ok(())
+            }
+            // Done before the steps, and after them.
+            Step::LimitMemory { .. } | Step::LimitProcesses { .. } | Step::RestrictPaths { .. } => {
+                Ok(())
+            }
+        }
+    }
+
+    fn view(&mut self) -> Result<&mut View, BuildError> {
+        self.view.as_mut().ok_or(BuildError::NotSealed)
+    }
+}
+
+fn filter_profile(observe: Observe, ip_sockets: IpSockets) -> seccomp::FilterProfile {
+    // The observer is not attached yet: refused calls are answered by the filter alone.
+    let _ = observe;
+    seccomp::FilterProfile {
+        observe: Observe::Off,
+        ip_sockets,
+    }
+}
+
+/// The host objects that the plan's binds take, in order.
+fn sources(plan: &Plan) -> impl Iterator<Item = (&AbsolutePath, Option<FileId>)> {
+    plan.steps.iter().filter_map(|step| match step {
+        Step::Bind {
+            source, identity, ..
+        } => Some((source, *identity)),
+        _ => None,
+    })
+}
+
+fn raise_loopback() -> Result<(), BuildError> {
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(BuildError::Loopback)?;
+    sys::raise_loopback(&socket).map_err(BuildError::Loopback)
+}
+
+/// Makes `path` and its missing parents; what exists stays as it is, but its last component is opened without
+/// following a link.
+fn make_private_directory(
+    path: &AbsolutePath,
+    mode: u32,
+    owner: Option<(u32, u32)>,
+) -> Result<(), BuildError> {
+    let failed = |errno| BuildError::PrivateDirectory {
+        path: path.clone(),
+        errno,
+    };
+    match make_directory(path.as_path(), mode) {
+        Ok(()) => {
+            // mkdir is subject to the mask; the mode is what the plan says.
+            chmodat(
+                CWD,
+                path.as_path(),
+                Mode::from_raw_mode(mode),
+                AtFlags::empty(),
+            )
+            .map_err(failed)?;
+            if let Some((uid, gid)) = owner {
+                let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+                chownat(
+                    CWD,
+                    path.as_path(),
+                    Some(uid),
+                    Some(gid),
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )
+                .map_err(failed)?;
+            }
+            Ok(())
+        }
+        Err(Errno::EXIST) => open_directory(path.as_path()).map(drop).map_err(failed),
+        Err(errno) => Err(failed(errno)),
+    }
+}
+
+fn make_directory(path: &Path, mode: u32) -> Result<(), Errno> {
+    match mkdirat(CWD, path, Mode::from_raw_mode(mode)) {
+        Err(Errno::NOENT) => {
+            let parent = path.parent().ok_or(Errno::NOENT)?;
+            match make_directory(parent, 0o700) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+            mkdirat(CWD, path, Mode::from_raw_mode(mode))
+        }
+        other => other,
+    }
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
+    openat(
+        CWD,
+        path,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+}

@@ -1,0 +1,260 @@
+//! Memory and process limits: control groups where the caller may write them, else init looks for itself.
+//!
+//! Never `RLIMIT_AS`: it breaks programs that reserve address space (WebAssembly runtimes, measured).
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use ringfence_plan::step::LimitMechanism;
+use ringfence_policy::AbsolutePath;
+
+/// How often a watched limit is looked at, in milliseconds.
+pub(crate) const WATCH_INTERVAL: u64 = 250;
+/// What our control groups are called: this and the process id of the session's init on the host.
+const GROUP_PREFIX: &str = "ringfence-";
+
+/// Why a limit could not be set.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LimitError {
+    /// mkdir of a control group failed.
+    #[error("make the control group {path}")]
+    Make {
+        /// Where.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A control file could not be written.
+    #[error("write {path}")]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl LimitError {
+    /// The kernel's error number.
+    pub(crate) fn errno(&self) -> Errno {
+        match self {
+            Self::Make { source, .. } | Self::Write { source, .. } => {
+                Errno::from_io_error(source).unwrap_or(Errno::IO)
+            }
+        }
+    }
+}
+
+/// The limits of a session and how they are held.
+#[derive(Debug, Default)]
+pub(crate) struct Limits {
+    /// `RLIMIT_NPROC` for every command.
+    pub(crate) process_limit: Option<u64>,
+    watched_memory: Option<u64>,
+    watched_processes: Option<u32>,
+    events: Option<fs::File>,
+}
+
+/// What a look at the watched limits found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Within the limits.
+    Within,
+    /// Above the memory limit.
+    Memory,
+    /// Above the process limit.
+    Processes,
+}
+
+impl Limits {
+    /// Sets the memory limit.
+    pub(crate) fn memory(
+        &mut self,
+        bytes: u64,
+        mechanism: &LimitMechanism,
+    ) -> Result<(), LimitError> {
+        match mechanism {
+            LimitMechanism::CgroupV2 { parent } => {
+                let group = join_group(parent, "cgroup.procs", &[("memory.max", bytes)])?;
+                // Swap would let the limit be passed by slowness alone; a kernel without swap accounting lacks the file.
+                fs::write(group.join("memory.swap.max"), "0").or_else(ignore_missing(&group))?;
+                self.events = fs::File::open(group.join("memory.events")).ok();
+                Ok(())
+            }
+            LimitMechanism::CgroupV1 { parent } => {
+                let group =
+                    join_group(parent, "cgroup.procs", &[("memory.limit_in_bytes", bytes)])?;
+                self.events = fs::File::open(group.join("memory.oom_control")).ok();
+                Ok(())
+            }
+            LimitMechanism::Watched | LimitMechanism::ResourceLimit => {
+                self.watched_memory = Some(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sets the limit on processes and threads.
+    pub(crate) fn processes(
+        &mut self,
+        count: u32,
+        mechanism: &LimitMechanism,
+    ) -> Result<(), LimitError> {
+        match mechanism {
+            LimitMechanism::CgroupV2 { parent } | LimitMechanism::CgroupV1 { parent } => {
+                // init itself and its spawner thread live in the group too.
+                join_group(
+                    parent,
+                    "cgroup.procs",
+                    &[("pids.max", u64::from(count) + 2)],
+                )
+                .map(drop)
+            }
+            LimitMechanism::ResourceLimit => {
+                self.process_limit = Some(u64::from(count) + 2);
+                Ok(())
+            }
+            LimitMechanism::Watched => {
+                self.watched_processes = Some(count);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether init must look from time to time.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched_memory.is_some() || self.watched_processes.is_some()
+    }
+
+    /// Looks at the session's processes, all of which `/proc` shows but init itself.
+    pub(crate) fn look(&self) -> Watch {
+        let own = std::process::id();
+        let mut memory = 0_u64;
+        let mut threads = 0_u32;
+        for pid in process_ids().filter(|pid| *pid != own) {
+            if self.watched_memory.is_some() {
+                memory = memory.saturating_add(proportional_memory(pid));
+            }
+            if self.watched_processes.is_some() {
+                threads = threads.saturating_add(thread_count(pid));
+            }
+        }
+        if self.watched_memory.is_some_and(|limit| memory > limit) {
+            return Watch::Memory;
+        }
+        if self.watched_processes.is_some_and(|limit| threads > limit) {
+            return Watch::Processes;
+        }
+        Watch::Within
+    }
+
+    /// Whether the kernel has ended a process of the session for lack of memory.
+    pub(crate) fn memory_was_exhausted(&self) -> bool {
+        use std::io::{Read, Seek};
+        let Some(mut events) = self.events.as_ref() else {
+            return false;
+        };
+        let mut text = String::new();
+        if events.rewind().is_err() || events.read_to_string(&mut text).is_err() {
+            return false;
+        }
+        text.lines().any(|line| {
+            line.strip_prefix("oom_kill ")
+                .is_some_and(|count| count.trim() != "0")
+        })
+    }
+}
+
+/// Makes a group below `parent`, writes its limits, and moves this process (init) into it.
+///
+/// Empty groups of sessions that were killed are removed on the way: a group with a process in it can't be.
+fn join_group(
+    parent: &AbsolutePath,
+    members: &str,
+    limits: &[(&str, u64)],
+) -> Result<PathBuf, LimitError> {
+    let parent = parent.as_path();
+    remove_empty_groups(parent);
+    // The host's id of this process: init's own view of it is always 1.
+    let name = fs::read_link("/proc/self")
+        .unwrap_or_else(|_| PathBuf::from(std::process::id().to_string()));
+    let group = parent.join(format!("{GROUP_PREFIX}{}", name.display()));
+    match fs::create_dir(&group) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(LimitError::Make {
+                path: group,
+                source,
+            });
+        }
+        _ => {}
+    }
+    for (file, value) in limits {
+        let path = group.join(file);
+        fs::write(&path, value.to_string()).map_err(|source| LimitError::Write { path, source })?;
+    }
+    let path = group.join(members);
+    fs::write(&path, "0").map_err(|source| LimitError::Write { path, source })?;
+    Ok(group)
+}
+
+fn remove_empty_groups(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(GROUP_PREFIX)
+        {
+            // Fails with EBUSY while a process is in it, which is what keeps live sessions' groups.
+            drop(fs::remove_dir(entry.path()));
+        }
+    }
+}
+
+fn ignore_missing(group: &Path) -> impl FnOnce(io::Error) -> Result<(), LimitError> {
+    let path = group.join("memory.swap.max");
+    move |source| match source.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(LimitError::Write { path, source }),
+    }
+}
+
+/// The ids of all processes that `/proc` shows.
+pub(crate) fn process_ids() -> impl Iterator<Item = u32> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+        })
+}
+
+/// Proportional set size in bytes, proc(5) `smaps_rollup`; 0 for a process that is gone.
+fn proportional_memory(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix("Pss:"))
+        .and_then(|rest| rest.trim().strip_suffix("kB"))
+        .and_then(|number| number.trim().parse::<u64>().ok())
+        .map_or(0, |kilobytes| kilobytes.saturating_mul(1024))
+}
+
+/// Number of threads, proc(5) `status`; 0 for a process that is gone.
+fn thread_count(pid: u32) -> u32 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix("Threads:"))
+        .and_then(|number| number.trim().parse().ok())
+        .unwrap_or(0)
+}

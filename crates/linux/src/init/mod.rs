@@ -1,0 +1,177 @@
+//! The session's init: the runner of the Linux backend, process 1 of the session's namespaces.
+//!
+//! It builds the boundary, starts commands on request, reaps, reports and ends them. It decides nothing: the plan
+//! and the harness do. Invariant: when the harness is gone, so is every process of the session.
+
+mod build;
+mod limits;
+mod mounts;
+mod serve;
+mod spawner;
+mod terminal;
+mod tree;
+mod watch;
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Pid, set_child_subreaper, set_dumpable_behavior};
+
+use ringfence_backend::Enforcement;
+use ringfence_backend::wire::{Event, Request};
+use ringfence_plan::Plan;
+use ringfence_plan::step::Identity;
+
+use crate::channel::{Channel, ChannelError};
+use crate::sys;
+use build::{BuildError, build};
+use serve::Init;
+use spawner::{ConfineError, Spawner};
+
+/// What init is called as (`argv[0]`): how the one program knows that it shall be init.
+pub const INIT_NAME: &str = "ringfence-init";
+
+/// Becomes the session's init when the program was started as such, and never returns then.
+///
+/// The first line of `main` of every program that starts sessions.
+pub fn run_if_asked() {
+    if std::env::args_os()
+        .next()
+        .is_some_and(|name| name == INIT_NAME)
+    {
+        let status = match run() {
+            Ok(()) => 0,
+            Err(_) => 1,
+        };
+        std::process::exit(status);
+    }
+}
+
+/// Why init ended early; the harness sees it as a closed channel or has been told.
+#[derive(Debug, thiserror::Error)]
+enum InitError {
+    /// The channel failed.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// A call of init's own set-up failed.
+    #[error("{0}")]
+    SetUp(&'static str, #[source] Errno),
+    /// The first message was no launch.
+    #[error("the harness did not begin with a launch")]
+    NoLaunch,
+    /// The boundary could not be built; the harness has been told.
+    #[error("the boundary could not be built")]
+    Build,
+}
+
+fn run() -> Result<(), InitError> {
+    // From here on no signal interrupts any thread; children get an empty mask.
+    sys::block_all_signals();
+    sys::reset_ignored_signals();
+    let mut channel = adopt_channel()?;
+    let plan = receive_plan(&mut channel)?;
+    // Only now: until the id maps are written, /proc/<pid> must belong to the harness.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|errno| InitError::SetUp("prctl (dumpable)", errno))?;
+    drop(rustix::thread::set_name(c"ringfence-init"));
+    set_child_subreaper(Some(Pid::INIT))
+        .map_err(|errno| InitError::SetUp("prctl (subreaper)", errno))?;
+    rustix::process::chdir("/").map_err(|errno| InitError::SetUp("chdir /", errno))?;
+    drop(rustix::process::setsid());
+    let harness = channel.next_descriptor();
+    match launch(&plan) {
+        Ok(parts) => Init::new(channel, harness, parts)?.serve(),
+        Err(event) => {
+            channel.send(&event, &[])?;
+            Err(InitError::Build)
+        }
+    }
+}
+
+/// Moves the channel away from standard input and puts `/dev/null` there.
+fn adopt_channel() -> Result<Channel, InitError> {
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
+        .map_err(|errno| InitError::SetUp("fcntl (channel)", errno))?;
+    rustix::stdio::dup2_stdin(rustix::stdio::stdout())
+        .map_err(|errno| InitError::SetUp("dup2 (stdin)", errno))?;
+    Ok(Channel::new(socket))
+}
+
+fn receive_plan(channel: &mut Channel) -> Result<Box<Plan>, InitError> {
+    loop {
+        match channel.next::<Request>()? {
+            Some(Request::Launch(plan)) => return Ok(plan),
+            Some(Request::Spawn(_) | Request::Signal { .. } | Request::End) => {
+                return Err(InitError::NoLaunch);
+            }
+            None => channel.fill()?,
+        }
+    }
+}
+
+/// What a built boundary consists of.
+struct Parts {
+    spawner: Spawner,
+    limits: limits::Limits,
+    identity: Option<Identity>,
+    watch: Option<watch::Watch>,
+    signals: OwnedFd,
+    enforcement: Enforcement,
+}
+
+/// Builds the boundary, or says as an event why not.
+fn launch(plan: &Plan) -> Result<Parts, Event> {
+    let signals =
+        sys::child_signal_descriptor().map_err(|errno| failed("signalfd", errno.raw_os_error()))?;
+    let mut confinement = build(plan).map_err(|(step, error)| build_failed(step, &error))?;
+    let limits = std::mem::take(&mut confinement.limits);
+    let identity = confinement.identity;
+    let watch =
+        watch::Watch::start(plan).map_err(|error| failed(&error.to_string(), error.errno()))?;
+    let confined = Spawner::start(confinement);
+    let (spawner, confined) = confined.map_err(|error| confine_failed(&error))?;
+    let enforcement = Enforcement {
+        level: plan.level,
+        missing: plan.missing.clone(),
+        proven: confined.proven,
+    };
+    Ok(Parts {
+        spawner,
+        limits,
+        identity,
+        watch,
+        signals,
+        enforcement,
+    })
+}
+
+fn build_failed(step: usize, error: &BuildError) -> Event {
+    Event::LaunchFailed {
+        step: Some(step),
+        operation: error.to_string(),
+        errno: error.errno(),
+    }
+}
+
+fn confine_failed(error: &ConfineError) -> Event {
+    let mut operation = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        operation.push_str(": ");
+        operation.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    Event::LaunchFailed {
+        step: None,
+        operation,
+        errno: 0,
+    }
+}
+
+fn failed(operation: &str, errno: i32) -> Event {
+    Event::LaunchFailed {
+        step: None,
+        operation: operation.to_owned(),
+        errno,
+    }
+}

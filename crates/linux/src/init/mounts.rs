@@ -1,0 +1,511 @@
+//! The session's view of the file system, built without leaving the host's root.
+//!
+//! The mount namespace is a private copy of the host's. Every mount in it is made read-only, nosuid and nodev; then
+//! clones are laid on top. Nothing is pivoted and nothing of the host's mounts is changed. Every object is opened
+//! once, without following links, and the descriptor is used from then on.
+
+use std::collections::VecDeque;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, statat, symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
+};
+
+use ringfence_plan::step::{FileId, MountAccess, MountPoint, Placeholder};
+use ringfence_policy::AbsolutePath;
+
+use crate::sys::{self, MountAttributes, Reach};
+
+/// Devices every program may use; all are harmless to open (Linux `admin-guide/devices.txt`).
+const DEVICES: [&CStr; 6] = [c"null", c"zero", c"full", c"random", c"urandom", c"tty"];
+/// Parts of `/proc` that change the kernel and that root could write without any capability.
+const KERNEL_SETTINGS: [&str; 7] = [
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    "/proc/irq",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/acpi",
+    "/proc/scsi",
+];
+
+/// A mount operation that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} {path}")]
+pub(crate) struct MountError {
+    /// The call and its purpose.
+    pub(crate) operation: &'static str,
+    /// The object.
+    pub(crate) path: AbsolutePath,
+    /// The kernel's answer.
+    #[source]
+    pub(crate) errno: Errno,
+}
+
+type Result<T> = std::result::Result<T, MountError>;
+
+fn failed(operation: &'static str, path: &AbsolutePath) -> impl FnOnce(Errno) -> MountError {
+    let path = path.clone();
+    move |errno| MountError {
+        operation,
+        path,
+        errno,
+    }
+}
+
+/// The view while it is being built.
+#[derive(Debug)]
+pub(crate) struct View {
+    sources: VecDeque<OwnedFd>,
+    devices: Vec<(&'static CStr, OwnedFd)>,
+    placeholders: Placeholders,
+    sealed_last: Vec<OwnedFd>,
+    proc: Proc,
+}
+
+/// Which `/proc` the session has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proc {
+    /// The host's, with the placeholders lying on top of it for now.
+    Covered,
+    /// A new one, on top of the placeholders.
+    New,
+}
+
+/// The unreadable objects that hidden paths are covered with: an empty file system of mode 000.
+#[derive(Debug)]
+struct Placeholders {
+    directory: OwnedFd,
+    file: OwnedFd,
+}
+
+impl View {
+    /// Seals the mount namespace and takes clones of `sources`, which name the host's view, one for each
+    /// [`View::bind`] to come and in that order.
+    ///
+    /// # Errors
+    /// [`MountError`] for the first thing that could not be done.
+    pub(crate) fn seal<'a>(
+        sources: impl Iterator<Item = (&'a AbsolutePath, Option<FileId>)>,
+    ) -> Result<Self> {
+        let root = root_path();
+        // Device nodes first: the seal below forbids opening any, on every mount that exists by then.
+        let mut devices = Vec::with_capacity(DEVICES.len());
+        for name in DEVICES {
+            devices.push((name, clone_device(name)?));
+        }
+        let attributes = MountAttributes {
+            set: sys::ATTR_READ_ONLY | sys::ATTR_NO_SUID | sys::ATTR_NO_DEV,
+            propagation: sys::PROPAGATION_PRIVATE,
+            ..MountAttributes::default()
+        };
+        sys::mount_setattr(CWD, c"/", Reach::Recursive, attributes)
+            .map_err(failed("mount_setattr (seal every mount below)", &root))?;
+        let clones = sources
+            .map(|(path, identity)| clone_source(path, identity))
+            .collect::<Result<_>>()?;
+        let placeholders = Placeholders::attach()?;
+        Ok(Self {
+            sources: clones,
+            devices,
+            placeholders,
+            sealed_last: Vec::new(),
+            proc: Proc::Covered,
+        })
+    }
+
+    /// Mounts a new `/proc`, kernel settings read-only.
+    pub(crate) fn mount_proc(&mut self) -> Result<()> {
+        let path = absolute("/proc");
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let proc = new_file_system(c"proc", &[], attributes, &path)?;
+        attach(&proc, open_in_view(&path)?, &path)?;
+        self.proc = Proc::New;
+        for setting in KERNEL_SETTINGS {
+            match protect(&absolute(setting)) {
+                Err(MountError {
+                    errno: Errno::NOENT,
+                    ..
+                }) => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Mounts a small `/dev` with a terminal file system of its own and an empty `/dev/shm`.
+    pub(crate) fn mount_devices(&mut self) -> Result<()> {
+        let path = absolute("/dev");
+        let tree = new_temporary(c"0755", &path)?;
+        for (name, device) in &self.devices {
+            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            openat(&tree, *name, flags, Mode::empty())
+                .map_err(failed("openat (device mount point in)", &path))?;
+            drop(device);
+        }
+        for name in [c"pts", c"shm"] {
+            mkdirat(&tree, name, Mode::from_raw_mode(0o755))
+                .map_err(failed("mkdirat (in)", &path))?;
+        }
+        for (name, target) in [
+            (c"ptmx", c"pts/ptmx"),
+            (c"fd", c"/proc/self/fd"),
+            (c"stdin", c"/proc/self/fd/0"),
+            (c"stdout", c"/proc/self/fd/1"),
+            (c"stderr", c"/proc/self/fd/2"),
+        ] {
+            symlinkat(target, &tree, name).map_err(failed("symlinkat (in)", &path))?;
+        }
+        attach(&tree, open_in_view(&path)?, &path)?;
+        for (name, device) in self.devices.drain(..) {
+            let place = openat(&tree, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .map_err(failed("openat (device mount point in)", &path))?;
+            attach(&device, place, &path)?;
+        }
+        let terminals = absolute("/dev/pts");
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let options = [
+            (c"newinstance", c""),
+            (c"ptmxmode", c"0666"),
+            (c"mode", c"0620"),
+        ];
+        let devpts = new_file_system(c"devpts", &options, attributes, &terminals)?;
+        attach(&devpts, open_in_view(&terminals)?, &terminals)?;
+        self.mount_temporary(&absolute("/dev/shm"), 0o1777, MountAccess::ReadWrite)?;
+        self.sealed_last.push(tree);
+        Ok(())
+    }
+
+    /// Mounts an empty file system; a read-only one stays writable for us until the view is finished.
+    pub(crate) fn mount_temporary(
+        &mut self,
+        target: &AbsolutePath,
+        mode: u32,
+        access: MountAccess,
+    ) -> Result<()> {
+        let mode = std::ffi::CString::new(format!("{mode:o}")).unwrap_or_default();
+        let tree = new_temporary(&mode, target)?;
+        attach(&tree, open_in_view(target)?, target)?;
+        match access {
+            MountAccess::ReadOnly => self.sealed_last.push(tree),
+            MountAccess::ReadWrite => {}
+        }
+        Ok(())
+    }
+
+    /// Lays the next of the clones that [`View::seal`] took onto a place of the view.
+    pub(crate) fn bind(
+        &mut self,
+        target: &AbsolutePath,
+        access: MountAccess,
+        mount_point: MountPoint,
+    ) -> Result<()> {
+        let tree = self
+            .sources
+            .pop_front()
+            .ok_or_else(|| failed("bind (no source was taken for)", target)(Errno::NOENT))?;
+        if access == MountAccess::ReadWrite {
+            let writable = MountAttributes {
+                clear: sys::ATTR_READ_ONLY,
+                ..MountAttributes::default()
+            };
+            match sys::mount_setattr(&tree, c"", Reach::Top, writable) {
+                // The host itself mounts it read-only; the kernel does not let us widen that.
+                Ok(()) | Err(Errno::PERM) => {}
+                Err(errno) => return Err(failed("mount_setattr (make writable)", target)(errno)),
+            }
+        }
+        let place = match mount_point {
+            MountPoint::Existing => open_in_view(target)?,
+            MountPoint::MakeDirectory | MountPoint::MakeFile => {
+                make_mount_point(target, mount_point)?
+            }
+        };
+        attach(&tree, place, target)
+    }
+
+    /// Covers a path with a placeholder that can't be read.
+    pub(crate) fn hide(&self, path: &AbsolutePath, placeholder: Placeholder) -> Result<()> {
+        let source = match placeholder {
+            Placeholder::Directory => &self.placeholders.directory,
+            Placeholder::File => &self.placeholders.file,
+        };
+        let place = open_in_view(path)?;
+        let tree = open_tree(source, c"", clone_flags())
+            .map_err(failed("open_tree (placeholder for)", path))?;
+        attach(&tree, place, path)
+    }
+
+    /// Seals what was left writable for the build; the view is complete then.
+    pub(crate) fn finish(self) -> Result<()> {
+        let read_only = MountAttributes {
+            set: sys::ATTR_READ_ONLY,
+            ..MountAttributes::default()
+        };
+        for tree in &self.sealed_last {
+            sys::mount_setattr(tree, c"", Reach::Top, read_only)
+                .map_err(failed("mount_setattr (seal)", &root_path()))?;
+        }
+        match self.proc {
+            Proc::New => Ok(()),
+            Proc::Covered => {
+                let path = absolute("/proc");
+                unmount(c"/proc", UnmountFlags::DETACH).map_err(failed("umount2 (uncover)", &path))
+            }
+        }
+    }
+}
+
+impl Placeholders {
+    /// Mounts the placeholders on `/proc`, where the session's own `/proc` covers them.
+    ///
+    /// They must be attached somewhere: kernels before 6.15 clone nothing from a detached tree.
+    fn attach() -> Result<Self> {
+        let path = absolute("/proc");
+        let tree = new_temporary(c"0000", &path)?;
+        mkdirat(&tree, c"directory", Mode::empty())
+            .map_err(failed("mkdirat (placeholder)", &path))?;
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+        openat(&tree, c"file", flags, Mode::empty())
+            .map_err(failed("openat (placeholder)", &path))?;
+        let read_only = MountAttributes {
+            set: sys::ATTR_READ_ONLY,
+            ..MountAttributes::default()
+        };
+        attach(&tree, open_in_view(&path)?, &path)?;
+        sys::mount_setattr(&tree, c"", Reach::Top, read_only)
+            .map_err(failed("mount_setattr (placeholder)", &path))?;
+        let open = |name| {
+            openat(&tree, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .map_err(failed("openat (placeholder)", &path))
+        };
+        Ok(Self {
+            directory: open(c"directory")?,
+            file: open(c"file")?,
+        })
+    }
+}
+
+/// Makes a directory a mount point by a clone of itself; it stays as writable as it is.
+pub(crate) fn pin(path: &AbsolutePath) -> Result<()> {
+    lay_on_itself(path, None)
+}
+
+/// Makes a path read-only, with all that is mounted below, by a clone of itself.
+pub(crate) fn protect(path: &AbsolutePath) -> Result<()> {
+    let attributes = MountAttributes {
+        set: sys::ATTR_READ_ONLY,
+        ..MountAttributes::default()
+    };
+    lay_on_itself(path, Some((Reach::Recursive, attributes)))
+}
+
+/// Makes a part of a protected path writable by a clone of itself.
+pub(crate) fn unprotect(path: &AbsolutePath) -> Result<()> {
+    let attributes = MountAttributes {
+        clear: sys::ATTR_READ_ONLY,
+        ..MountAttributes::default()
+    };
+    lay_on_itself(path, Some((Reach::Top, attributes)))
+}
+
+/// Covers a path with a fresh placeholder: for a mount that fell off after the view was finished.
+pub(crate) fn hide_again(path: &AbsolutePath, placeholder: Placeholder) -> Result<()> {
+    let tree = new_temporary(c"0000", path)?;
+    let read_only = MountAttributes {
+        set: sys::ATTR_READ_ONLY,
+        ..MountAttributes::default()
+    };
+    let place = open_in_view(path)?;
+    match placeholder {
+        Placeholder::Directory => {
+            attach(&tree, place, path)?;
+            sys::mount_setattr(&tree, c"", Reach::Top, read_only)
+                .map_err(failed("mount_setattr (placeholder)", path))
+        }
+        Placeholder::File => {
+            // A file can only be cloned from an attached tree: lend it the terminal directory for a moment.
+            let lent = absolute("/dev/shm");
+            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+            openat(&tree, c"file", flags, Mode::empty())
+                .map_err(failed("openat (placeholder)", path))?;
+            attach(&tree, open_in_view(&lent)?, &lent)?;
+            let file = open_tree(
+                &tree,
+                c"file",
+                OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+            )
+            .map_err(failed("open_tree (placeholder for)", path));
+            unmount("/dev/shm", UnmountFlags::DETACH)
+                .map_err(failed("umount2 (placeholder)", &lent))?;
+            let file = file?;
+            attach(&file, place, path)?;
+            sys::mount_setattr(&file, c"", Reach::Top, read_only)
+                .map_err(failed("mount_setattr (placeholder)", path))
+        }
+    }
+}
+
+fn lay_on_itself(path: &AbsolutePath, change: Option<(Reach, MountAttributes)>) -> Result<()> {
+    let place = open_in_view(path)?;
+    let tree = open_tree(&place, c"", clone_flags()).map_err(failed("open_tree (clone)", path))?;
+    if let Some((reach, attributes)) = change {
+        sys::mount_setattr(&tree, c"", reach, attributes).map_err(failed("mount_setattr", path))?;
+    }
+    attach(&tree, place, path)
+}
+
+/// Opens a path of the view as it is now, following no link and no magic link.
+pub(crate) fn open_in_view(path: &AbsolutePath) -> Result<OwnedFd> {
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(
+        CWD,
+        path.as_path(),
+        OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+        Mode::empty(),
+        resolve,
+    )
+    .map_err(failed("openat2", path))
+}
+
+fn clone_flags() -> OpenTreeFlags {
+    OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE
+}
+
+fn clone_source(path: &AbsolutePath, identity: Option<FileId>) -> Result<OwnedFd> {
+    let object = open_in_view(path)?;
+    if let Some(identity) = identity {
+        let status = statat(&object, c"", AtFlags::EMPTY_PATH).map_err(failed("fstat", path))?;
+        let found = FileId {
+            device: status.st_dev,
+            inode: status.st_ino,
+        };
+        if found != identity {
+            // Another object stands there than the one the planner judged.
+            return Err(failed("compare the identity of", path)(Errno::STALE));
+        }
+    }
+    open_tree(&object, c"", clone_flags()).map_err(failed("open_tree (clone)", path))
+}
+
+fn clone_device(name: &'static CStr) -> Result<OwnedFd> {
+    let path = absolute("/dev")
+        .join(Path::new(std::ffi::OsStr::from_bytes(name.to_bytes())))
+        .unwrap_or_else(|_| root_path());
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    open_tree(CWD, path.as_path(), flags).map_err(failed("open_tree (clone device)", &path))
+}
+
+fn new_temporary(mode: &CStr, path: &AbsolutePath) -> Result<OwnedFd> {
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    new_file_system(c"tmpfs", &[(c"mode", mode)], attributes, path)
+}
+
+fn new_file_system(
+    kind: &CStr,
+    options: &[(&CStr, &CStr)],
+    attributes: MountAttrFlags,
+    path: &AbsolutePath,
+) -> Result<OwnedFd> {
+    let context =
+        fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("fsopen (for)", path))?;
+    for (key, value) in options {
+        if value.is_empty() {
+            rustix::mount::fsconfig_set_flag(&context, *key)
+                .map_err(failed("fsconfig (for)", path))?;
+        } else {
+            fsconfig_set_string(&context, *key, *value).map_err(failed("fsconfig (for)", path))?;
+        }
+    }
+    fsconfig_create(&context).map_err(failed("fsconfig create (for)", path))?;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        .map_err(failed("fsmount (for)", path))
+}
+
+fn attach(tree: impl AsFd, place: OwnedFd, path: &AbsolutePath) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(tree, c"", place, c"", flags).map_err(failed("move_mount (onto)", path))
+}
+
+/// Makes a mount point inside a private directory of ours.
+///
+/// # Security
+/// What lies in a private directory was made by targets of earlier commands: a link or a file in the way is removed,
+/// never followed.
+fn make_mount_point(target: &AbsolutePath, kind: MountPoint) -> Result<OwnedFd> {
+    let mut directory = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failed("open", target))?;
+    let mut names = target
+        .as_path()
+        .components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name),
+            _ => None,
+        })
+        .peekable();
+    while let Some(name) = names.next() {
+        let is_file = kind == MountPoint::MakeFile && names.peek().is_none();
+        directory = enter_or_make(directory.as_fd(), Path::new(name), is_file)
+            .map_err(failed("make mount point", target))?;
+    }
+    Ok(directory)
+}
+
+fn enter_or_make(
+    parent: BorrowedFd<'_>,
+    name: &Path,
+    is_file: bool,
+) -> std::result::Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let kind = if is_file {
+        OFlags::empty()
+    } else {
+        OFlags::DIRECTORY
+    };
+    let open = || {
+        openat2(
+            parent,
+            name,
+            flags | kind,
+            Mode::empty(),
+            ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH,
+        )
+    };
+    match open() {
+        Err(Errno::NOENT) => {}
+        Err(Errno::LOOP | Errno::NOTDIR) => unlinkat(parent, name, AtFlags::empty())?,
+        other => return other,
+    }
+    if is_file {
+        openat(
+            parent,
+            name,
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC,
+            Mode::from_raw_mode(0o600),
+        )?;
+    } else {
+        mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
+    }
+    open()
+}
+
+fn absolute(path: &str) -> AbsolutePath {
+    AbsolutePath::new(path).unwrap_or_else(|_| root_path())
+}
+
+fn root_path() -> AbsolutePath {
+    AbsolutePath::root()
+}

@@ -1,0 +1,532 @@
+//! init's event loop: requests of the harness, children, the observer, limits, the end.
+
+use std::collections::HashMap;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use rustix::process::{Pid, Signal};
+
+use ringfence_backend::command::Stream;
+use ringfence_backend::wire::{Event, Request};
+use ringfence_backend::{CommandId, CommandRequest, Ending, Outcome};
+
+use super::limits::{WATCH_INTERVAL, Watch as LimitWatch};
+use super::spawner::{Job, Start};
+use super::terminal::open_terminal;
+use super::tree::Tree;
+use super::{InitError, Parts};
+use crate::channel::Channel;
+use crate::exec::{CommandPreparation, Program, Stage, StartError};
+use crate::sys::{self, Reap, Reaped, WaitStatus};
+
+/// Between TERM and KILL.
+const GRACE: Duration = Duration::from_secs(2);
+/// Where a program without a slash is looked for when the command has no PATH.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// A command that runs.
+#[derive(Debug)]
+struct Running {
+    id: CommandId,
+    deadline: Option<Instant>,
+    /// What ended it, when it was one of our limits.
+    limit: Option<Ending>,
+}
+
+/// A command between request and first instruction.
+#[derive(Debug)]
+struct Starting {
+    deadline: Option<Instant>,
+    /// The terminal's other side, for the harness.
+    terminal: Option<OwnedFd>,
+}
+
+/// What init is doing about the end of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Not asked for.
+    NotAsked,
+    /// TERM was sent; KILL follows then.
+    Asked(Instant),
+    /// KILL was sent.
+    Killed,
+}
+
+/// The running init.
+pub(crate) struct Init {
+    channel: Channel,
+    harness: Option<OwnedFd>,
+    parts: Parts,
+    tree: Tree,
+    running: HashMap<Pid, Running>,
+    starting: HashMap<CommandId, Starting>,
+    /// Children that ended before their start was known.
+    early: HashMap<Pid, Reaped>,
+    end: End,
+    next_look: Option<Instant>,
+}
+
+impl Init {
+    /// Reports that the boundary stands.
+    pub(crate) fn new(
+        mut channel: Channel,
+        harness: Option<OwnedFd>,
+        parts: Parts,
+    ) -> Result<Self, InitError> {
+        channel.post(&Event::Ready(parts.enforcement.clone()), &[])?;
+        let next_look = parts.limits.is_watched().then(Instant::now);
+        Ok(Self {
+            channel,
+            harness,
+            parts,
+            tree: Tree::of_this_process(),
+            running: HashMap::new(),
+            starting: HashMap::new(),
+            early: HashMap::new(),
+            end: End::NotAsked,
+            next_look,
+        })
+    }
+
+    /// Serves until the session has ended. However it ends, no process of the session is left.
+    pub(crate) fn serve(mut self) -> Result<(), InitError> {
+        let result = self.serve_until_ended();
+        self.tree.signal(Signal::KILL);
+        self.reap_all();
+        result
+    }
+
+    fn serve_until_ended(&mut self) -> Result<(), InitError> {
+        loop {
+            while let Some(request) = self.channel.next::<Request>()? {
+                self.handle(request)?;
+            }
+            if self.end != End::NotAsked && self.is_empty() {
+                self.channel.post(&Event::Ended, &[])?;
+                self.channel.flush(SendFlags::empty())?;
+                return Ok(());
+            }
+            let ready = self.wait()?;
+            if ready.harness {
+                return Ok(());
+            }
+            if ready.spawner {
+                self.parts.spawner.acknowledge();
+                while let Some(start) = self.parts.spawner.next() {
+                    self.started(&start)?;
+                }
+            }
+            if ready.watch {
+                self.restore_mounts()?;
+            }
+            if ready.children {
+                self.reap()?;
+            }
+            self.check_times();
+            if self.channel.waiting() > 0 {
+                self.channel.flush(SendFlags::DONTWAIT)?;
+            }
+            if ready.channel {
+                self.channel.fill()?;
+            }
+        }
+    }
+
+    fn handle(&mut self, request: Request) -> Result<(), InitError> {
+        match request {
+            Request::Launch(_) => Err(InitError::NoLaunch),
+            Request::Spawn(request) => self.spawn(&request),
+            Request::Signal { command, signal } => {
+                for (pid, running) in &self.running {
+                    if running.id == command {
+                        // Gone already: its end is on its way to the harness.
+                        drop(sys::signal_group(pid.as_raw_nonzero().get(), signal));
+                    }
+                }
+                Ok(())
+            }
+            Request::End => {
+                if self.end == End::NotAsked {
+                    self.tree.signal(Signal::TERM);
+                    self.end = End::Asked(Instant::now() + GRACE);
+                    self.reap()?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands a command to the spawner.
+    fn spawn(&mut self, request: &CommandRequest) -> Result<(), InitError> {
+        let id = request.id;
+        let deadline = request
+            .time_limit
+            .map(|limit| Instant::now() + Duration::from_millis(limit));
+        match self.prepare(request) {
+            Ok((job, terminal)) => {
+                self.starting.insert(id, Starting { deadline, terminal });
+                self.parts.spawner.submit(job).map_err(|_| InitError::Build)
+            }
+            Err(errno) => self.post_exit(id, Ending::NotExecutable(errno.raw_os_error()), 0),
+        }
+    }
+
+    fn prepare(&mut self, request: &CommandRequest) -> Result<(Job, Option<OwnedFd>), Errno> {
+        let mut terminal = None;
+        let mut controller = None;
+        if request.streams.contains(&Stream::Terminal) {
+            let pair = open_terminal(request.terminal, self.parts.identity)?;
+            controller = Some(pair.controller);
+            terminal = Some(pair.peer);
+        }
+        let mut held = Vec::with_capacity(4);
+        let mut streams = [0; 3];
+        for (slot, stream) in streams.iter_mut().zip(request.streams) {
+            let fd = match stream {
+                Stream::Descriptor => self.channel.next_descriptor().ok_or(Errno::BADF)?,
+                Stream::Terminal => {
+                    rustix::io::fcntl_dupfd_cloexec(terminal.as_ref().ok_or(Errno::NOTTY)?, 3)?
+                }
+                Stream::Null => {
+                    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+                    rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?
+                }
+            };
+            *slot = fd.as_raw_fd();
+            held.push(fd);
+        }
+        let controlling = terminal.as_ref().map(AsRawFd::as_raw_fd);
+        held.extend(terminal);
+        let preparation = CommandPreparation {
+            streams,
+            terminal: controlling,
+            directory: CString::new(request.directory.as_path().as_os_str().as_bytes())
+                .map_err(|_| Errno::INVAL)?,
+            umask: request.umask,
+            ignored_signals: signal_bits(&request.ignored_signals),
+            process_limit: self.parts.limits.process_limit,
+        };
+        Ok((
+            Job {
+                id: request.id,
+                program: lay_out(request)?,
+                preparation,
+                held,
+            },
+            controller,
+        ))
+    }
+
+    /// A start has succeeded or failed.
+    fn started(&mut self, start: &Start) -> Result<(), InitError> {
+        let Some(Starting { deadline, terminal }) = self.starting.remove(&start.id) else {
+            return Ok(());
+        };
+        match start.result {
+            Ok(pid) => {
+                let fds: Vec<BorrowedFd<'_>> = terminal.iter().map(AsFd::as_fd).collect();
+                self.channel
+                    .post(&Event::Started { command: start.id }, &fds)?;
+                let running = Running {
+                    id: start.id,
+                    deadline,
+                    limit: None,
+                };
+                match self.early.remove(&pid) {
+                    Some(reaped) => self.exited(&running, reaped)?,
+                    None => drop(self.running.insert(pid, running)),
+                }
+            }
+            Err(error) => self.post_exit(start.id, failed_start(error), 0)?,
+        }
+        if self.starting.is_empty() {
+            self.early.clear();
+        }
+        Ok(())
+    }
+
+    fn reap(&mut self) -> Result<(), InitError> {
+        drain(&self.parts.signals);
+        while let Reap::Child(reaped) = sys::reap() {
+            let Some(pid) = Pid::from_raw(reaped.pid) else {
+                continue;
+            };
+            match self.running.remove(&pid) {
+                Some(running) => self.exited(&running, reaped)?,
+                // An orphan, or a command whose start the spawner has not told yet.
+                None if !self.starting.is_empty() => drop(self.early.insert(pid, reaped)),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn exited(&mut self, running: &Running, reaped: Reaped) -> Result<(), InitError> {
+        let ending = match (running.limit, sys::decode_wait_status(reaped.status)) {
+            (Some(limit), _) => limit,
+            (None, WaitStatus::Exited(status)) => Ending::Exited(status),
+            (None, WaitStatus::Signalled(signal))
+                if signal == Signal::KILL.as_raw() && self.parts.limits.memory_was_exhausted() =>
+            {
+                Ending::MemoryLimit
+            }
+            (None, WaitStatus::Signalled(signal)) => Ending::Signalled(signal),
+        };
+        self.post_exit(running.id, ending, reaped.cpu_microseconds)
+    }
+
+    fn post_exit(
+        &mut self,
+        command: CommandId,
+        ending: Ending,
+        cpu_microseconds: u64,
+    ) -> Result<(), InitError> {
+        let outcome = Outcome {
+            ending,
+            cpu_microseconds,
+        };
+        Ok(self
+            .channel
+            .post(&Event::Exited { command, outcome }, &[])?)
+    }
+
+    /// Somebody outside replaced or removed a name that a mount lay on.
+    fn restore_mounts(&mut self) -> Result<(), InitError> {
+        let Some(watch) = &mut self.parts.watch else {
+            return Ok(());
+        };
+        let changes = watch.changes();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.tree.signal(Signal::STOP);
+        let mut lost = false;
+        for change in changes {
+            let restored = watch.restore(&change);
+            lost |= !restored;
+            self.channel.post(
+                &Event::Remounted {
+                    path: change.path,
+                    restored,
+                },
+                &[],
+            )?;
+        }
+        if lost {
+            // A protection that can't be set again: the session ends rather than run on without it.
+            self.tree.signal(Signal::KILL);
+            self.end = End::Killed;
+        }
+        self.tree.signal(Signal::CONT);
+        Ok(())
+    }
+
+    fn check_times(&mut self) {
+        let now = Instant::now();
+        if let End::Asked(kill) = self.end
+            && now >= kill
+        {
+            self.tree.signal(Signal::KILL);
+            self.end = End::Killed;
+        }
+        for (pid, running) in &mut self.running {
+            if running.deadline.is_some_and(|deadline| now >= deadline) {
+                let group = pid.as_raw_nonzero().get();
+                let signal = if running.limit.is_none() {
+                    Signal::TERM
+                } else {
+                    Signal::KILL
+                };
+                running.limit = Some(Ending::TimeLimit);
+                running.deadline = (signal == Signal::TERM).then(|| now + GRACE);
+                drop(sys::signal_group(group, signal.as_raw()));
+            }
+        }
+        if self.next_look.is_some_and(|look| now >= look) {
+            self.next_look = Some(now + Duration::from_millis(WATCH_INTERVAL));
+            let ending = match self.parts.limits.look() {
+                LimitWatch::Within => return,
+                LimitWatch::Memory => Ending::MemoryLimit,
+                LimitWatch::Processes => Ending::ProcessLimit,
+            };
+            for running in self.running.values_mut() {
+                running.limit = Some(ending);
+            }
+            self.tree.signal(Signal::KILL);
+        }
+    }
+
+    /// Whether no process of the session is left.
+    fn is_empty(&mut self) -> bool {
+        self.running.is_empty()
+            && self.starting.is_empty()
+            && matches!(sys::reap(), Reap::NoChildren)
+    }
+
+    /// Waits for the last process; all have been sent KILL.
+    fn reap_all(&mut self) {
+        loop {
+            match sys::reap() {
+                Reap::Child(_) => {}
+                Reap::NoChildren => return,
+                Reap::Running => {
+                    let mut fds = [PollFd::new(&self.parts.signals, PollFlags::IN)];
+                    let moment = Timespec {
+                        tv_sec: 0,
+                        tv_nsec: 50_000_000,
+                    };
+                    drop(poll(&mut fds, Some(&moment)));
+                    drain(&self.parts.signals);
+                    // One that was just being made when KILL was sent.
+                    self.tree.signal(Signal::KILL);
+                }
+            }
+        }
+    }
+
+    fn wait(&self) -> Result<Ready, InitError> {
+        let events = PollFlags::IN;
+        let channel_events = if self.channel.waiting() > 0 {
+            events | PollFlags::OUT
+        } else {
+            events
+        };
+        let mut fds = vec![
+            PollFd::new(&self.channel, channel_events),
+            PollFd::new(&self.parts.signals, events),
+            PollFd::new(&self.parts.spawner, events),
+        ];
+        let watch = self
+            .parts
+            .watch
+            .as_ref()
+            .map(|watch| push(&mut fds, watch.as_fd()));
+        let harness = self
+            .harness
+            .as_ref()
+            .map(|harness| push(&mut fds, harness.as_fd()));
+        let timeout = self.next_time().map(|time| {
+            let left = time.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            Timespec {
+                tv_sec: left.as_secs().cast_signed(),
+                tv_nsec: left.subsec_nanos().into(),
+            }
+        });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(InitError::SetUp("poll", errno)),
+        }
+        let is_ready = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
+        let readable = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
+        Ok(Ready {
+            channel: fds
+                .first()
+                .is_some_and(|fd| fd.revents().intersects(readable)),
+            children: is_ready(1),
+            spawner: is_ready(2),
+            watch: watch.is_some_and(is_ready),
+            harness: harness.is_some_and(is_ready),
+        })
+    }
+
+    fn next_time(&self) -> Option<Instant> {
+        let end = match self.end {
+            End::Asked(kill) => Some(kill),
+            End::NotAsked | End::Killed => None,
+        };
+        let deadlines = self.running.values().filter_map(|running| running.deadline);
+        deadlines.chain(end).chain(self.next_look).min()
+    }
+}
+
+/// What poll found.
+#[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one flag for each descriptor of the loop"
+)]
+struct Ready {
+    channel: bool,
+    children: bool,
+    spawner: bool,
+    watch: bool,
+    harness: bool,
+}
+
+fn push<'a>(fds: &mut Vec<PollFd<'a>>, fd: BorrowedFd<'a>) -> usize {
+    fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    fds.len() - 1
+}
+
+/// Empties a signal descriptor: the children themselves are found by wait.
+fn drain(signals: &OwnedFd) {
+    let mut record = [0; 1024];
+    while rustix::io::read(signals, &mut record).is_ok_and(|length| length == record.len()) {}
+}
+
+fn signal_bits(signals: &[i32]) -> u64 {
+    signals
+        .iter()
+        .filter(|signal| (1..=64).contains(*signal))
+        .fold(0, |bits, signal| bits | 1 << (signal - 1))
+}
+
+fn failed_start(error: StartError) -> Ending {
+    match error {
+        StartError::Child(Stage::Execute, Errno::NOENT | Errno::NOTDIR) => Ending::NotFound,
+        StartError::Child(_, errno) | StartError::Clone(errno) => {
+            Ending::NotExecutable(errno.raw_os_error())
+        }
+    }
+}
+
+/// Candidates, arguments and variables of a command for execve.
+fn lay_out(request: &CommandRequest) -> Result<Program, Errno> {
+    let name = request.arguments.first().ok_or(Errno::INVAL)?;
+    let candidates = if name.as_bytes().contains(&b'/') {
+        vec![c_string(name)?]
+    } else {
+        let path = request
+            .environment
+            .iter()
+            .find(|(name, _)| name == "PATH")
+            .map(|(_, value)| value.as_os_str());
+        let path = path.unwrap_or(OsStr::new(DEFAULT_PATH));
+        let directories = path
+            .as_bytes()
+            .split(|byte| *byte == b':')
+            .filter(|directory| !directory.is_empty());
+        directories
+            .map(|directory| {
+                CString::new([directory, b"/", name.as_bytes()].concat()).map_err(|_| Errno::INVAL)
+            })
+            .collect::<Result<_, _>>()?
+    };
+    let environment = request
+        .environment
+        .iter()
+        .map(|(name, value)| {
+            CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())
+                .map_err(|_| Errno::INVAL)
+        })
+        .collect::<Result<_, _>>()?;
+    let arguments = request
+        .arguments
+        .iter()
+        .map(c_string)
+        .collect::<Result<_, _>>()?;
+    Ok(Program {
+        candidates,
+        arguments,
+        environment,
+    })
+}
+
+fn c_string(text: &OsString) -> Result<CString, Errno> {
+    CString::new(text.as_bytes()).map_err(|_| Errno::INVAL)
+}

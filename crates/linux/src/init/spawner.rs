@@ -1,0 +1,236 @@
+//! The thread that starts commands: confined once, so that every command it starts is confined from its first
+//! instruction, and a second command costs a clone.
+//!
+//! Landlock, seccomp, capabilities and ids belong to a thread. init's main thread stays as it is; this one takes every
+//! restriction of the plan, and its children inherit them. It shares its memory with init, which no target can reach:
+//! init is not dumpable, and a target's Landlock domain and process namespace keep it away.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::thread::{
+    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities, set_capabilities_secure_bits,
+    set_no_new_privs,
+};
+
+use ringfence_backend::CommandId;
+use ringfence_plan::step::Observe;
+
+use super::build::Confinement;
+use crate::exec::{self, CommandPreparation, Preparation, Program, StartError};
+use crate::landlock::LandlockError;
+use crate::seccomp::{self, SeccompError};
+use crate::sys;
+
+/// Why the spawner could not confine itself; nothing runs then.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfineError {
+    /// The thread could not be made.
+    #[error("start the spawner thread")]
+    Thread(#[source] std::io::Error),
+    /// eventfd(2) failed.
+    #[error("make an event descriptor")]
+    Wake(#[source] Errno),
+    /// A capability set could not be emptied.
+    #[error("drop capabilities ({0})")]
+    Capabilities(&'static str, #[source] Errno),
+    /// The target's ids could not be taken.
+    #[error("take the identity of the target")]
+    Identity(#[source] Errno),
+    /// `no_new_privs` could not be set.
+    #[error("set no_new_privs")]
+    NoNewPrivs(#[source] Errno),
+    /// Landlock refused.
+    #[error("restrict paths by Landlock")]
+    Landlock(#[source] LandlockError),
+    /// The filter could not be installed.
+    #[error("install the system call filter")]
+    Filter(#[source] SeccompError),
+    /// The thread ended before it was confined.
+    #[error("the spawner thread ended")]
+    Gone,
+}
+
+/// A command to start.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// Its number.
+    pub(crate) id: CommandId,
+    /// What to execute.
+    pub(crate) program: Program,
+    /// How to prepare.
+    pub(crate) preparation: CommandPreparation,
+    /// Descriptors that `preparation` names, held open until the child has its own.
+    pub(crate) held: Vec<OwnedFd>,
+}
+
+/// How a start went.
+#[derive(Debug)]
+pub(crate) struct Start {
+    /// Which command.
+    pub(crate) id: CommandId,
+    /// Its process, or why there is none.
+    pub(crate) result: Result<Pid, StartError>,
+}
+
+/// init's handle on the thread.
+#[derive(Debug)]
+pub(crate) struct Spawner {
+    jobs: Sender<Job>,
+    starts: Receiver<Start>,
+    wake: OwnedFd,
+}
+
+/// What confining the thread gave.
+#[derive(Debug)]
+pub(crate) struct Confined {
+    /// The observer's listener, where the plan observes.
+    pub(crate) listener: Option<OwnedFd>,
+    /// How each layer was proven.
+    pub(crate) proven: Vec<String>,
+}
+
+impl Spawner {
+    /// Starts the thread and waits until it is confined.
+    pub(crate) fn start(confinement: Confinement) -> Result<(Self, Confined), ConfineError> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(ConfineError::Wake)?;
+        let signal = wake.try_clone().map_err(ConfineError::Thread)?;
+        let (jobs, job_queue) = channel();
+        let (start_queue, starts) = channel();
+        let (confined_sender, confined) = channel();
+        thread::Builder::new()
+            .name("spawner".to_owned())
+            .stack_size(256 << 10)
+            .spawn(move || {
+                let result = confine(confinement);
+                let stop = result.is_err();
+                if confined_sender.send(result).is_err() || stop {
+                    return;
+                }
+                serve(&job_queue, &start_queue, &signal);
+            })
+            .map_err(ConfineError::Thread)?;
+        let confined = confined.recv().map_err(|_| ConfineError::Gone)??;
+        Ok((Self { jobs, starts, wake }, confined))
+    }
+
+    /// Asks for a command; the answer comes by [`Spawner::next`].
+    pub(crate) fn submit(&self, job: Job) -> Result<(), ConfineError> {
+        self.jobs.send(job).map_err(|_| ConfineError::Gone)
+    }
+
+    /// The next answer, if there is one.
+    pub(crate) fn next(&self) -> Option<Start> {
+        self.starts.try_recv().ok()
+    }
+
+    /// Makes the descriptor unreadable again.
+    pub(crate) fn acknowledge(&self) {
+        let mut count = [0; 8];
+        // Fails only when there is nothing to take, which is as good.
+        drop(rustix::io::read(&self.wake, &mut count));
+    }
+}
+
+impl AsFd for Spawner {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}
+
+fn serve(jobs: &Receiver<Job>, starts: &Sender<Start>, wake: &OwnedFd) {
+    while let Ok(job) = jobs.recv() {
+        let Job {
+            id,
+            program,
+            preparation,
+            held,
+        } = job;
+        let result = exec::start(&program, &Preparation::Command(Box::new(preparation)), 0);
+        drop(held);
+        if starts.send(Start { id, result }).is_err() {
+            return;
+        }
+        drop(rustix::io::write(wake, &1_u64.to_ne_bytes()));
+    }
+}
+
+/// Takes every restriction, in the order in which each still can be taken.
+fn confine(confinement: Confinement) -> Result<Confined, ConfineError> {
+    let mut proven = confinement.proven;
+    if confinement.drop_capabilities {
+        drop_bounding_set()?;
+    }
+    if let Some(identity) = confinement.identity
+        && identity.target != (identity.uid, identity.gid)
+    {
+        let (uid, gid) = identity.target;
+        sys::set_thread_identity(uid, gid).map_err(ConfineError::Identity)?;
+        proven.push(format!("identity: commands run as uid {uid}, gid {gid}"));
+    }
+    if confinement.drop_capabilities {
+        drop_capabilities()?;
+        proven.push("capabilities: all sets empty, bounding set too".to_owned());
+    }
+    if confinement.no_new_privs {
+        set_no_new_privs(true).map_err(ConfineError::NoNewPrivs)?;
+    }
+    if let Some(landlock) = &confinement.landlock {
+        landlock
+            .restrict_current_thread()
+            .map_err(ConfineError::Landlock)?;
+        proven.push("Landlock: ruleset in force".to_owned());
+    }
+    let mut listener = None;
+    if let Some(profile) = &confinement.filter {
+        let program = seccomp::compile(profile);
+        match profile.observe {
+            Observe::Off => seccomp::install(&program).map_err(ConfineError::Filter)?,
+            Observe::Writes | Observe::All => {
+                listener =
+                    Some(seccomp::install_with_listener(&program).map_err(ConfineError::Filter)?);
+            }
+        }
+        proven.push(format!(
+            "seccomp: filter of {} instructions in force",
+            program.instructions().len()
+        ));
+    }
+    Ok(Confined { listener, proven })
+}
+
+/// Empties the bounding set, so that root regains nothing by executing a program.
+fn drop_bounding_set() -> Result<(), ConfineError> {
+    for capability in CapabilitySet::all() {
+        match remove_capability_from_bounding_set(capability) {
+            // A kernel that does not know the capability has none to give.
+            Ok(()) | Err(Errno::INVAL) => {}
+            Err(errno) => return Err(ConfineError::Capabilities("bounding set", errno)),
+        }
+    }
+    let bits = CapabilitiesSecureBits::NO_ROOT
+        | CapabilitiesSecureBits::NO_ROOT_LOCKED
+        | CapabilitiesSecureBits::NO_SETUID_FIXUP
+        | CapabilitiesSecureBits::NO_SETUID_FIXUP_LOCKED
+        | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
+        | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED;
+    set_capabilities_secure_bits(bits)
+        .map_err(|errno| ConfineError::Capabilities("secure bits", errno))
+}
+
+fn drop_capabilities() -> Result<(), ConfineError> {
+    clear_ambient_capability_set()
+        .map_err(|errno| ConfineError::Capabilities("ambient set", errno))?;
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, none).map_err(|errno| ConfineError::Capabilities("permitted set", errno))
+}

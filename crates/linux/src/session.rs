@@ -1,0 +1,281 @@
+//! The harness's side of a session: starts init in its namespaces, sends requests, receives events.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, getpid, pidfd_open, waitpid};
+
+use ringfence_backend::wire::{Event, Request};
+use ringfence_backend::{CommandId, CommandRequest};
+use ringfence_plan::step::{Identity, Namespace};
+use ringfence_plan::{Plan, Step};
+
+use crate::channel::{Channel, ChannelError};
+use crate::exec::{self, Preparation, Program, Stage, StartError};
+use crate::init::INIT_NAME;
+
+/// Why a session did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// socketpair(2) failed.
+    #[error("make the session's channel")]
+    Channel(#[source] Errno),
+    /// pidfd_open(2) of the harness itself failed.
+    #[error("open a descriptor of this process for the session's init")]
+    Pidfd(#[source] Errno),
+    /// clone(2) refused the namespaces: the host allows none to this caller.
+    #[error("make the session's namespaces")]
+    Namespaces(#[source] Errno),
+    /// The session's init could not be executed.
+    #[error("start the session's init")]
+    Init(#[source] Errno),
+    /// The id map could not be written.
+    #[error("write {file} of the session's init")]
+    IdMap {
+        /// Which file of `/proc/<pid>`.
+        file: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The plan could not be sent.
+    #[error("send the plan to the session's init")]
+    Send(#[source] ChannelError),
+}
+
+/// Why a live session failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The channel to init failed; the session is over.
+    #[error("the session's init does not answer")]
+    Channel(#[from] ChannelError),
+    /// poll(2) failed.
+    #[error("wait for the session's init")]
+    Poll(#[source] Errno),
+}
+
+/// A session: its namespaces, its init, and the channel to it.
+#[derive(Debug)]
+pub struct Session {
+    channel: Channel,
+    init: Pid,
+    reaped: bool,
+}
+
+impl Session {
+    /// Starts init in the namespaces of `plan` and sends the plan; does not wait until the boundary stands.
+    ///
+    /// This process must call [`crate::init::run_if_asked`] first thing in `main`: init is this program again.
+    ///
+    /// # Errors
+    /// [`LaunchError`], one variant for each call; nothing is left running then.
+    pub fn launch(plan: &Plan) -> Result<Self, LaunchError> {
+        let (ours, theirs) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(LaunchError::Channel)?;
+        let harness = pidfd_open(getpid(), PidfdFlags::empty()).map_err(LaunchError::Pidfd)?;
+        let entry = entry(plan);
+        let program = Program {
+            candidates: vec![CString::from(c"/proc/self/exe")],
+            arguments: vec![CString::new(INIT_NAME).unwrap_or_default()],
+            environment: Vec::new(),
+        };
+        let preparation = Preparation::Init {
+            channel: theirs.as_raw_fd(),
+        };
+        let init =
+            exec::start(&program, &preparation, entry.flags).map_err(|error| match error {
+                StartError::Clone(errno) => LaunchError::Namespaces(errno),
+                StartError::Child(Stage::Capabilities, errno) => LaunchError::Namespaces(errno),
+                StartError::Child(_, errno) => LaunchError::Init(errno),
+            })?;
+        drop(theirs);
+        // From here on dropping the session closes the channel, and init ends.
+        let mut session = Self {
+            channel: Channel::new(ours),
+            init,
+            reaped: false,
+        };
+        if let Some(identity) = entry.identity {
+            write_id_maps(init, identity)?;
+        }
+        let request = Request::Launch(Box::new(plan.clone()));
+        session
+            .channel
+            .send(&request, &[harness.as_fd()])
+            .map_err(LaunchError::Send)?;
+        Ok(session)
+    }
+
+    /// Asks for a command; `descriptors` are its [`ringfence_backend::Stream::Descriptor`] streams in order.
+    ///
+    /// # Errors
+    /// [`SessionError::Channel`] when init is gone.
+    pub fn spawn(
+        &mut self,
+        request: &CommandRequest,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), SessionError> {
+        Ok(self
+            .channel
+            .send(&Request::Spawn(request.clone()), descriptors)?)
+    }
+
+    /// The next event, with the descriptor that travels with it; `None` when `timeout` has passed.
+    ///
+    /// # Errors
+    /// [`SessionError`] when init is gone or sends what is no event.
+    ///
+    /// # Security
+    /// What init sends is read as hostile: capped, versioned, and a malformed frame ends the session.
+    pub fn receive(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Result<Option<(Event, Option<OwnedFd>)>, SessionError> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            if let Some(event) = self.channel.next::<Event>()? {
+                let descriptor = match event {
+                    Event::Started { .. } => self.channel.next_descriptor(),
+                    _ => None,
+                };
+                return Ok(Some((event, descriptor)));
+            }
+            if !self.wait_readable(deadline)? {
+                return Ok(None);
+            }
+            self.channel.fill()?;
+        }
+    }
+
+    /// Sends a signal to a command's process group.
+    ///
+    /// # Errors
+    /// [`SessionError::Channel`] when init is gone.
+    pub fn signal(&mut self, command: CommandId, signal: i32) -> Result<(), SessionError> {
+        Ok(self
+            .channel
+            .send(&Request::Signal { command, signal }, &[])?)
+    }
+
+    /// Asks init to end what is left of the session; [`Event::Ended`] follows.
+    ///
+    /// # Errors
+    /// [`SessionError::Channel`] when init is gone.
+    pub fn end(&mut self) -> Result<(), SessionError> {
+        Ok(self.channel.send(&Request::End, &[])?)
+    }
+
+    /// init's process id on the host.
+    #[must_use]
+    pub fn init_process(&self) -> Pid {
+        self.init
+    }
+
+    fn wait_readable(&self, deadline: Option<Instant>) -> Result<bool, SessionError> {
+        loop {
+            let timeout = deadline.map(|deadline| {
+                let left = deadline.saturating_duration_since(Instant::now());
+                Timespec {
+                    tv_sec: left.as_secs().cast_signed(),
+                    tv_nsec: left.subsec_nanos().into(),
+                }
+            });
+            let mut fds = [PollFd::new(&self.channel, PollFlags::IN)];
+            match poll(&mut fds, timeout.as_ref()) {
+                Ok(0) => return Ok(false),
+                Ok(_) => return Ok(true),
+                // A signal for the harness: the caller decides what it means before it waits again.
+                Err(Errno::INTR) => return Ok(false),
+                Err(errno) => return Err(SessionError::Poll(errno)),
+            }
+        }
+    }
+}
+
+impl AsFd for Session {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}
+
+impl Drop for Session {
+    /// Reaps init where it has ended; one that still ends its commands is reaped by whoever reaps for this process.
+    fn drop(&mut self) {
+        if !self.reaped {
+            self.reaped = matches!(waitpid(Some(self.init), WaitOptions::NOHANG), Ok(Some(_)));
+        }
+    }
+}
+
+/// What clone needs to know of the plan.
+struct Entry {
+    flags: i32,
+    identity: Option<Identity>,
+}
+
+fn entry(plan: &Plan) -> Entry {
+    let mut entry = Entry {
+        flags: 0,
+        identity: None,
+    };
+    for step in &plan.steps {
+        if let Step::EnterNamespaces {
+            namespaces,
+            identity,
+        } = step
+        {
+            entry.identity = Some(*identity);
+            entry.flags = namespaces
+                .iter()
+                .fold(0, |flags, namespace| flags | clone_flag(*namespace));
+        }
+    }
+    entry
+}
+
+fn clone_flag(namespace: Namespace) -> i32 {
+    match namespace {
+        Namespace::User => libc::CLONE_NEWUSER,
+        Namespace::Mount => libc::CLONE_NEWNS,
+        Namespace::Pid => libc::CLONE_NEWPID,
+        Namespace::Net => libc::CLONE_NEWNET,
+        Namespace::Ipc => libc::CLONE_NEWIPC,
+        Namespace::Uts => libc::CLONE_NEWUTS,
+        Namespace::Cgroup => libc::CLONE_NEWCGROUP,
+    }
+}
+
+/// Maps the ids of the plan onto themselves, user_namespaces(7). One id is what an ordinary caller may map; root maps
+/// the target's too where it differs.
+fn write_id_maps(init: Pid, identity: Identity) -> Result<(), LaunchError> {
+    // An ordinary caller may map its group only after setgroups is denied for good.
+    if identity.uid != 0 {
+        write_proc(init, "setgroups", "deny")?;
+    }
+    write_proc(init, "uid_map", &id_map(identity.uid, identity.target.0))?;
+    write_proc(init, "gid_map", &id_map(identity.gid, identity.target.1))
+}
+
+fn id_map(own: u32, target: u32) -> String {
+    if own == target {
+        format!("{own} {own} 1\n")
+    } else {
+        format!("{own} {own} 1\n{target} {target} 1\n")
+    }
+}
+
+fn write_proc(init: Pid, file: &'static str, text: &str) -> Result<(), LaunchError> {
+    let path = format!("/proc/{}/{file}", init.as_raw_nonzero());
+    fs::write(path, text).map_err(|source| LaunchError::IdMap { file, source })
+}
