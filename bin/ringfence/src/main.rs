@@ -22,7 +22,7 @@ use crate::failure::Failure;
 
 fn main() -> Status {
     // This same program is the session's init, when the harness starts it as that: nothing may come before.
-    // ringfence::init::run_if_asked();
+    ringfence::init::run_if_asked();
     let line = CommandLine::parse();
     match dispatch(&line.command) {
         Ok(status) => Status::from(status),

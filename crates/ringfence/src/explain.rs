@@ -15,7 +15,8 @@ pub fn explain(plan: &Plan, operation: Operation, object: &Path) -> Decision {
 }
 
 /// `path` with the links of its longest existing part followed.
-fn resolve_links(path: &Path) -> std::path::PathBuf {
+#[must_use]
+pub fn resolve_links(path: &Path) -> std::path::PathBuf {
     let mut missing = Vec::new();
     let mut existing = path;
     loop {

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod digest;
 pub mod environment;
 pub mod explain;
+pub mod init;
 pub mod load;
 pub mod platform;
 pub mod quarantine;
