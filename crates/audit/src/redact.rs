@@ -53,6 +53,7 @@ const TOKEN_LENGTH: usize = 16;
 #[must_use]
 pub fn redact_arguments<S: AsRef<str>>(arguments: &[S]) -> Vec<String> {
     let mut secret_follows = false;
+    let mut user_follows = false;
     arguments
         .iter()
         .map(|argument| {
@@ -61,14 +62,17 @@ pub fn redact_arguments<S: AsRef<str>>(arguments: &[S]) -> Vec<String> {
                 return REDACTED.to_owned();
             }
             secret_follows = announces_secret(argument);
-            redact_one(argument)
+            let is_user = std::mem::replace(&mut user_follows, matches!(argument, "-u" | "--user"));
+            match argument.split_once(':') {
+                Some((name, _)) if is_user => format!("{name}:{REDACTED}"),
+                Some(_) | None => redact_one(argument),
+            }
         })
         .collect()
 }
 
 fn announces_secret(argument: &str) -> bool {
     argument.starts_with("--") && !argument.contains('=') && is_secret_name(argument)
-        || matches!(argument, "-u" | "--user" | "-p")
 }
 
 fn is_secret_name(name: &str) -> bool {
@@ -192,7 +196,7 @@ mod tests {
             ),
             (
                 vec!["curl", "-u", "me:hunter2"],
-                vec!["curl", "-u", REDACTED],
+                vec!["curl", "-u", "me:[redacted]"],
             ),
             (
                 vec!["curl", "-H", "Authorization: Bearer hunter2"],

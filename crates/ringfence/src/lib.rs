@@ -21,6 +21,7 @@ pub mod session;
 pub mod state;
 pub mod stdio;
 pub mod sweep;
+mod text_file;
 pub mod trust;
 
 pub use digest::Digest;

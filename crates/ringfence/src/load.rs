@@ -29,6 +29,9 @@ pub struct LoadRequest {
 /// The administrator's policy file.
 pub const MANAGED_POLICY: &str = "/etc/ringfence/policy.toml";
 
+/// The largest policy file that is read, in bytes.
+pub const POLICY_FILE_LIMIT: u64 = 1 << 20;
+
 /// One layer that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadedLayer {

@@ -3,7 +3,7 @@
 use std::io::stdout;
 
 use crate::render::escape::escape_os;
-use ringfence::quarantine::{Entry, EntryId, ObjectKind, Reason};
+use ringfence::quarantine::{Entry, EntryId, Listing, ObjectKind, Reason};
 use ringfence::{Quarantine as Store, StateDirectory};
 
 use crate::cli::Quarantine;
@@ -22,10 +22,10 @@ pub(crate) fn run(options: &Quarantine) -> Result<u8, Failure> {
             output::message(&format!("ringfence: restored {}\n", origin(&entry)));
         }
         Quarantine::Drop { item } => {
-            let entry = store.drop(&EntryId(item.clone()))?;
+            let dropped = store.drop(&EntryId(item.clone()))?;
+            let what = dropped.map_or_else(|| item.clone(), |entry| origin(&entry));
             output::message(&format!(
-                "ringfence: deleted what a command made at {}\n",
-                origin(&entry)
+                "ringfence: deleted what a command made at {what}\n"
             ));
         }
     }
@@ -33,7 +33,15 @@ pub(crate) fn run(options: &Quarantine) -> Result<u8, Failure> {
 }
 
 fn list(store: &Store, json: bool) -> Result<(), Failure> {
-    let entries = store.list()?;
+    let Listing {
+        entries,
+        unrecorded,
+    } = store.list()?;
+    for (id, cause) in &unrecorded {
+        output::message(&format!(
+            "ringfence: item {id} can only be dropped: {cause}\n"
+        ));
+    }
     if json {
         return output::json(&entries);
     }

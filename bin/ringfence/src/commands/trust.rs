@@ -4,6 +4,7 @@ use std::io::stdout;
 use std::path::PathBuf;
 
 use crate::render::escape::escape_os;
+use ringfence::trust::{Added, Removed};
 use ringfence::{StateDirectory, TrustStore};
 
 use crate::cli::{PolicyOptions, Trust};
@@ -36,7 +37,16 @@ fn file(options: &Trust) -> Result<PathBuf, Failure> {
 
 fn add(store: &TrustStore, options: &Trust) -> Result<(), Failure> {
     let file = file(options)?;
-    let digest = store.add(&file)?;
+    let Added {
+        digest,
+        damaged_store,
+    } = store.add(&file)?;
+    if let Some(aside) = damaged_store {
+        output::message(&format!(
+            "ringfence: the record of trusted files was damaged and is kept as {}; trust the others anew\n",
+            escape_os(&aside)
+        ));
+    }
     if options.json {
         return output::json(&serde_json::json!({ "path": file, "digest": digest }));
     }
@@ -49,7 +59,7 @@ fn add(store: &TrustStore, options: &Trust) -> Result<(), Failure> {
 
 fn remove(store: &TrustStore, options: &Trust) -> Result<(), Failure> {
     let file = file(options)?;
-    let removed = store.remove(&file)?;
+    let removed = store.remove(&file)? == Removed::Trusted;
     if options.json {
         return output::json(&serde_json::json!({ "path": file, "removed": removed }));
     }
@@ -77,7 +87,7 @@ fn list(store: &TrustStore, json: bool) -> Result<(), Failure> {
             [
                 file.since.as_str().into(),
                 file.digest.to_string().into(),
-                escape_os(&file.path).into(),
+                escape_os(file.path.as_path()).into(),
             ]
         })
         .collect();

@@ -1,6 +1,7 @@
 //! What a session made under a guarded name, moved out of the workspace, recorded, restorable.
 //!
-//! Invariant: nothing in the hostile tree is followed, opened for reading as a special file, or executed.
+//! Each object has a directory of its own with its record and itself, so that there is no index to lose. The record
+//! is written before the object is moved. Invariant: nothing in the hostile tree is followed, opened for reading as a special file, or executed.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,6 +11,16 @@ use ringfence_policy::{AbsolutePath, ExitCode};
 use serde::{Deserialize, Serialize};
 
 use crate::state::StateDirectory;
+use crate::state::file::StateFileError;
+
+#[cfg(unix)]
+mod store;
+#[cfg(all(test, unix))]
+mod tests;
+#[cfg(unix)]
+pub(crate) mod tree;
+#[cfg(not(unix))]
+mod unsupported;
 
 /// The name of a quarantined object, as `quarantine restore` takes it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -100,10 +111,19 @@ pub struct Taking<'a> {
     pub reason: Reason,
 }
 
+/// What is in quarantine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// All objects that can be restored, oldest first.
+    pub entries: Vec<Entry>,
+    /// Objects whose record can't be read, and why: they can be dropped, and looked at in the state directory.
+    pub unrecorded: Vec<(EntryId, String)>,
+}
+
 /// The quarantine in the state directory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Quarantine {
-    state: StateDirectory,
+    directory: PathBuf,
 }
 
 /// Why quarantine did not do what was asked.
@@ -121,19 +141,68 @@ pub enum QuarantineError {
         /// The origin.
         path: PathBuf,
     },
+    /// The directory that held the object is gone.
+    #[error("the directory that held `{path}` is gone")]
+    NoParent {
+        /// The origin.
+        path: PathBuf,
+    },
+    /// The quarantine's own directory can't be used.
+    #[error("the quarantine directory `{path}` can't be used")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A record could not be read or written.
+    #[error("the record of a quarantined object can't be used")]
+    Record(#[source] StateFileError),
+    /// An object could not be moved, copied or removed.
+    #[error("`{path}` could not be {action}")]
+    Object {
+        /// Its origin.
+        path: PathBuf,
+        /// `quarantined`, `restored` or `dropped`.
+        action: &'static str,
+        /// What failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 impl QuarantineError {
     /// The exit status that goes with it.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::Internal
+        match self {
+            Self::Unknown { .. } => ExitCode::Usage,
+            Self::Occupied { .. }
+            | Self::NoParent { .. }
+            | Self::Directory { .. }
+            | Self::Record(_)
+            | Self::Object { .. } => ExitCode::Internal,
+        }
     }
 
     /// What to do next.
     #[must_use]
     pub fn hint(&self) -> String {
-        String::new()
+        match self {
+            Self::Unknown { .. } => "ringfence quarantine list".to_owned(),
+            Self::Occupied { path } => format!("move {} away first", path.display()),
+            Self::NoParent { path } => match path.parent() {
+                Some(parent) => format!("mkdir -p {}", parent.display()),
+                None => String::new(),
+            },
+            Self::Directory { path, .. } => format!("check the permissions of {}", path.display()),
+            Self::Record(error) => error.hint(),
+            Self::Object { path, .. } => format!(
+                "check the permissions of {} and its directory",
+                path.display()
+            ),
+        }
     }
 }
 
@@ -142,30 +211,13 @@ impl Quarantine {
     #[must_use]
     pub fn open(state: &StateDirectory) -> Self {
         Self {
-            state: state.clone(),
+            directory: state.path().as_path().join("quarantine"),
         }
     }
 
-    /// Moves an object out of the workspace; `None` when it is not there (any more).
-    pub fn take(&self, taking: &Taking<'_>) -> Result<Option<Entry>, QuarantineError> {
-        let _ = (taking, &self.state);
-        unimplemented!("soon")
-    }
-
-    /// All entries, oldest first.
-    pub fn list(&self) -> Result<Vec<Entry>, QuarantineError> {
-        unimplemented!("soon")
-    }
-
-    /// Puts an object back where it was; refuses to overwrite.
-    pub fn restore(&self, id: &EntryId) -> Result<Entry, QuarantineError> {
-        let _ = id;
-        unimplemented!("soon")
-    }
-
-    /// Removes an object for good.
-    pub fn drop(&self, id: &EntryId) -> Result<Entry, QuarantineError> {
-        let _ = id;
-        unimplemented!("soon")
+    /// The directory it is in.
+    #[must_use]
+    pub fn directory(&self) -> &std::path::Path {
+        &self.directory
     }
 }

@@ -264,3 +264,96 @@ fn check_private(path: &Path) -> Result<(), StateError> {
         })
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn variables(state: Option<&str>, xdg: Option<&str>, home: Option<&str>) -> StateVariables {
+        StateVariables {
+            ringfence_state: state.map(OsString::from),
+            xdg_state_home: xdg.map(OsString::from),
+            home: home.map(OsString::from),
+        }
+    }
+
+    #[test]
+    fn the_place_is_found_by_the_strongest_variable() {
+        for (variables, place) in [
+            (variables(Some("/s"), Some("/x"), Some("/h")), "/s"),
+            (variables(None, Some("/x"), Some("/h")), "/x/ringfence"),
+            (
+                variables(None, Some("relative"), Some("/h")),
+                "/h/.local/state/ringfence",
+            ),
+            (
+                variables(None, None, Some("/h")),
+                "/h/.local/state/ringfence",
+            ),
+        ] {
+            assert_eq!(variables.place().unwrap(), Path::new(place));
+        }
+        let error = variables(None, None, None).place().unwrap_err();
+        assert_eq!(error.exit_code().code(), 105);
+    }
+
+    #[test]
+    fn it_is_made_for_its_owner_alone() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("a/b");
+        let state = StateDirectory::at(&path).unwrap();
+        let mode = std::fs::metadata(state.path())
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o7777, 0o700);
+        assert_eq!(StateDirectory::at(&path).unwrap(), state);
+    }
+
+    #[test]
+    fn a_link_a_file_and_an_open_directory_are_refused() {
+        let scratch = tempfile::tempdir().unwrap();
+        let real = scratch.path().join("real");
+        StateDirectory::at(&real).unwrap();
+        let link = scratch.path().join("link");
+        symlink(&real, &link).unwrap();
+        assert!(matches!(
+            StateDirectory::at(&link),
+            Err(StateError::NotDirectory { .. })
+        ));
+        let file = scratch.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(matches!(
+            StateDirectory::at(&file),
+            Err(StateError::NotDirectory { .. })
+        ));
+        std::fs::set_permissions(&real, Permissions::from_mode(0o750)).unwrap();
+        assert!(matches!(
+            StateDirectory::at(&real),
+            Err(StateError::OpenToOthers { mode: 0o750, .. })
+        ));
+        assert!(matches!(
+            StateDirectory::at(Path::new("x")),
+            Err(StateError::NotAbsolute { .. })
+        ));
+    }
+
+    #[test]
+    fn a_directory_of_another_owner_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("state");
+        StateDirectory::at(&path).unwrap();
+        std::os::unix::fs::chown(&path, Some(12345), None).unwrap();
+        let refused = StateDirectory::at(&path);
+        assert!(matches!(
+            refused,
+            Err(StateError::ForeignOwner { owner: 12345, .. })
+        ));
+    }
+}
