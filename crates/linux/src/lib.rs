@@ -9,6 +9,7 @@ mod channel;
 mod exec;
 pub mod init;
 pub mod landlock;
+pub mod observer;
 pub mod seccomp;
 pub mod session;
 mod sys;

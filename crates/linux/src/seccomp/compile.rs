@@ -20,10 +20,10 @@ pub(crate) const OFFSET_ARGUMENTS: u32 = 16;
 
 /// `AUDIT_ARCH_X86_64`
 #[cfg(target_arch = "x86_64")]
-pub(crate) const ARCHITECTURE: u32 = 0xC000_003E;
+pub const ARCHITECTURE: u32 = 0xC000_003E;
 /// `AUDIT_ARCH_AARCH64`
 #[cfg(target_arch = "aarch64")]
-pub(crate) const ARCHITECTURE: u32 = 0xC000_00B7;
+pub const ARCHITECTURE: u32 = 0xC000_00B7;
 
 /// The bit that marks a call of the x32 ABI (`__X32_SYSCALL_BIT`); no 64-bit call is numbered as high.
 pub(crate) const X32_BIT: u32 = 0x4000_0000;

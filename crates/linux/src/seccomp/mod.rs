@@ -15,7 +15,7 @@ pub mod table;
 mod tests;
 
 pub use bpf::Instruction;
-pub use compile::Program;
+pub use compile::{ARCHITECTURE, Program};
 pub use install::{SeccompError, install, install_with_listener, probe_listener, probe_seccomp};
 pub use table::{Access, Call, Family, FilterProfile, Verdict};
 

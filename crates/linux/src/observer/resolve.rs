@@ -1,0 +1,241 @@
+//! From a path as a thread spelt it to the object it names in the session.
+//!
+//! The session's root is the reader's own (chroot and pivot_root are refused), so absolute paths need no
+//! translation but for the names below `/proc` that mean "myself". Links that lead to those on the way are followed
+//! as the reader's own; the report is then wrong, never the boundary. Invariant: objects are opened by name alone
+//! (`O_PATH`), so that no device, pipe or file system is woken.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::call::{Base, Follow};
+
+/// How many links are followed at the end of a path; the kernel follows 40.
+const MAX_LINKS: usize = 40;
+
+/// What a path leads to.
+#[derive(Debug)]
+pub(super) enum Resolved {
+    /// A name in a directory that exists; whether the name does is another question.
+    Name {
+        /// The directory.
+        parent: OwnedFd,
+        /// The name in it.
+        name: OsString,
+        /// Both together, without links.
+        path: PathBuf,
+    },
+    /// An object that is reached without a last name: a descriptor, `.`, `/`.
+    Object {
+        /// Its path, without links.
+        path: PathBuf,
+    },
+    /// A directory on the way is missing or out of reach: the kernel refuses the call whatever the rules say.
+    Nowhere {
+        /// The path by its letters, where it is absolute.
+        spelt: PathBuf,
+    },
+}
+
+impl Resolved {
+    /// The path that it is judged by.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Name { path, .. } | Self::Object { path } | Self::Nowhere { spelt: path } => path,
+        }
+    }
+}
+
+/// What resolving is done with; kept for its buffers.
+#[derive(Debug, Default)]
+pub(super) struct Resolver {
+    start: Vec<u8>,
+    link: Vec<u8>,
+}
+
+impl Resolver {
+    /// Resolves `spelt` as `thread` means it; an empty one is the object that `base` is. `None` for what has no
+    /// path: a pipe, a socket, a deleted file, a bad descriptor.
+    pub(super) fn resolve(
+        &mut self,
+        thread: u32,
+        base: Base,
+        spelt: &[u8],
+        follow: Follow,
+    ) -> Option<Resolved> {
+        self.start.clear();
+        begin(&mut self.start, thread, base, spelt);
+        if spelt.is_empty() {
+            return match base {
+                Base::WorkingDirectory => None,
+                Base::Descriptor(_) => self.object_of_link(),
+            };
+        }
+        let path = std::mem::take(&mut self.start);
+        let resolved = self.walk(&path, follow);
+        self.start = path;
+        resolved
+    }
+
+    fn walk(&mut self, start: &[u8], follow: Follow) -> Option<Resolved> {
+        let mut current = split(start);
+        let mut parent = match open_directory(rustix::fs::CWD, current.0) {
+            Ok(parent) => parent,
+            Err(_) => return nowhere(start),
+        };
+        let mut names: (Vec<u8>, Vec<u8>);
+        for _ in 0..MAX_LINKS {
+            let name = current.1;
+            if matches!(name, b"" | b"." | b"..") {
+                let object =
+                    open_directory(parent.as_fd(), if name.is_empty() { b"." } else { name })
+                        .ok()?;
+                return self
+                    .path_of(object.as_fd())
+                    .map(|path| Resolved::Object { path });
+            }
+            let link = match follow {
+                Follow::Yes => rustix::fs::readlinkat(
+                    parent.as_fd(),
+                    OsStr::from_bytes(name),
+                    std::mem::take(&mut self.link),
+                ),
+                Follow::No => Err(Errno::INVAL),
+            };
+            let Ok(target) = link else {
+                let directory = self.path_of(parent.as_fd())?;
+                let name = OsStr::from_bytes(name).to_owned();
+                let path = directory.join(&name);
+                return Some(Resolved::Name { parent, name, path });
+            };
+            let target = target.into_bytes();
+            let directory = self.path_of(parent.as_fd())?;
+            if directory.starts_with("/proc") {
+                // A link to an open object: its text is a path only where the object has one.
+                return target.starts_with(b"/").then(|| Resolved::Object {
+                    path: PathBuf::from(OsString::from_vec(target)),
+                });
+            }
+            let (next, last) = split(&target);
+            parent = match open_directory(parent.as_fd(), next) {
+                Ok(parent) => parent,
+                Err(_) => {
+                    return nowhere(
+                        directory
+                            .join(OsStr::from_bytes(&target))
+                            .as_os_str()
+                            .as_bytes(),
+                    );
+                }
+            };
+            names = (next.to_vec(), last.to_vec());
+            current = (&names.0, &names.1);
+        }
+        None
+    }
+
+    /// The object that the `/proc` link in `start` leads to.
+    fn object_of_link(&mut self) -> Option<Resolved> {
+        let link = rustix::fs::readlink(
+            OsStr::from_bytes(&self.start),
+            std::mem::take(&mut self.link),
+        )
+        .ok()?;
+        let path = absolute(link.as_bytes());
+        self.link = link.into_bytes();
+        path.map(|path| Resolved::Object { path })
+    }
+
+    /// The path of an open object, as the kernel knows it.
+    fn path_of(&mut self, object: impl AsFd) -> Option<PathBuf> {
+        self.link.clear();
+        let mut name = [0_u8; 32];
+        let mut rest = name.as_mut_slice();
+        write!(rest, "/proc/self/fd/{}", object.as_fd().as_raw_fd()).ok()?;
+        let unused = rest.len();
+        let name = name.get(..32 - unused)?;
+        let link = rustix::fs::readlink(name, std::mem::take(&mut self.link)).ok()?;
+        let path = absolute(link.as_bytes());
+        self.link = link.into_bytes();
+        path
+    }
+}
+
+fn absolute(path: &[u8]) -> Option<PathBuf> {
+    path.starts_with(b"/")
+        .then(|| PathBuf::from(OsStr::from_bytes(path)))
+}
+
+/// A path whose directory is missing: what can be said of it is its letters.
+fn nowhere(path: &[u8]) -> Option<Resolved> {
+    absolute(path).map(|spelt| Resolved::Nowhere { spelt })
+}
+
+/// Writes where a thread's path begins: names that mean the thread itself are spelt out with its number.
+fn begin(start: &mut Vec<u8>, thread: u32, base: Base, spelt: &[u8]) {
+    const OWN: [(&[u8], &str); 6] = [
+        (b"/proc/self", ""),
+        (b"/proc/thread-self", ""),
+        (b"/dev/fd", "/fd"),
+        (b"/dev/stdin", "/fd/0"),
+        (b"/dev/stdout", "/fd/1"),
+        (b"/dev/stderr", "/fd/2"),
+    ];
+    // Writing to a vector can't fail.
+    let mut push = |text: std::fmt::Arguments<'_>| drop(start.write_fmt(text));
+    if !spelt.starts_with(b"/") {
+        match base {
+            Base::WorkingDirectory => push(format_args!("/proc/{thread}/cwd")),
+            Base::Descriptor(number) => push(format_args!("/proc/{thread}/fd/{number}")),
+        }
+        if !spelt.is_empty() {
+            start.push(b'/');
+            start.extend_from_slice(spelt);
+        }
+        return;
+    }
+    for (own, place) in OWN {
+        if let Some(rest) = spelt.strip_prefix(own)
+            && (rest.is_empty() || rest.starts_with(b"/"))
+        {
+            push(format_args!("/proc/{thread}{place}"));
+            start.extend_from_slice(rest);
+            return;
+        }
+    }
+    start.extend_from_slice(spelt);
+}
+
+/// A path's directory and last name; separators at its end are dropped.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let end = path
+        .iter()
+        .rposition(|byte| *byte != b'/')
+        .map_or(0, |last| last + 1);
+    let (path, _) = path.split_at(end);
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(0) => (b"/", path.get(1..).unwrap_or_default()),
+        Some(at) => (
+            path.get(..at).unwrap_or_default(),
+            path.get(at + 1..).unwrap_or_default(),
+        ),
+        // Only separators, or a single name of a link's text.
+        None if path.is_empty() => (b"/", b""),
+        None => (b".", path),
+    }
+}
+
+fn open_directory(base: impl AsFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(
+        base,
+        path,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+}
