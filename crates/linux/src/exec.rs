@@ -12,7 +12,7 @@
     reason = "clone, execve and the calls between them have no safe form"
 )]
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::fd::RawFd;
 use std::ptr;
 
@@ -23,6 +23,8 @@ use crate::sys;
 
 /// Stack of the child until it executes; it calls a handful of small functions.
 const CHILD_STACK: usize = 64 << 10;
+/// What runs a script without an interpreter line.
+const SHELL: &CStr = c"/bin/sh";
 /// The highest signal number, signal(7).
 const LAST_SIGNAL: c_int = 64;
 /// `_LINUX_CAPABILITY_VERSION_3`, capget(2).
@@ -109,8 +111,10 @@ pub(crate) fn start(
     let argument_pointers = pointers(&program.arguments);
     let environment_pointers = pointers(&program.environment);
     let candidate_pointers = pointers(&program.candidates);
+    let mut script_pointers = script_pointers(&argument_pointers);
     let mut child = Child {
         preparation,
+        script: script_pointers.as_mut_ptr(),
         candidates: candidate_pointers.as_ptr(),
         arguments: argument_pointers.as_ptr(),
         environment: environment_pointers.as_ptr(),
@@ -145,8 +149,19 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
         .collect()
 }
 
+/// The arguments of a shell that runs a script without an interpreter line, execvp(3); the script's path goes into
+/// the second place.
+fn script_pointers(arguments: &[*const c_char]) -> Vec<*const c_char> {
+    let rest = arguments.iter().skip(1).copied();
+    [SHELL.as_ptr(), ptr::null()]
+        .into_iter()
+        .chain(rest)
+        .collect()
+}
+
 /// What the child sees of its parent.
 struct Child<'a> {
+    script: *mut *const c_char,
     preparation: &'a Preparation,
     candidates: *const *const c_char,
     arguments: *const *const c_char,
@@ -187,7 +202,10 @@ impl Child<'_> {
             }
             // SAFETY: path, arguments and environment are NUL-terminated strings in NULL-terminated arrays.
             unsafe { libc::execve(path, self.arguments, self.environment) };
-            let error = errno();
+            let mut error = errno();
+            if error == libc::ENOEXEC {
+                error = self.execute_script(path);
+            }
             if error != libc::ENOENT && error != libc::ENOTDIR {
                 telling = error;
                 if error != libc::EACCES {
@@ -197,6 +215,19 @@ impl Child<'_> {
             // SAFETY: the entry just read was not the null end, so the next one exists.
             candidate = unsafe { candidate.add(1) };
         }
+    }
+}
+
+impl Child<'_> {
+    /// Runs a file that the kernel has no loader for by the shell, as execvp(3) does.
+    fn execute_script(&self, path: *const c_char) -> c_int {
+        // SAFETY: `script` has at least three places: the shell, this one, and the null end.
+        let place = unsafe { self.script.add(1) };
+        // SAFETY: the place belongs to the parent's vector, which waits and outlives this child.
+        unsafe { *place = path };
+        // SAFETY: shell, script arguments and environment are NUL-terminated strings in NULL-terminated arrays.
+        unsafe { libc::execve(SHELL.as_ptr(), self.script, self.environment) };
+        libc::ENOEXEC
     }
 }
 

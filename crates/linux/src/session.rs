@@ -26,7 +26,7 @@ pub enum LaunchError {
     /// socketpair(2) failed.
     #[error("make the session's channel")]
     Channel(#[source] Errno),
-    /// pidfd_open(2) of the harness itself failed.
+    /// `pidfd_open(2)` of the harness itself failed.
     #[error("open a descriptor of this process for the session's init")]
     Pidfd(#[source] Errno),
     /// clone(2) refused the namespaces: the host allows none to this caller.
@@ -95,8 +95,9 @@ impl Session {
         };
         let init =
             exec::start(&program, &preparation, entry.flags).map_err(|error| match error {
-                StartError::Clone(errno) => LaunchError::Namespaces(errno),
-                StartError::Child(Stage::Capabilities, errno) => LaunchError::Namespaces(errno),
+                StartError::Clone(errno) | StartError::Child(Stage::Capabilities, errno) => {
+                    LaunchError::Namespaces(errno)
+                }
                 StartError::Child(_, errno) => LaunchError::Init(errno),
             })?;
         drop(theirs);
@@ -183,22 +184,19 @@ impl Session {
     }
 
     fn wait_readable(&self, deadline: Option<Instant>) -> Result<bool, SessionError> {
-        loop {
-            let timeout = deadline.map(|deadline| {
-                let left = deadline.saturating_duration_since(Instant::now());
-                Timespec {
-                    tv_sec: left.as_secs().cast_signed(),
-                    tv_nsec: left.subsec_nanos().into(),
-                }
-            });
-            let mut fds = [PollFd::new(&self.channel, PollFlags::IN)];
-            match poll(&mut fds, timeout.as_ref()) {
-                Ok(0) => return Ok(false),
-                Ok(_) => return Ok(true),
-                // A signal for the harness: the caller decides what it means before it waits again.
-                Err(Errno::INTR) => return Ok(false),
-                Err(errno) => return Err(SessionError::Poll(errno)),
+        let timeout = deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            Timespec {
+                tv_sec: left.as_secs().cast_signed(),
+                tv_nsec: left.subsec_nanos().into(),
             }
+        });
+        let mut fds = [PollFd::new(&self.channel, PollFlags::IN)];
+        match poll(&mut fds, timeout.as_ref()) {
+            // A signal for the harness counts as time passed: the caller decides what it means before it waits again.
+            Ok(0) | Err(Errno::INTR) => Ok(false),
+            Ok(_) => Ok(true),
+            Err(errno) => Err(SessionError::Poll(errno)),
         }
     }
 }
@@ -256,7 +254,7 @@ fn clone_flag(namespace: Namespace) -> i32 {
     }
 }
 
-/// Maps the ids of the plan onto themselves, user_namespaces(7). One id is what an ordinary caller may map; root maps
+/// Maps the ids of the plan onto themselves, `user_namespaces(7)`. One id is what an ordinary caller may map; root maps
 /// the target's too where it differs.
 fn write_id_maps(init: Pid, identity: Identity) -> Result<(), LaunchError> {
     // An ordinary caller may map its group only after setgroups is denied for good.

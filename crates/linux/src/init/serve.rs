@@ -1,6 +1,6 @@
 //! init's event loop: requests of the harness, children, the observer, limits, the end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -14,11 +14,13 @@ use rustix::process::{Pid, Signal};
 use ringfence_backend::command::Stream;
 use ringfence_backend::wire::{Event, Request};
 use ringfence_backend::{CommandId, CommandRequest, Ending, Outcome};
+use ringfence_policy::AbsolutePath;
 
 use super::limits::{WATCH_INTERVAL, Watch as LimitWatch};
 use super::spawner::{Job, Start};
 use super::terminal::open_terminal;
 use super::tree::Tree;
+use super::watch::Change;
 use super::{InitError, Parts};
 use crate::channel::Channel;
 use crate::exec::{CommandPreparation, Program, Stage, StartError};
@@ -69,6 +71,8 @@ pub(crate) struct Init {
     early: HashMap<Pid, Reaped>,
     end: End,
     next_look: Option<Instant>,
+    /// Guarded names that the session's own commands made, as the observer saw.
+    touched: HashSet<AbsolutePath>,
 }
 
 impl Init {
@@ -90,6 +94,7 @@ impl Init {
             early: HashMap::new(),
             end: End::NotAsked,
             next_look,
+            touched: HashSet::new(),
         })
     }
 
@@ -295,27 +300,38 @@ impl Init {
             .post(&Event::Exited { command, outcome }, &[])?)
     }
 
-    /// Somebody outside replaced or removed a name that a mount lay on.
+    /// Somebody replaced or removed a name that a mount lay on, or made a protected name that was absent.
     fn restore_mounts(&mut self) -> Result<(), InitError> {
         let Some(watch) = &mut self.parts.watch else {
             return Ok(());
         };
         let changes = watch.changes();
-        if changes.is_empty() {
+        let session_made = |path: &AbsolutePath| self.touched.contains(path);
+        let relevant = changes.iter().any(|change| match change {
+            Change::Covered(_) => true,
+            Change::Appeared(path) => !session_made(path),
+        });
+        if !relevant {
             return Ok(());
         }
         self.tree.signal(Signal::STOP);
         let mut lost = false;
         for change in changes {
-            let restored = watch.restore(&change);
+            let (path, restored) = match change {
+                Change::Covered(path) => {
+                    let restored = watch.restore(&path);
+                    (path, restored)
+                }
+                // The harness moves it to quarantine.
+                Change::Appeared(path) if session_made(&path) => continue,
+                Change::Appeared(path) => {
+                    let restored = watch.protect(&path);
+                    (path, restored)
+                }
+            };
             lost |= !restored;
-            self.channel.post(
-                &Event::Remounted {
-                    path: change.path,
-                    restored,
-                },
-                &[],
-            )?;
+            self.channel
+                .post(&Event::Remounted { path, restored }, &[])?;
         }
         if lost {
             // A protection that can't be set again: the session ends rather than run on without it.

@@ -3,13 +3,14 @@
 //!
 //! The parents of all such names are watched; what fell off is set again on what stands there now.
 
-use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use rustix::io::Errno;
 
 use ringfence_plan::step::Placeholder;
@@ -21,10 +22,10 @@ use super::mounts;
 /// Why the watch could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WatchError {
-    /// inotify_init1(2) failed.
+    /// `inotify_init1(2)` failed.
     #[error("make an inotify descriptor")]
     Create(#[source] Errno),
-    /// inotify_add_watch(2) failed.
+    /// `inotify_add_watch(2)` failed.
     #[error("watch {directory}")]
     Add {
         /// Which directory.
@@ -48,55 +49,55 @@ impl WatchError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cover {
     Protect,
+    Unprotect,
     Hide(Placeholder),
     Pin,
 }
 
-/// A covered name that changed on the host.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Change {
-    /// The name.
-    pub(crate) path: AbsolutePath,
+/// Something that changed on the host at a name that matters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Change {
+    /// A covered name was renamed, replaced or removed: its mount may have fallen off.
+    Covered(AbsolutePath),
+    /// An absent protected name has appeared.
+    Appeared(AbsolutePath),
 }
 
-/// Watches the parents of every covered name.
+/// Watches the parents of every covered name and of every absent protected name.
 #[derive(Debug)]
 pub(crate) struct Watch {
     inotify: OwnedFd,
     parents: HashMap<i32, AbsolutePath>,
-    covers: HashMap<AbsolutePath, Cover>,
+    covers: BTreeMap<AbsolutePath, Cover>,
+    absent: HashSet<AbsolutePath>,
 }
 
 impl Watch {
-    /// Starts to watch; `None` when the plan covers nothing.
+    /// Starts to watch; `None` when there is nothing to watch.
     pub(crate) fn start(plan: &Plan) -> Result<Option<Self>, WatchError> {
-        let mut covers = HashMap::new();
-        for step in &plan.steps {
-            match step {
-                Step::Protect { path } => drop(covers.insert(path.clone(), Cover::Protect)),
-                Step::Pin { path } => drop(covers.insert(path.clone(), Cover::Pin)),
-                Step::Hide { path, placeholder } => {
-                    drop(covers.insert(path.clone(), Cover::Hide(*placeholder)))
-                }
-                _ => {}
-            }
-        }
-        // Names that the session can't make appear are not watched for: only what exists is covered.
-        if covers.is_empty() {
+        let covers: BTreeMap<AbsolutePath, Cover> = plan.steps.iter().filter_map(cover).collect();
+        let absent: HashSet<AbsolutePath> = plan
+            .guard
+            .absent
+            .iter()
+            .map(|name| name.path.clone())
+            .collect();
+        if covers.is_empty() && absent.is_empty() {
             return Ok(None);
         }
         let inotify =
             init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(WatchError::Create)?;
+        let directories: HashSet<AbsolutePath> = covers
+            .keys()
+            .chain(&absent)
+            .filter_map(AbsolutePath::parent)
+            .collect();
         let mut watch = Self {
             inotify,
             parents: HashMap::new(),
             covers,
+            absent,
         };
-        let directories: HashSet<AbsolutePath> = watch
-            .covers
-            .keys()
-            .filter_map(AbsolutePath::parent)
-            .collect();
         for directory in directories {
             watch.add(directory)?;
         }
@@ -114,46 +115,99 @@ impl Watch {
                 self.parents.insert(descriptor, directory);
                 Ok(())
             }
-            // Behind a placeholder of ours: nobody inside reaches it, and what it covers stays covered by the outer one.
-            Err(Errno::ACCESS | Errno::NOENT) => Ok(()),
+            // Behind a placeholder of ours: nobody inside reaches it while the outer one stands.
+            Err(Errno::ACCESS | Errno::NOENT | Errno::NOTDIR) => Ok(()),
             Err(errno) => Err(WatchError::Add { directory, errno }),
         }
     }
 
-    /// The covered names that changed since the last call.
-    pub(crate) fn changes(&mut self) -> Vec<Change> {
-        let mut found = HashSet::new();
+    /// What changed since the last call, in path order.
+    pub(crate) fn changes(&self) -> BTreeSet<Change> {
+        let mut found = BTreeSet::new();
         let mut buffer = [MaybeUninit::uninit(); 16 << 10];
         let mut reader = Reader::new(&self.inotify, &mut buffer);
         while let Ok(event) = reader.next() {
+            if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
+                // Which names changed is lost: all of them may have.
+                found.extend(self.covers.keys().cloned().map(Change::Covered));
+                found.extend(self.absent.iter().cloned().map(Change::Appeared));
+                continue;
+            }
             let (Some(parent), Some(name)) = (self.parents.get(&event.wd()), event.file_name())
             else {
                 continue;
             };
-            let name = OsString::from(std::ffi::OsStr::from_bytes(name.to_bytes()));
-            if let Ok(path) = parent.join(name)
-                && self.covers.contains_key(&path)
-            {
-                found.insert(Change { path });
+            let Ok(path) = parent.join(OsStr::from_bytes(name.to_bytes())) else {
+                continue;
+            };
+            if self.covers.contains_key(&path) {
+                found.insert(Change::Covered(path));
+            } else if self.absent.contains(&path) {
+                found.insert(Change::Appeared(path));
             }
         }
-        found.into_iter().collect()
+        found
     }
 
-    /// Covers the name again; true when it is covered or nothing stands there.
-    pub(crate) fn restore(&self, change: &Change) -> bool {
-        let Some(cover) = self.covers.get(&change.path) else {
-            return true;
-        };
-        let result = match cover {
-            Cover::Protect => mounts::protect(&change.path),
-            Cover::Pin => mounts::pin(&change.path),
-            Cover::Hide(placeholder) => mounts::hide_again(&change.path, *placeholder),
-        };
-        match result {
-            Ok(()) => true,
-            Err(error) => error.errno == Errno::NOENT,
-        }
+    /// Covers `path`, and every covered name below it, again where the mount is gone; true when each is covered or
+    /// nothing stands there.
+    pub(crate) fn restore(&self, path: &AbsolutePath) -> bool {
+        // Paths sort before what lies below them, so that outer mounts come first.
+        let mut below = self
+            .covers
+            .range(path.clone()..)
+            .take_while(|(name, _)| name.starts_with(path));
+        below.all(|(name, cover)| stands(name) || lay(name, *cover))
+    }
+
+    /// Protects a name that somebody outside has made; from now on it is covered like any other.
+    pub(crate) fn protect(&mut self, path: &AbsolutePath) -> bool {
+        self.covers.insert(path.clone(), Cover::Protect);
+        self.restore(path)
+    }
+}
+
+fn cover(step: &Step) -> Option<(AbsolutePath, Cover)> {
+    match step {
+        Step::Protect { path } => Some((path.clone(), Cover::Protect)),
+        Step::Pin { path } => Some((path.clone(), Cover::Pin)),
+        Step::Unprotect { path } => Some((path.clone(), Cover::Unprotect)),
+        Step::Hide { path, placeholder } => Some((path.clone(), Cover::Hide(*placeholder))),
+        _ => None,
+    }
+}
+
+fn lay(path: &AbsolutePath, cover: Cover) -> bool {
+    let result = match cover {
+        Cover::Protect => mounts::protect(path),
+        Cover::Unprotect => mounts::unprotect(path),
+        Cover::Pin => mounts::pin(path),
+        Cover::Hide(placeholder) => mounts::hide_again(path, placeholder),
+    };
+    match result {
+        Ok(()) => true,
+        Err(error) => error.errno == Errno::NOENT,
+    }
+}
+
+/// Whether a mount still lies on `path`: its mount is another than its parent's (statx(2), `STATX_MNT_ID`).
+fn stands(path: &AbsolutePath) -> bool {
+    let Some(parent) = path.parent() else {
+        return true;
+    };
+    let mount_of = |path: &AbsolutePath| {
+        let status = statx(
+            CWD,
+            path.as_path(),
+            AtFlags::SYMLINK_NOFOLLOW,
+            StatxFlags::MNT_ID,
+        )
+        .ok()?;
+        Some(status.stx_mnt_id)
+    };
+    match (mount_of(path), mount_of(&parent)) {
+        (Some(own), Some(above)) => own != above,
+        (None, _) | (_, None) => false,
     }
 }
 
