@@ -9,13 +9,13 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
-/// `MOUNT_ATTR_RDONLY`, mount_setattr(2).
+/// `MOUNT_ATTR_RDONLY`, `mount_setattr(2)`.
 pub(crate) const ATTR_READ_ONLY: u64 = 0x1;
-/// `MOUNT_ATTR_NOSUID`, mount_setattr(2).
+/// `MOUNT_ATTR_NOSUID`, `mount_setattr(2)`.
 pub(crate) const ATTR_NO_SUID: u64 = 0x2;
-/// `MOUNT_ATTR_NODEV`, mount_setattr(2).
+/// `MOUNT_ATTR_NODEV`, `mount_setattr(2)`.
 pub(crate) const ATTR_NO_DEV: u64 = 0x4;
-/// `MS_PRIVATE` as the propagation of mount_setattr(2).
+/// `MS_PRIVATE` as the propagation of `mount_setattr(2)`.
 pub(crate) const PROPAGATION_PRIVATE: u64 = 1 << 18;
 
 /// Whether a call reaches the mounts below the named one.
@@ -44,7 +44,7 @@ pub(crate) struct MountAttributes {
 /// Changes the attributes of the mount at `path` below `directory` (empty: of the mount `directory` refers to).
 ///
 /// # Errors
-/// The kernel's, mount_setattr(2): `EPERM` when a locked attribute would be cleared.
+/// The kernel's, `mount_setattr(2)`: `EPERM` when a locked attribute would be cleared.
 pub(crate) fn mount_setattr(
     directory: impl AsFd,
     path: &CStr,
@@ -219,7 +219,7 @@ pub(crate) fn raise_loopback(socket: impl AsFd) -> Result<(), Errno> {
         ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: 0 },
     };
     for (slot, byte) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
-        *slot = byte.cast_signed().into();
+        *slot = libc::c_char::from_ne_bytes([*byte]);
     }
     request.ifr_ifru = libc::__c_anonymous_ifr_ifru {
         ifru_flags: i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or(0),

@@ -104,10 +104,6 @@ pub(crate) fn build(plan: &Plan) -> Result<Confinement, (usize, BuildError)> {
         if let Step::RestrictPaths { ruleset } = step {
             let prepared =
                 Prepared::new(ruleset).map_err(|error| (index, BuildError::Landlock(error)))?;
-            confinement.proven.push(format!(
-                "Landlock: ruleset of ABI {} accepted by the kernel",
-                ruleset.abi
-            ));
             confinement.landlock = Some(prepared);
         }
     }

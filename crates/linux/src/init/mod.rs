@@ -73,11 +73,11 @@ fn run() -> Result<(), InitError> {
     // Only now: until the id maps are written, /proc/<pid> must belong to the harness.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|errno| InitError::SetUp("prctl (dumpable)", errno))?;
-    drop(rustix::thread::set_name(c"ringfence-init"));
+    let _ = rustix::thread::set_name(c"ringfence-init");
     set_child_subreaper(Some(Pid::INIT))
         .map_err(|errno| InitError::SetUp("prctl (subreaper)", errno))?;
     rustix::process::chdir("/").map_err(|errno| InitError::SetUp("chdir /", errno))?;
-    drop(rustix::process::setsid());
+    let _ = rustix::process::setsid();
     let harness = channel.next_descriptor();
     match launch(&plan) {
         Ok(parts) => Init::new(channel, harness, parts)?.serve(),

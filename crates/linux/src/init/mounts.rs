@@ -147,11 +147,10 @@ impl View {
     pub(crate) fn mount_devices(&mut self) -> Result<()> {
         let path = absolute("/dev");
         let tree = new_temporary(c"0755", &path)?;
-        for (name, device) in &self.devices {
+        for (name, _) in &self.devices {
             let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             openat(&tree, *name, flags, Mode::empty())
                 .map_err(failed("openat (device mount point in)", &path))?;
-            drop(device);
         }
         for name in [c"pts", c"shm"] {
             mkdirat(&tree, name, Mode::from_raw_mode(0o755))

@@ -150,7 +150,7 @@ impl Init {
                 for (pid, running) in &self.running {
                     if running.id == command {
                         // Gone already: its end is on its way to the harness.
-                        drop(sys::signal_group(pid.as_raw_nonzero().get(), signal));
+                        let _ = sys::signal_group(pid.as_raw_nonzero().get(), signal);
                     }
                 }
                 Ok(())
@@ -360,7 +360,7 @@ impl Init {
                 };
                 running.limit = Some(Ending::TimeLimit);
                 running.deadline = (signal == Signal::TERM).then(|| now + GRACE);
-                drop(sys::signal_group(group, signal.as_raw()));
+                let _ = sys::signal_group(group, signal.as_raw());
             }
         }
         if self.next_look.is_some_and(|look| now >= look) {
@@ -396,7 +396,7 @@ impl Init {
                         tv_sec: 0,
                         tv_nsec: 50_000_000,
                     };
-                    drop(poll(&mut fds, Some(&moment)));
+                    let _ = poll(&mut fds, Some(&moment));
                     drain(&self.parts.signals);
                     // One that was just being made when KILL was sent.
                     self.tree.signal(Signal::KILL);

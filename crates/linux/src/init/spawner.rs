@@ -134,7 +134,7 @@ impl Spawner {
     pub(crate) fn acknowledge(&self) {
         let mut count = [0; 8];
         // Fails only when there is nothing to take, which is as good.
-        drop(rustix::io::read(&self.wake, &mut count));
+        let _ = rustix::io::read(&self.wake, &mut count);
     }
 }
 
@@ -157,7 +157,7 @@ fn serve(jobs: &Receiver<Job>, starts: &Sender<Start>, wake: &OwnedFd) {
         if starts.send(Start { id, result }).is_err() {
             return;
         }
-        drop(rustix::io::write(wake, &1_u64.to_ne_bytes()));
+        let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
     }
 }
 
@@ -182,10 +182,13 @@ fn confine(confinement: Confinement) -> Result<Confined, ConfineError> {
         set_no_new_privs(true).map_err(ConfineError::NoNewPrivs)?;
     }
     if let Some(landlock) = &confinement.landlock {
-        landlock
+        let enforced = landlock
             .restrict_current_thread()
             .map_err(ConfineError::Landlock)?;
-        proven.push("Landlock: ruleset in force".to_owned());
+        proven.push(format!(
+            "Landlock: ABI {} in force, {} rules",
+            enforced.abi, enforced.rules
+        ));
     }
     let mut listener = None;
     if let Some(profile) = &confinement.filter {

@@ -31,11 +31,13 @@ impl Tree {
     pub(crate) fn signal(self, signal: Signal) {
         match self {
             // Process 1 of a namespace may signal all of it; the one error is that nothing is there.
-            Self::Namespace => drop(sys::signal_everyone(signal.as_raw())),
+            Self::Namespace => {
+                let _ = sys::signal_everyone(signal.as_raw());
+            }
             Self::Descendants => {
                 for pid in descendants() {
                     // Gone already is as good.
-                    drop(kill_process(pid, signal));
+                    let _ = kill_process(pid, signal);
                 }
             }
         }
