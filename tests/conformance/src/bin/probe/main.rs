@@ -1,0 +1,109 @@
+//! The attacker of the conformance suite: one attack per run, one typed result on standard output.
+//!
+//! `probe NAME OBJECT...` runs one attack and prints one JSON line. `probe batch JSON` runs a list of them, each in a
+//! process of its own, and prints one line each, so that one crash never hides another result.
+//! Invariant: the exit status says nothing; what isn't printed has not been tried.
+
+#![expect(
+    unsafe_code,
+    reason = "an attack is a system call as it is; wrappers would refuse the hostile forms"
+)]
+#![expect(clippy::print_stdout, reason = "the result goes to standard output")]
+
+mod calls;
+mod kernel;
+mod load;
+mod reads;
+mod sockets;
+mod wrappers;
+mod writes;
+
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+
+use ringfence_conformance_tests::verdict::{Stopped, Verdict};
+use ringfence_conformance_tests::write_calls::write_call;
+
+use crate::calls::Outcome;
+
+fn main() {
+    let mut arguments = std::env::args_os().skip(1);
+    let Some(name) = arguments.next().and_then(|name| name.into_string().ok()) else {
+        print(&Verdict::of(Err(Stopped::untried(
+            "usage: probe NAME OBJECT...",
+        ))));
+        return;
+    };
+    let words: Vec<OsString> = arguments.collect();
+    match name.as_str() {
+        "batch" => batch(&words),
+        "deny-userns" | "deny-landlock" => wrappers::run(&name, &words),
+        _ => print(&Verdict::of(attack(&name, words))),
+    }
+}
+
+fn print(verdict: &Verdict) {
+    use std::io::Write;
+    let line = serde_json::to_string(verdict).unwrap_or_default();
+    let mut output = std::io::stdout().lock();
+    let _ = writeln!(output, "{line}");
+    let _ = output.flush();
+}
+
+fn attack(name: &str, words: Vec<OsString>) -> Outcome {
+    let words: Vec<CString> = words
+        .into_iter()
+        .map(|word| {
+            CString::new(word.into_vec()).map_err(|_| Stopped::untried("a word with a NUL byte"))
+        })
+        .collect::<Result<_, _>>()?;
+    if write_call(name).is_some() {
+        let target = writes::Target::new(&words)?;
+        return writes::run(name, &target)
+            .unwrap_or_else(|| Err(Stopped::untried("a row without an attack")));
+    }
+    reads::run(name, &words)
+        .or_else(|| sockets::run(name, &words))
+        .or_else(|| kernel::run(name, &words))
+        .unwrap_or_else(|| Err(Stopped::untried(format!("no attack is named {name}"))))
+}
+
+/// Runs every attack of the list, each in a process of its own.
+fn batch(words: &[OsString]) {
+    let list = words.first().map(|word| word.to_string_lossy());
+    let attacks: Vec<Vec<String>> = list
+        .and_then(|list| serde_json::from_str(&list).ok())
+        .unwrap_or_default();
+    for attack in attacks {
+        print(&run_alone(&attack));
+    }
+}
+
+fn run_alone(attack: &[String]) -> Verdict {
+    let output = Command::new("/proc/self/exe")
+        .args(attack)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output();
+    let output = match output {
+        Ok(output) => output,
+        Err(error) => {
+            return Verdict::Failed {
+                errno: 0,
+                call: format!("starting the attack: {error}"),
+            };
+        }
+    };
+    if let Some(signal) = output.status.signal() {
+        return Verdict::Crashed { signal };
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines()
+        .last()
+        .and_then(|line| serde_json::from_str(line).ok())
+        .unwrap_or(Verdict::Silent {
+            status: output.status.code().unwrap_or(-1),
+        })
+}

@@ -1,0 +1,122 @@
+//! What the suite stands on: the two programs, the scratch directory, and what this machine can enforce.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::checks::{Context, Failure};
+use crate::fixture::Fixture;
+use crate::verdict::Verdict;
+
+/// The suite's ground.
+#[derive(Debug)]
+pub struct Ground {
+    /// The program under test.
+    pub ringfence: PathBuf,
+    /// The attacker, copied to where every user and every sandbox can read it.
+    pub probe: PathBuf,
+    /// Whether user namespaces can be made here.
+    pub namespaces: bool,
+    /// Landlock's version; 0 without it.
+    pub landlock: u32,
+    scratch: tempfile::TempDir,
+}
+
+impl Ground {
+    /// Finds the programs (`RINGFENCE_BIN`, `RINGFENCE_PROBE`, else beside the test) and looks at the machine.
+    ///
+    /// # Errors
+    /// [`Failure`] when a program is missing or no scratch directory can be made.
+    pub fn find() -> Result<Self, Failure> {
+        let ringfence = program("RINGFENCE_BIN", "ringfence", "ringfence-cli")?;
+        let built = program("RINGFENCE_PROBE", "probe", "ringfence-conformance-tests")?;
+        // Not below /tmp: the sandbox has a /tmp of its own, and the probe must be seen inside.
+        let base = std::env::var_os("RINGFENCE_SCRATCH")
+            .map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
+        let scratch = tempfile::Builder::new()
+            .prefix("ringfence-conformance-")
+            .tempdir_in(&base)
+            .context(|| format!("making a directory in {}", base.display()))?;
+        let probe = scratch.path().join("probe");
+        fs::copy(&built, &probe).context(|| format!("copying {}", built.display()))?;
+        let mut ground = Self {
+            ringfence,
+            probe,
+            namespaces: false,
+            landlock: 0,
+            scratch,
+        };
+        ground.namespaces = ground.plain(&["unshare", "mount"])?.succeeded();
+        ground.landlock = ground
+            .plain(&["landlock-version"])?
+            .detail()
+            .parse()
+            .unwrap_or(0);
+        Ok(ground)
+    }
+
+    /// Where fixtures are made.
+    #[must_use]
+    pub fn base(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// A fixture of its own.
+    ///
+    /// # Errors
+    /// [`Failure`] when it can't be made.
+    pub fn fixture(&self) -> Result<Fixture, Failure> {
+        Fixture::new(self.scratch.path())
+    }
+
+    /// Whether the suite runs as root: some controls need it.
+    #[must_use]
+    pub fn root(&self) -> bool {
+        rustix::process::geteuid().is_root()
+    }
+
+    /// One attack without the boundary, outside every fixture.
+    ///
+    /// # Errors
+    /// [`Failure::System`] when the probe can't be started.
+    pub fn plain<S: AsRef<std::ffi::OsStr>>(&self, words: &[S]) -> Result<Verdict, Failure> {
+        let output = Command::new(&self.probe)
+            .args(words)
+            .current_dir(self.scratch.path())
+            .stdin(std::process::Stdio::null())
+            .output()
+            .context(|| format!("starting {}", self.probe.display()))?;
+        Ok(crate::launch::verdict(&output.stdout, output.status))
+    }
+}
+
+/// A program of this workspace: named by `variable`, else built now by the cargo that runs the test, else beside it.
+fn program(variable: &str, name: &str, package: &str) -> Result<PathBuf, Failure> {
+    if let Some(path) = std::env::var_os(variable) {
+        return Ok(PathBuf::from(path));
+    }
+    let test = std::env::current_exe().context(|| "finding the test itself".to_owned())?;
+    let directory = test
+        .parent()
+        .and_then(Path::parent)
+        .ok_or_else(|| Failure::Meaningless("the test lies in no target directory".to_owned()))?;
+    if let Some(cargo) = std::env::var_os("CARGO") {
+        let mut command = Command::new(cargo);
+        command.args(["build", "--quiet", "--package", package, "--bin", name]);
+        if directory.ends_with("release") {
+            command.arg("--release");
+        }
+        let status = command.status().context(|| format!("building {name}"))?;
+        if !status.success() {
+            return Err(Failure::Meaningless(format!("{name} does not build")));
+        }
+    }
+    let path = directory.join(name);
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Failure::Meaningless(format!(
+        "{} is missing: run `cargo build --package {package}`, or set {variable}",
+        path.display()
+    )))
+}

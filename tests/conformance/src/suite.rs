@@ -1,0 +1,220 @@
+//! Runs the case table and prints it: one line per case, one line per failed check, a closing summary.
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::cases;
+use crate::checks::{Checks, Failure};
+use crate::ground::Ground;
+
+/// What a machine must have for a case to mean something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// User namespaces and Landlock: the full level.
+    Full,
+    /// Landlock, and an outer filter that hides user namespaces.
+    Landlock,
+    /// Nothing.
+    Nothing,
+}
+
+/// One row of the case table.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// Its name, stable: documents link to it.
+    pub name: &'static str,
+    /// What must hold, in one sentence.
+    pub promise: &'static str,
+    /// What it needs.
+    pub needs: Needs,
+    /// The case itself.
+    pub run: fn(&Ground, &mut Checks) -> Result<(), Failure>,
+}
+
+/// Whether a case that can't be run here is left out or fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Enforcement {
+    Must,
+    May,
+}
+
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: Vec<&'static str>,
+    skipped: usize,
+    checks: usize,
+    notes: usize,
+}
+
+/// Runs the cases that `arguments` select (parts of names; `--list` prints the table), and gives the exit status.
+#[must_use]
+pub fn run(arguments: &[String]) -> u8 {
+    let wanted: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let chosen: Vec<Case> = cases::all()
+        .into_iter()
+        .filter(|case| wanted.is_empty() || wanted.iter().any(|part| case.name.contains(*part)))
+        .collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        for case in chosen {
+            say(&format!("{}: {}", case.name, case.promise));
+        }
+        return 0;
+    }
+    let ground = match Ground::find() {
+        Ok(ground) => ground,
+        Err(failure) => {
+            say(&format!(
+                "conformance: the suite can't start: {}",
+                chain(&failure)
+            ));
+            return 1;
+        }
+    };
+    say(&format!(
+        "conformance of {}: user namespaces {}, Landlock ABI {}, uid {}",
+        ground.ringfence.display(),
+        if ground.namespaces {
+            "work"
+        } else {
+            "are refused"
+        },
+        ground.landlock,
+        rustix::process::geteuid().as_raw()
+    ));
+    let tally = Mutex::new(Tally::default());
+    let next = AtomicUsize::new(0);
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(case) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    one(&ground, case, &tally);
+                }
+            });
+        }
+    });
+    summary(&tally.into_inner().unwrap_or_default())
+}
+
+fn enforcement() -> Enforcement {
+    match std::env::var("RINGFENCE_MUST_ENFORCE").as_deref() {
+        Ok("full") => Enforcement::Must,
+        _ => Enforcement::May,
+    }
+}
+
+/// Why this machine can't run the case, if it can't.
+fn lacking(ground: &Ground, needs: Needs) -> Option<&'static str> {
+    match needs {
+        Needs::Full if !ground.namespaces => Some("user namespaces are refused on this machine"),
+        Needs::Full | Needs::Landlock if ground.landlock == 0 => {
+            Some("Landlock is missing on this machine")
+        }
+        Needs::Full | Needs::Landlock | Needs::Nothing => None,
+    }
+}
+
+fn one(ground: &Ground, case: &Case, tally: &Mutex<Tally>) {
+    let mut checks = Checks::default();
+    let mut broken = None;
+    if let Some(reason) = lacking(ground, case.needs) {
+        if enforcement() == Enforcement::Must {
+            broken = Some(format!("RINGFENCE_MUST_ENFORCE=full, and {reason}"));
+        } else {
+            checks.skip(reason);
+        }
+    } else {
+        let run = AssertUnwindSafe(|| (case.run)(ground, &mut checks));
+        broken = match catch_unwind(run) {
+            Ok(Ok(())) => None,
+            Ok(Err(failure)) => Some(chain(&failure)),
+            Err(_) => Some("the case itself panicked".to_owned()),
+        };
+    }
+    if broken.is_none()
+        && checks.skipped().is_none()
+        && checks.passed() == 0
+        && checks.failures().is_empty()
+    {
+        broken = Some("it checked nothing".to_owned());
+    }
+    report(case, &checks, broken.as_deref(), tally);
+}
+
+fn report(case: &Case, checks: &Checks, broken: Option<&str>, tally: &Mutex<Tally>) {
+    let Ok(mut tally) = tally.lock() else {
+        return;
+    };
+    tally.checks += checks.passed();
+    tally.notes += checks.notes().len();
+    let failed = broken.is_some() || !checks.failures().is_empty();
+    if let (false, Some(reason)) = (failed, checks.skipped()) {
+        tally.skipped += 1;
+        say(&format!("test {} ... SKIPPED: {reason}", case.name));
+        return;
+    }
+    let verdict = if failed { "FAILED" } else { "ok" };
+    say(&format!(
+        "test {} ... {verdict} ({} checks)",
+        case.name,
+        checks.passed()
+    ));
+    if failed {
+        tally.failed.push(case.name);
+        say(&format!("    must hold: {}", case.promise));
+    } else {
+        tally.passed += 1;
+    }
+    if let Some(broken) = broken {
+        say(&format!("    broken: {broken}"));
+    }
+    for failure in checks.failures() {
+        say(&format!("    {failure}"));
+    }
+    for note in checks.notes() {
+        say(&format!("    note: {note}"));
+    }
+}
+
+fn summary(tally: &Tally) -> u8 {
+    if !tally.failed.is_empty() {
+        say(&format!("failed: {}", tally.failed.join(" ")));
+    }
+    if tally.skipped > 0 {
+        say(&format!(
+            "ATTENTION: {} cases were not run on this machine; RINGFENCE_MUST_ENFORCE=full makes that a failure",
+            tally.skipped
+        ));
+    }
+    say(&format!(
+        "conformance: {} passed, {} failed, {} skipped; {} checks held, {} notes",
+        tally.passed,
+        tally.failed.len(),
+        tally.skipped,
+        tally.checks,
+        tally.notes
+    ));
+    u8::from(!tally.failed.is_empty())
+}
+
+fn chain(failure: &Failure) -> String {
+    let mut text = failure.to_string();
+    let mut cause = std::error::Error::source(failure);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn say(line: &str) {
+    let mut output = std::io::stdout().lock();
+    let _ = writeln!(output, "{line}");
+    let _ = output.flush();
+}
