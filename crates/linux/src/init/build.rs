@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chmodat, chownat, mkdirat
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-use ringfence_plan::step::{FileId, Identity, IpSockets, Observe};
+use ringfence_plan::step::{FileId, Identity};
 use ringfence_plan::{Plan, Step};
 use ringfence_policy::AbsolutePath;
 
@@ -186,7 +186,10 @@ impl Builder<'_> {
                 observe,
                 ip_sockets,
             } => {
-                self.confinement.filter = Some(filter_profile(*observe, *ip_sockets));
+                self.confinement.filter = Some(seccomp::FilterProfile {
+                    observe: *observe,
+                    ip_sockets: *ip_sockets,
+                });
                 Ok(())
             }
             // Done before the steps, and after them.
@@ -198,15 +201,6 @@ impl Builder<'_> {
 
     fn view(&mut self) -> Result<&mut View, BuildError> {
         self.view.as_mut().ok_or(BuildError::NotSealed)
-    }
-}
-
-fn filter_profile(observe: Observe, ip_sockets: IpSockets) -> seccomp::FilterProfile {
-    // The observer is not attached yet: refused calls are answered by the filter alone.
-    let _ = observe;
-    seccomp::FilterProfile {
-        observe: Observe::Off,
-        ip_sockets,
     }
 }
 

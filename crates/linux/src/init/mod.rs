@@ -23,6 +23,7 @@ use ringfence_plan::Plan;
 use ringfence_plan::step::Identity;
 
 use crate::channel::{Channel, ChannelError};
+use crate::observer::{Observer, ObserverError};
 use crate::sys;
 use build::{BuildError, build};
 use serve::Init;
@@ -59,6 +60,9 @@ enum InitError {
     /// The first message was no launch.
     #[error("the harness did not begin with a launch")]
     NoLaunch,
+    /// The observer lost its listener: notified calls would only fail from here on.
+    #[error(transparent)]
+    Observer(#[from] ObserverError),
     /// The boundary could not be built; the harness has been told.
     #[error("the boundary could not be built")]
     Build,
@@ -112,6 +116,7 @@ fn receive_plan(channel: &mut Channel) -> Result<Box<Plan>, InitError> {
 /// What a built boundary consists of.
 struct Parts {
     spawner: Spawner,
+    observer: Option<Observer>,
     limits: limits::Limits,
     identity: Option<Identity>,
     watch: Option<watch::Watch>,
@@ -126,10 +131,18 @@ fn launch(plan: &Plan) -> Result<Parts, Event> {
     let mut confinement = build(plan).map_err(|(step, error)| build_failed(step, &error))?;
     let limits = std::mem::take(&mut confinement.limits);
     let identity = confinement.identity;
+    let profile = confinement.filter;
     let watch =
         watch::Watch::start(plan).map_err(|error| failed(&error.to_string(), error.errno()))?;
     let confined = Spawner::start(confinement);
     let (spawner, confined) = confined.map_err(|error| confine_failed(&error))?;
+    let observer = match (confined.listener, profile) {
+        (Some(listener), Some(profile)) => Some(
+            Observer::new(listener, profile, plan.rules.clone(), &plan.guard)
+                .map_err(|error| failed(&describe(&error), 0))?,
+        ),
+        (None, _) | (_, None) => None,
+    };
     let enforcement = Enforcement {
         level: plan.level,
         missing: plan.missing.clone(),
@@ -137,6 +150,7 @@ fn launch(plan: &Plan) -> Result<Parts, Event> {
     };
     Ok(Parts {
         spawner,
+        observer,
         limits,
         identity,
         watch,
@@ -154,18 +168,19 @@ fn build_failed(step: usize, error: &BuildError) -> Event {
 }
 
 fn confine_failed(error: &ConfineError) -> Event {
-    let mut operation = error.to_string();
-    let mut source = std::error::Error::source(error);
+    failed(&describe(error), 0)
+}
+
+/// An error with its chain of causes, for the other side of the wire.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
     while let Some(cause) = source {
-        operation.push_str(": ");
-        operation.push_str(&cause.to_string());
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
         source = cause.source();
     }
-    Event::LaunchFailed {
-        step: None,
-        operation,
-        errno: 0,
-    }
+    text
 }
 
 fn failed(operation: &str, errno: i32) -> Event {

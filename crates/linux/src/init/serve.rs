@@ -28,6 +28,8 @@ use crate::sys::{self, Reap, Reaped, WaitStatus};
 
 /// Between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(2);
+/// Denials are dropped from the record while more than this waits for the harness.
+const MAX_WAITING: usize = 8 << 20;
 /// Where a program without a slash is looked for when the command has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -125,6 +127,9 @@ impl Init {
                 while let Some(start) = self.parts.spawner.next() {
                     self.started(&start)?;
                 }
+            }
+            if ready.observer {
+                self.observe()?;
             }
             if ready.watch {
                 self.restore_mounts()?;
@@ -272,6 +277,8 @@ impl Init {
     }
 
     fn exited(&mut self, running: &Running, reaped: Reaped) -> Result<(), InitError> {
+        // What it did last comes before its end.
+        self.flush_observer()?;
         let ending = match (running.limit, sys::decode_wait_status(reaped.status)) {
             (Some(limit), _) => limit,
             (None, WaitStatus::Exited(status)) => Ending::Exited(status),
@@ -298,6 +305,39 @@ impl Init {
         Ok(self
             .channel
             .post(&Event::Exited { command, outcome }, &[])?)
+    }
+
+    /// Answers what waits at the observer and passes on what it reports.
+    fn observe(&mut self) -> Result<(), InitError> {
+        let Some(observer) = &mut self.parts.observer else {
+            return Ok(());
+        };
+        let mut events = Vec::new();
+        observer.handle_ready(&mut |event| events.push(event))?;
+        self.pass_on(events)
+    }
+
+    /// Reports how often known denials were repeated, once a command has ended.
+    fn flush_observer(&mut self) -> Result<(), InitError> {
+        self.observe()?;
+        let mut events = Vec::new();
+        if let Some(observer) = &mut self.parts.observer {
+            observer.flush(&mut |event| events.push(event));
+        }
+        self.pass_on(events)
+    }
+
+    fn pass_on(&mut self, events: Vec<Event>) -> Result<(), InitError> {
+        for event in events {
+            if let Event::Touched { path } = &event {
+                self.touched.insert(path.clone());
+            } else if self.channel.waiting() > MAX_WAITING {
+                // A target that floods the record loses its own reports, not the session.
+                continue;
+            }
+            self.channel.post(&event, &[])?;
+        }
+        Ok(())
     }
 
     /// Somebody replaced or removed a name that a mount lay on, or made a protected name that was absent.
@@ -417,6 +457,11 @@ impl Init {
             PollFd::new(&self.parts.signals, events),
             PollFd::new(&self.parts.spawner, events),
         ];
+        let observer = self
+            .parts
+            .observer
+            .as_ref()
+            .map(|observer| push(&mut fds, observer.as_fd()));
         let watch = self
             .parts
             .watch
@@ -445,6 +490,7 @@ impl Init {
                 .is_some_and(|fd| fd.revents().intersects(readable)),
             children: is_ready(1),
             spawner: is_ready(2),
+            observer: observer.is_some_and(is_ready),
             watch: watch.is_some_and(is_ready),
             harness: harness.is_some_and(is_ready),
         })
@@ -470,6 +516,7 @@ struct Ready {
     channel: bool,
     children: bool,
     spawner: bool,
+    observer: bool,
     watch: bool,
     harness: bool,
 }
