@@ -10,8 +10,10 @@
 pub mod facts;
 pub mod linux;
 pub mod plan;
+pub mod render;
 pub mod step;
 
 pub use facts::HostFacts;
 pub use plan::{Level, Missing, Plan, PlanHash};
+pub use render::{diff, render_step};
 pub use step::Step;

@@ -69,7 +69,7 @@ pub enum MountAccess {
 }
 
 /// What kind of placeholder hides a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placeholder {
     /// An empty directory of mode 000.
@@ -152,6 +152,9 @@ pub enum Step {
     /// Mounts a small `/dev`: null zero full random urandom tty ptmx pts shm.
     MountDevices,
     /// Mounts an empty temporary file system.
+    ///
+    /// `ReadOnly` takes effect after the plan's last mount step, so that later steps can make mount points in it.
+    /// It also hides a directory of which a part stays readable: the part is bound into it.
     MountTemporary {
         /// Where.
         target: AbsolutePath,
@@ -174,6 +177,8 @@ pub enum Step {
         mount_point: MountPoint,
     },
     /// Makes a directory a mount point, so that it can't be renamed away from above a protected name.
+    ///
+    /// A recursive bind on itself that keeps each mount's own access: what is read-only below stays so.
     Pin {
         /// The directory, in the session's view.
         path: AbsolutePath,
@@ -181,6 +186,14 @@ pub enum Step {
     /// Makes an existing protected path read-only, by a mount on itself.
     Protect {
         /// The path, in the session's view; never a symbolic link.
+        path: AbsolutePath,
+    },
+    /// Holds a symbolic link in place, by a mount of the link on itself.
+    ///
+    /// `open_tree` with `AT_SYMLINK_NOFOLLOW`, then `move_mount` without following the target. The link still
+    /// leads where it led; unlinking it, renaming it and renaming over it give `EBUSY` (measured on Linux 6.18).
+    ProtectLink {
+        /// The link, in the session's view; its parents are no links.
         path: AbsolutePath,
     },
     /// Makes a part of a protected path writable again, by a mount on itself (`git = "commit"`).
@@ -258,6 +271,7 @@ impl Step {
             | Self::Bind { .. }
             | Self::Pin { .. }
             | Self::Protect { .. }
+            | Self::ProtectLink { .. }
             | Self::Unprotect { .. }
             | Self::Hide { .. }
             | Self::LimitMemory { .. }

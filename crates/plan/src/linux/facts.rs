@@ -1,10 +1,389 @@
-//! Facts of a Linux machine.
+//! Facts of a Linux machine: everything that a plan depends on, and nothing else.
+//!
+//! Gathered by the executor's `observe`, stored as JSON for golden tests and `ringfence plan --host-facts`.
+//! Paths in facts are resolved (no component is a symbolic link) unless the field says otherwise.
+//!
+//! Invariant: a fact states what was seen; no field holds a decision.
 
 use serde::{Deserialize, Serialize};
 
-/// Filled in by the planner helper.
+use ringfence_policy::AbsolutePath;
+
+use crate::step::FileId;
+
+/// The facts of one Linux host, for one policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinuxFacts {
+    /// The kernel's release, for people: `6.8.0-45-generic`.
+    pub kernel: String,
     /// Highest Landlock ABI the kernel offers; 0 for none.
     pub landlock_abi: u32,
+    /// Whether an unprivileged user namespace is expected to work. The proof is the launch itself.
+    pub user_namespaces: UserNamespaces,
+    /// What of seccomp works.
+    pub seccomp: Seccomp,
+    /// Whether the kernel is expected to mount a new `/proc` in a user namespace.
+    pub proc_mount: ProcMount,
+    /// Who calls.
+    pub caller: Caller,
+    /// The caller's home, where it exists.
+    pub home: Option<Object>,
+    /// Our state directory; what of it does not exist yet is appended as it was named.
+    pub state: AbsolutePath,
+    /// Objects that may not be a writable root.
+    pub forbidden: Vec<Forbidden>,
+    /// The places that the session replaces or hides, where they exist.
+    pub places: Vec<PlaceFact>,
+    /// Paths below hidden places that commands need.
+    pub needed: Vec<Needed>,
+    /// The workspace, then the policy's writable roots in its order.
+    pub roots: Vec<RootFacts>,
+    /// What the policy's hidden paths and patterns match.
+    pub hidden: Vec<HiddenFact>,
+    /// Paths that git configuration runs, reads as configuration, or takes hooks from, inside a root.
+    pub git_references: Vec<GitReference>,
+    /// Where limits can be set.
+    pub cgroups: Vec<Cgroup>,
+    /// Entries of directories that Landlock alone has to grant piecemeal; empty where namespaces work.
+    pub listings: Vec<Listing>,
+}
+
+/// Whether user namespaces work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserNamespaces {
+    /// Nothing known speaks against it.
+    Available,
+    /// They are refused.
+    Refused {
+        /// What refuses them: a sysctl with its value, `AppArmor`, an outer sandbox.
+        cause: String,
+        /// What a person can do about it.
+        cure: String,
+    },
+}
+
+/// What of seccomp works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Seccomp {
+    /// Filters and a listener.
+    Listener,
+    /// Filters; the kernel offers no listener.
+    FilterOnly,
+    /// No filters.
+    Absent,
+}
+
+/// Whether a new `/proc` can be mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProcMount {
+    /// It can.
+    New,
+    /// Mounts below the present one hide parts of it: the kernel would refuse a new one as too revealing.
+    Kept,
+}
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// What kind of file something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A socket, a FIFO or a device.
+    Other,
+}
+
+/// An object that exists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// Its resolved path.
+    pub path: AbsolutePath,
+    /// Device and inode.
+    pub id: FileId,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its owner: uid and gid.
+    pub owner: (u32, u32),
+}
+
+/// What stands at a name; the last component is not followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Entry {
+    /// Nothing, in a directory that exists.
+    Absent,
+    /// Nothing, and the directory it would lie in is missing too.
+    AbsentParent {
+        /// The deepest directory above it that exists.
+        existing: AbsolutePath,
+    },
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A socket, a FIFO or a device.
+    Other,
+    /// A symbolic link.
+    Symlink {
+        /// Where it leads, as far as that resolves.
+        target: AbsolutePath,
+        /// What is there; `None` for a dangling link or one that goes in a circle.
+        kind: Option<Kind>,
+    },
+}
+
+/// An object that may not be a writable root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forbidden {
+    /// The object.
+    pub id: FileId,
+    /// Its path.
+    pub path: AbsolutePath,
+    /// Why.
+    pub reason: ForbiddenReason,
+}
+
+/// Why an object may not be a writable root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForbiddenReason {
+    /// It is `/`.
+    FileSystemRoot,
+    /// It is the caller's home itself.
+    Home,
+    /// It is our state directory, or holds it.
+    HoldsState,
+}
+
+/// A place that the session replaces or hides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceFact {
+    /// Which.
+    pub place: PlaceName,
+    /// The directory, resolved.
+    pub path: AbsolutePath,
+}
+
+/// The places that every session replaces or hides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlaceName {
+    /// `/tmp`
+    Tmp,
+    /// `/var/tmp`
+    VarTmp,
+    /// `/run`
+    Run,
+    /// `/var/run`, where it is not a link to `/run`.
+    VarRun,
+    /// `$XDG_RUNTIME_DIR`
+    RuntimeDirectory,
+    /// `/dev/shm`
+    SharedMemory,
+}
+
+/// A path below a hidden place that commands need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needed {
+    /// The path, resolved.
+    pub path: AbsolutePath,
+    /// Its kind.
+    pub kind: Kind,
+    /// What needs it: `/etc/resolv.conf`, or the entry of PATH as it is written.
+    pub origin: String,
+}
+
+/// One directory that the policy names as workspace or writable root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootFacts {
+    /// The path as the policy names it; not resolved.
+    pub named: AbsolutePath,
+    /// What it resolves to; `None` where nothing is there.
+    pub object: Option<Object>,
+    /// Symbolic links that were followed from `named` to `object`, by their own places.
+    pub links: Vec<AbsolutePath>,
+    /// The root's top and the top of each repository in it, top first.
+    pub anchors: Vec<Anchor>,
+    /// Mount points inside, the root itself not among them.
+    pub mounts: Vec<AbsolutePath>,
+    /// Files that have another hard link outside this root.
+    pub outside_links: Vec<AbsolutePath>,
+    /// Directories that could not be read: what lies in them is not judged.
+    pub unread: Vec<AbsolutePath>,
+}
+
+/// A directory at whose top names are protected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// The directory.
+    pub path: AbsolutePath,
+    /// What stands at each of the policy's protected names and at `.git`.
+    pub names: Vec<NameFact>,
+    /// The repository's layout, where `.git` leads to one.
+    pub git: Option<GitLayout>,
+}
+
+/// What stands at a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameFact {
+    /// The name, relative to its anchor.
+    pub name: String,
+    /// What is there.
+    pub entry: Entry,
+}
+
+/// Where a repository keeps its parts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GitLayout {
+    /// The git directory of this working tree.
+    pub directory: AbsolutePath,
+    /// The directory shared by all working trees; the same as `directory` in an ordinary repository.
+    pub common: AbsolutePath,
+    /// Whether the git directory names this working tree in turn, with no link on the way.
+    pub back_link: BackLink,
+    /// Git directories whose inside matters to `git = "commit"`; empty under other settings.
+    pub directories: Vec<GitDirectory>,
+}
+
+/// Whether a git directory that lies elsewhere names the working tree that names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackLink {
+    /// It does, or it lies in the working tree's own `.git`.
+    Mutual,
+    /// It does not: whoever wrote the `.git` file may have chosen somebody else's repository.
+    OneSided,
+}
+
+/// One git directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GitDirectory {
+    /// Where it is.
+    pub path: AbsolutePath,
+    /// What it is to the working tree.
+    pub role: GitRole,
+    /// What stands at the names that run something on the host; empty for [`GitRole::OtherWorktree`].
+    pub names: Vec<NameFact>,
+}
+
+/// What a git directory is to a working tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GitRole {
+    /// Its own, or the common one.
+    Own,
+    /// That of another working tree of the same repository.
+    OtherWorktree,
+    /// That of a submodule, at any depth below `modules`.
+    Module,
+}
+
+/// What a hidden path or pattern of the policy matches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HiddenFact {
+    /// The name of the policy's entry.
+    pub name: String,
+    /// The path as it was named or found; its directory part is resolved where it exists.
+    pub path: AbsolutePath,
+    /// What is there.
+    pub entry: Entry,
+    /// What exists of the policy entry's exceptions below it; never a symbolic link.
+    pub shown: Vec<Child>,
+}
+
+/// A path inside a root that git configuration leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GitReference {
+    /// The configuration key: `core.hookspath`.
+    pub key: String,
+    /// The path.
+    pub path: AbsolutePath,
+    /// What is there.
+    pub entry: Entry,
+}
+
+/// A cgroup directory in which the caller may make another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cgroup {
+    /// What it can limit.
+    pub controller: Controller,
+    /// Of which version.
+    pub version: CgroupVersion,
+    /// The directory.
+    pub path: AbsolutePath,
+}
+
+/// A cgroup controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Controller {
+    /// `memory`
+    Memory,
+    /// `pids`
+    Pids,
+}
+
+/// A version of cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CgroupVersion {
+    /// One hierarchy per controller.
+    V1,
+    /// One hierarchy.
+    V2,
+}
+
+/// The entries of one directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// The directory.
+    pub path: AbsolutePath,
+    /// What is in it; symbolic links are left out, because a grant on one grants nothing.
+    pub children: Vec<Child>,
+}
+
+/// One entry of a [`Listing`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Child {
+    /// Its path.
+    pub path: AbsolutePath,
+    /// Its kind.
+    pub kind: Kind,
+}
+
+impl LinuxFacts {
+    /// The place `name`, where it exists.
+    #[must_use]
+    pub fn place(&self, name: PlaceName) -> Option<&AbsolutePath> {
+        self.places
+            .iter()
+            .find(|fact| fact.place == name)
+            .map(|fact| &fact.path)
+    }
+
+    /// The identity that a target should have: the workspace's owner where root works for somebody else.
+    #[must_use]
+    pub fn target_identity(&self) -> (u32, u32) {
+        let own = (self.caller.uid, self.caller.gid);
+        let workspace = self.roots.first().and_then(|root| root.object.as_ref());
+        match workspace {
+            Some(object) if self.caller.uid == 0 && object.owner.0 != 0 => object.owner,
+            Some(_) | None => own,
+        }
+    }
 }

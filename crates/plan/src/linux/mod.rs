@@ -1,4 +1,202 @@
-//! The plan for Linux.
+//! The plan for Linux: which level this host can hold, and the steps that hold it.
+//!
+//! Does nothing and asks nobody: [`facts::LinuxFacts`] hold all that is known of the machine.
+//! Invariant: what the policy protects is held by a step or named in the error; nothing is dropped in silence.
 
+pub mod error;
 pub mod facts;
+mod full;
+mod holds;
 pub mod landlock;
+mod limits;
+mod notes;
+mod partial;
+mod places;
+mod roots;
+mod session;
+
+use ringfence_policy::document::{Mode, NetworkMode, Require};
+use ringfence_policy::filesystem::{FilesystemRules, GlobRule, PathAccess, PathRule, Strength};
+use ringfence_policy::policy::{HiddenKind, HiddenPattern};
+use ringfence_policy::{AbsolutePath, Policy, RuleId};
+
+use crate::linux::error::PlanError;
+use crate::linux::facts::{LinuxFacts, Seccomp, UserNamespaces};
+use crate::linux::holds::{Hold, Holds};
+use crate::linux::landlock::Abi;
+use crate::linux::places::{PlaceKind, Places};
+use crate::plan::{Guard, GuardedName, Level, Missing, Plan};
+
+/// Plans the session of `policy` on the host of `facts`.
+///
+/// # Errors
+/// [`PlanError`]: the policy asks for what can't be, or the host can't hold the boundary. Nothing has been done.
+///
+/// # Security
+/// Names inside the roots are an attacker's, and so are repositories and their configuration.
+pub fn plan(policy: &Policy, facts: &LinuxFacts) -> Result<Plan, PlanError> {
+    if policy.mode.value == Mode::FullAccess {
+        return Ok(session::unbounded(policy));
+    }
+    refuse_unsupported(policy)?;
+    roots::check(policy, facts)?;
+    let plan = match walls(facts)? {
+        Walls::Namespaces(abi) => full::plan(policy, facts, abi)?,
+        Walls::LandlockAlone(abi, cause) => partial::plan(policy, facts, abi, &cause)?,
+    };
+    if policy.require.value == Require::Full && plan.level != Level::Full {
+        return Err(PlanError::RequireFull {
+            missing: plan.missing,
+        });
+    }
+    Ok(plan)
+}
+
+/// What this host's boundary is built of.
+enum Walls {
+    /// Mounts in namespaces, and Landlock as the second wall where it is good for that.
+    Namespaces(Option<Abi>),
+    /// Landlock and seccomp; with what refuses namespaces.
+    LandlockAlone(Abi, Missing),
+}
+
+fn walls(facts: &LinuxFacts) -> Result<Walls, PlanError> {
+    if facts.seccomp == Seccomp::Absent {
+        return Err(PlanError::NotEnforceable {
+            cause: "the kernel has no seccomp filters".to_owned(),
+            cure: "use a kernel with CONFIG_SECCOMP_FILTER".to_owned(),
+        });
+    }
+    let abi = Abi::negotiate(facts.landlock_abi);
+    match (&facts.user_namespaces, abi) {
+        // ABI 1 refuses every rename between directories: as a second wall it would break builds and git.
+        (UserNamespaces::Available, abi) => Ok(Walls::Namespaces(abi.filter(|abi| *abi > Abi::V1))),
+        (UserNamespaces::Refused { cause, cure }, Some(abi)) => Ok(Walls::LandlockAlone(
+            abi,
+            Missing {
+                what: "namespaces".to_owned(),
+                cause: cause.clone(),
+                cure: cure.clone(),
+            },
+        )),
+        (UserNamespaces::Refused { cause, cure }, None) => Err(PlanError::NotEnforceable {
+            cause: format!("user namespaces are refused ({cause}) and the kernel has no Landlock"),
+            cure: cure.clone(),
+        }),
+    }
+}
+
+fn refuse_unsupported(policy: &Policy) -> Result<(), PlanError> {
+    let network = &policy.network;
+    let setting = match network.mode.value {
+        NetworkMode::Allowlist => Some("network.mode = \"allowlist\"".to_owned()),
+        NetworkMode::Open => Some("network.mode = \"open\"".to_owned()),
+        NetworkMode::Offline => None,
+    };
+    let setting = setting
+        .or_else(|| {
+            let port = network.publish.first()?;
+            Some(format!("network.publish = [{}]", port.value))
+        })
+        .or_else(|| {
+            let server = network.connect.first()?;
+            Some(format!("network.connect = [\"{}\"]", server.value))
+        })
+        .or_else(|| {
+            let socket = network.unix_sockets.first()?;
+            Some(format!("network.unix_sockets = [\"{}\"]", socket.value))
+        });
+    match setting {
+        Some(setting) => Err(PlanError::Unsupported { setting }),
+        None => Ok(()),
+    }
+}
+
+/// The rules that both levels enforce: places, holds, our own state.
+fn filesystem_rules(
+    policy: &Policy,
+    facts: &LinuxFacts,
+    places: &Places,
+    holds: &mut Holds,
+) -> Result<FilesystemRules, PlanError> {
+    let mut paths = places.rules();
+    paths.append(&mut holds.rules);
+    let mut state = vec![&policy.state];
+    if facts.state != policy.state {
+        state.push(&facts.state);
+    }
+    for path in state {
+        paths.push(PathRule {
+            path: path.clone(),
+            access: PathAccess::Hidden,
+            strength: Strength::HardBlock,
+            rule: RuleId::RingfenceState,
+            origin: "state".to_owned(),
+        });
+    }
+    paths.sort_by(|a, b| {
+        let key = |rule: &PathRule| (rule.strength, rule.access, rule.rule);
+        a.path
+            .cmp(&b.path)
+            .then_with(|| key(a).cmp(&key(b)))
+            .then_with(|| a.origin.cmp(&b.origin))
+    });
+    paths.dedup();
+    Ok(FilesystemRules {
+        paths,
+        globs: glob_rules(policy, facts)?,
+    })
+}
+
+fn glob_rules(policy: &Policy, facts: &LinuxFacts) -> Result<Vec<GlobRule>, PlanError> {
+    let mut globs = Vec::new();
+    for hidden in &policy.filesystem.hidden {
+        let rule = match hidden.kind {
+            HiddenKind::BuiltIn => RuleId::Secret,
+            HiddenKind::DenyRead => RuleId::DenyRead,
+        };
+        let mut add = |anchor: &AbsolutePath, glob: &str, except: &[String]| {
+            globs.push(GlobRule {
+                anchor: anchor.clone(),
+                glob: glob.to_owned(),
+                except: except.to_vec(),
+                access: PathAccess::Hidden,
+                rule,
+                origin: hidden.name.clone(),
+            });
+        };
+        match &hidden.pattern {
+            HiddenPattern::Path(_) => {}
+            HiddenPattern::HomeGlob(glob) => {
+                if let Some((anchor, rest)) = session::split_glob(glob)? {
+                    add(&anchor, rest, &[]);
+                }
+            }
+            HiddenPattern::RootGlob { glob, except } => {
+                for root in &facts.roots {
+                    if let Some(object) = &root.object {
+                        add(&object.path, glob, except);
+                    }
+                }
+            }
+        }
+    }
+    Ok(globs)
+}
+
+fn guard(policy: &Policy, places: &Places, holds: &Holds) -> Guard {
+    Guard {
+        absent: holds
+            .held
+            .iter()
+            .filter(|held| matches!(held.hold, Hold::Absent(_)))
+            .map(|held| GuardedName {
+                path: held.path.clone(),
+                origin: held.origin.clone(),
+            })
+            .collect(),
+        roots: places.of_kind(PlaceKind::Root),
+        new_repositories: policy.filesystem.new_repositories.value,
+        commit_directories: holds.commit_directories.clone(),
+    }
+}
