@@ -9,6 +9,8 @@ mod channel;
 mod exec;
 pub mod init;
 pub mod landlock;
+
+pub mod observe;
 pub mod observer;
 pub mod seccomp;
 pub mod session;

@@ -53,8 +53,11 @@ pub enum MountPoint {
     /// It exists in the session's view.
     Existing,
     /// A directory (with its parents) is made first; only ever inside a private directory of ours.
+    ///
+    /// Commands of earlier sessions have written that directory: no symbolic link in it may be followed.
     MakeDirectory,
-    /// An empty file (with its parents) is made first; only ever inside a private directory of ours.
+    /// An empty file (with its parents) is made first; only ever inside a private directory of ours. No symbolic
+    /// link is followed, as above.
     MakeFile,
 }
 

@@ -200,8 +200,10 @@ pub enum PlaceName {
 /// A path below a hidden place that commands need.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needed {
-    /// The path, resolved.
+    /// Where commands look for it.
     pub path: AbsolutePath,
+    /// What is there, resolved; the same as `path` but for links.
+    pub source: AbsolutePath,
     /// Its kind.
     pub kind: Kind,
     /// What needs it: `/etc/resolv.conf`, or the entry of PATH as it is written.

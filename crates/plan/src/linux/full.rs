@@ -340,7 +340,7 @@ fn place_steps(
             bind(root, root, MountAccess::ReadWrite, id, point),
         ));
     }
-    for (path, kind) in shown(facts) {
+    for (path, source, kind) in shown(facts) {
         let enclosed = match places.kind_above(path.as_path()) {
             PlaceKind::Hidden | PlaceKind::Private => true,
             PlaceKind::Root | PlaceKind::Shown => false,
@@ -349,7 +349,7 @@ fn place_steps(
             let point = mount_point(places, &path, kind);
             mounts.push((
                 path.clone(),
-                bind(&path, &path, MountAccess::ReadOnly, None, point),
+                bind(&source, &path, MountAccess::ReadOnly, None, point),
             ));
         }
     }
@@ -359,17 +359,18 @@ fn place_steps(
     Ok(steps)
 }
 
-fn shown(facts: &LinuxFacts) -> Vec<(AbsolutePath, Kind)> {
+/// What is shown below places that hide the host's own: target, source, kind.
+fn shown(facts: &LinuxFacts) -> Vec<(AbsolutePath, AbsolutePath, Kind)> {
     let workspace = facts.roots.first().and_then(|root| root.object.as_ref());
     workspace
         .into_iter()
         .chain(&facts.home)
-        .map(|object| (object.path.clone(), object.kind))
+        .map(|object| (object.path.clone(), object.path.clone(), object.kind))
         .chain(
             facts
                 .needed
                 .iter()
-                .map(|needed| (needed.path.clone(), needed.kind)),
+                .map(|needed| (needed.path.clone(), needed.source.clone(), needed.kind)),
         )
         .collect()
 }

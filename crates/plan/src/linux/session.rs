@@ -83,7 +83,7 @@ pub(crate) fn make_private(facts: &LinuxFacts, tmp: &AbsolutePath) -> Result<Vec
 
 /// Variables of every command, sorted by name.
 pub(crate) fn environment(facts: &LinuxFacts, tmp: &str, git: GitWrites) -> Vec<(String, String)> {
-    let mut variables: Vec<(String, String)> = ["TEMP", "TEMPPREFIX", "TMP", "TMPDIR", "TMPPREFIX"]
+    let mut variables: Vec<(String, String)> = ["TEMP", "TMP", "TMPDIR", "TMPPREFIX"]
         .into_iter()
         .map(|name| {
             // zsh writes here-documents to files whose names begin with TMPPREFIX.

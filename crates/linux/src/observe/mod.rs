@@ -1,0 +1,75 @@
+//! Gathers the facts that a plan depends on.
+//!
+//! Reads the file system, `/proc`, and two variables (`PATH`, `XDG_RUNTIME_DIR`); changes nothing but the scan's
+//! cache in our own state directory, decides nothing, asks no network and no name service. Every path below a
+//! root is an attacker's: directories are opened relative to a descriptor, without following links.
+//!
+//! Invariant: what could not be looked at is in the facts or in the error, never taken for absent.
+
+mod cgroup;
+mod error;
+mod git;
+mod hidden;
+mod host;
+mod mounts;
+mod place;
+mod resolve;
+mod root;
+mod scan;
+
+use ringfence_plan::linux::facts::{LinuxFacts, UserNamespaces};
+use ringfence_policy::Policy;
+
+pub use error::ObserveError;
+
+#[cfg(test)]
+mod tests;
+
+/// Gathers the facts of this host for `policy`.
+///
+/// # Errors
+/// [`ObserveError`], naming the object that could not be read.
+pub fn observe(policy: &Policy) -> Result<LinuxFacts, ObserveError> {
+    gather(policy, host::probe_user_namespaces())
+}
+
+/// Gathers the facts of this host for `policy`, for a plan without namespaces: they were refused by `cause`.
+///
+/// # Errors
+/// [`ObserveError`], naming the object that could not be read.
+pub fn observe_without_namespaces(
+    policy: &Policy,
+    cause: String,
+    cure: String,
+) -> Result<LinuxFacts, ObserveError> {
+    gather(policy, UserNamespaces::Refused { cause, cure })
+}
+
+fn gather(policy: &Policy, namespaces: UserNamespaces) -> Result<LinuxFacts, ObserveError> {
+    let mounts = mounts::read()?;
+    let home = resolve::resolve(policy.home.as_path())?;
+    let state = resolve::resolve(policy.state.as_path())?;
+    let roots = root::observe_all(policy, &mounts, &state)?;
+    let places = place::observe()?;
+    let needed = place::observe_needed(&places)?;
+    let git_references = git::references(policy, &home, &roots.facts)?;
+    let hidden = hidden::observe(policy, &home, roots.matches)?;
+    Ok(LinuxFacts {
+        kernel: host::kernel_release(),
+        landlock_abi: crate::landlock::probe_abi(),
+        seccomp: host::probe_seccomp(&namespaces),
+        user_namespaces: namespaces,
+        proc_mount: mounts.proc_mount(),
+        caller: host::caller()?,
+        home: home.object(),
+        forbidden: place::forbidden(&home, &state)?,
+        state: state.absolute()?,
+        places,
+        needed,
+        roots: roots.facts,
+        hidden,
+        git_references,
+        cgroups: cgroup::observe(policy, &mounts),
+        listings: Vec::new(),
+    })
+}

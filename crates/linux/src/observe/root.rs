@@ -1,0 +1,137 @@
+//! The workspace and the writable roots: what they are, and what must be protected in them.
+
+use std::path::{Path, PathBuf};
+
+use ringfence_plan::linux::facts::{Anchor, Entry, Kind, NameFact, RootFacts};
+use ringfence_policy::document::Mode;
+use ringfence_policy::{AbsolutePath, Policy};
+
+use super::error::ObserveError;
+use super::git;
+use super::mounts::Mounts;
+use super::resolve::{Resolved, absolute, probe_entry, resolve};
+use super::scan::{Match, Patterns, walk};
+
+/// The facts of all roots, and what hidden patterns match in them.
+pub(super) struct Roots {
+    pub(super) facts: Vec<RootFacts>,
+    pub(super) matches: Vec<Match>,
+}
+
+/// Observes the workspace, then the policy's writable roots in its order.
+///
+/// # Errors
+/// [`ObserveError`]. A root that does not exist is a fact, not an error.
+pub(super) fn observe_all(
+    policy: &Policy,
+    mounts: &Mounts,
+    state: &Resolved,
+) -> Result<Roots, ObserveError> {
+    let patterns = Patterns::compile(policy)?;
+    let mut roots = Roots {
+        facts: Vec::new(),
+        matches: Vec::new(),
+    };
+    let named = std::iter::once(&policy.workspace).chain(
+        policy
+            .filesystem
+            .writable_roots
+            .iter()
+            .map(|root| &root.value),
+    );
+    for named in named {
+        let found = resolve(named.as_path())?;
+        let mut facts = RootFacts {
+            named: named.clone(),
+            object: found.object(),
+            links: absolutes(&found.links)?,
+            anchors: Vec::new(),
+            mounts: Vec::new(),
+            outside_links: Vec::new(),
+            unread: Vec::new(),
+        };
+        let is_directory = facts
+            .object
+            .as_ref()
+            .is_some_and(|object| object.kind == Kind::Directory);
+        let is_scanned = is_directory && is_worth_scanning(policy, &found.path, &state.path);
+        if is_directory && !is_scanned {
+            facts.unread.push(absolute(&found.path)?);
+        }
+        if is_scanned {
+            scan(
+                policy,
+                mounts,
+                &found.path,
+                &patterns,
+                &mut facts,
+                &mut roots.matches,
+            )?;
+        } else {
+            facts.anchors.push(anchor(policy, &found.path)?);
+        }
+        roots.facts.push(facts);
+    }
+    Ok(roots)
+}
+
+/// A root that no plan accepts is not walked to find that out; the whole file system never.
+fn is_worth_scanning(policy: &Policy, path: &Path, state: &Path) -> bool {
+    let accepted = match policy.mode.value {
+        Mode::WorkspaceWrite | Mode::FullAccess => {
+            path != policy.home.as_path() && !state.starts_with(path)
+        }
+        Mode::ReadOnly => true,
+    };
+    accepted && path.parent().is_some()
+}
+
+fn scan(
+    policy: &Policy,
+    mounts: &Mounts,
+    path: &Path,
+    patterns: &Patterns,
+    facts: &mut RootFacts,
+    matches: &mut Vec<Match>,
+) -> Result<(), ObserveError> {
+    let mounts = mounts.below(path);
+    let found = walk(path, &mounts, patterns)?;
+    facts.anchors.push(anchor(policy, path)?);
+    for repository in &found.repositories {
+        facts.anchors.push(anchor(policy, repository)?);
+    }
+    facts.mounts = absolutes(&mounts)?;
+    facts.outside_links = absolutes(&found.outside_links)?;
+    facts.unread = absolutes(&found.unread)?;
+    matches.extend(found.matches);
+    Ok(())
+}
+
+fn anchor(policy: &Policy, path: &Path) -> Result<Anchor, ObserveError> {
+    let mut names = Vec::new();
+    let protected = policy
+        .filesystem
+        .protected
+        .iter()
+        .map(|name| name.value.as_str());
+    let mut git = Entry::Absent;
+    for name in protected.filter(|name| *name != ".git").chain([".git"]) {
+        let (_, entry) = probe_entry(&path.join(name))?;
+        if name == ".git" {
+            git = entry.clone();
+        }
+        names.push(NameFact {
+            name: name.to_owned(),
+            entry,
+        });
+    }
+    Ok(Anchor {
+        path: absolute(path)?,
+        names,
+        git: git::layout(policy, path, &git)?,
+    })
+}
+
+fn absolutes(paths: &[PathBuf]) -> Result<Vec<AbsolutePath>, ObserveError> {
+    paths.iter().map(|path| absolute(path)).collect()
+}

@@ -1,0 +1,232 @@
+//! Facts of directories made for the purpose.
+
+use std::path::Path;
+
+use ringfence_plan::linux::facts::{Entry, Kind, LinuxFacts};
+use ringfence_plan::linux::plan;
+use ringfence_policy::Policy;
+use serde_json::json;
+
+use super::observe;
+
+/// A policy over scratch directories; written as JSON so that it stays what a stored policy looks like.
+fn policy(base: &Path, protected: &[&str], hidden: serde_json::Value) -> Policy {
+    let sourced = |value: serde_json::Value| json!({"value": value, "layer": "default"});
+    let names: Vec<_> = protected.iter().map(|name| sourced(json!(name))).collect();
+    serde_json::from_value(json!({
+        "mode": sourced(json!("workspace-write")),
+        "require": sourced(json!("partial")),
+        "workspace": base.join("w"),
+        "home": base.join("home"),
+        "state": base.join("home/state"),
+        "filesystem": {
+            "writable_roots": [],
+            "hidden": hidden,
+            "protected": names,
+            "git": sourced(json!("read-only")),
+            "new_repositories": sourced(json!("clean")),
+            "hard_links": sourced(json!("warn")),
+        },
+        "network": {
+            "mode": sourced(json!("offline")),
+            "allow": [], "deny": [], "ask": sourced(json!(false)),
+            "publish": [], "connect": [], "unix_sockets": [], "upstream_proxy": null,
+        },
+        "environment": {"mode": sourced(json!("filtered")), "pass": [], "set": {}},
+        "limits": {"memory": null, "processes": null, "time": null},
+        "layers": ["default"],
+    }))
+    .expect("a policy")
+}
+
+struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let scratch = Self(directory);
+        scratch.directory("home");
+        scratch.directory("w");
+        scratch
+    }
+    fn base(&self) -> std::path::PathBuf {
+        self.0.path().canonicalize().expect("resolved")
+    }
+    fn directory(&self, path: &str) {
+        std::fs::create_dir_all(self.0.path().join(path)).expect("made");
+    }
+    fn file(&self, path: &str, content: &str) {
+        std::fs::write(self.0.path().join(path), content).expect("written");
+    }
+    fn link(&self, target: &str, path: &str) {
+        std::os::unix::fs::symlink(target, self.0.path().join(path)).expect("linked");
+    }
+}
+
+fn name<'a>(facts: &'a LinuxFacts, anchor: usize, name: &str) -> &'a Entry {
+    let names = &facts.roots[0].anchors[anchor].names;
+    &names
+        .iter()
+        .find(|fact| fact.name == name)
+        .expect("a name")
+        .entry
+}
+
+#[test]
+fn repositories_are_found_but_not_in_directories_that_tools_fill() {
+    let scratch = Scratch::new();
+    for path in [
+        "w/.git",
+        "w/sub/.git",
+        "w/node_modules/x/.git",
+        "w/target/.git",
+        "w/.git/modules/y/.git",
+    ] {
+        scratch.directory(path);
+    }
+    scratch.link("../../home", "w/sub/out");
+    scratch.directory("home/.git");
+    let base = scratch.base();
+    let facts = observe(&policy(&base, &[".codex"], json!([]))).expect("facts");
+    let anchors: Vec<_> = facts.roots[0]
+        .anchors
+        .iter()
+        .map(|anchor| anchor.path.as_path().to_owned())
+        .collect();
+    assert_eq!(anchors, [base.join("w"), base.join("w/sub")]);
+    assert_eq!(name(&facts, 0, ".git"), &Entry::Directory);
+    assert_eq!(name(&facts, 1, ".codex"), &Entry::Absent);
+}
+
+#[test]
+fn every_form_of_a_protected_name_is_told_apart() {
+    let scratch = Scratch::new();
+    scratch.file("w/file", "");
+    scratch.directory("w/directory");
+    scratch.link("directory", "w/link");
+    scratch.link("nowhere/at/all", "w/dangling");
+    scratch.link("circle", "w/circle");
+    let base = scratch.base();
+    let names = [
+        "file",
+        "directory",
+        "link",
+        "dangling",
+        "circle",
+        "absent",
+        "no/where",
+    ];
+    let facts = observe(&policy(&base, &names, json!([]))).expect("facts");
+    let path = |path: &str| ringfence_policy::AbsolutePath::new(base.join(path)).expect("absolute");
+    assert_eq!(name(&facts, 0, "file"), &Entry::File);
+    assert_eq!(name(&facts, 0, "directory"), &Entry::Directory);
+    assert_eq!(
+        name(&facts, 0, "link"),
+        &Entry::Symlink {
+            target: path("w/directory"),
+            kind: Some(Kind::Directory)
+        }
+    );
+    assert_eq!(
+        name(&facts, 0, "dangling"),
+        &Entry::Symlink {
+            target: path("w/nowhere/at/all"),
+            kind: None
+        }
+    );
+    assert!(matches!(
+        name(&facts, 0, "circle"),
+        Entry::Symlink { kind: None, .. }
+    ));
+    assert_eq!(name(&facts, 0, "absent"), &Entry::Absent);
+    assert_eq!(
+        name(&facts, 0, "no/where"),
+        &Entry::AbsentParent {
+            existing: path("w")
+        }
+    );
+}
+
+#[test]
+fn secrets_are_found_by_path_by_glob_and_through_links() {
+    let scratch = Scratch::new();
+    scratch.directory("home/.ssh");
+    scratch.file("home/.ssh/known_hosts", "");
+    scratch.file("home/.credentials.toml", "");
+    scratch.file("w/.env", "");
+    scratch.directory("w/deep/er");
+    scratch.link("../../.env", "w/deep/er/.env");
+    scratch.file("w/deep/.env.example", "");
+    let base = scratch.base();
+    let hidden = json!([
+        {"pattern": {"path": base.join("home/.ssh")}, "name": "~/.ssh", "kind": "built-in", "except": [base.join("home/.ssh/known_hosts")], "layer": "default"},
+        {"pattern": {"path": base.join("home/.aws")}, "name": "~/.aws", "kind": "built-in", "except": [], "layer": "default"},
+        {"pattern": {"home-glob": format!("{}/.cred*", base.join("home").display())}, "name": "~/.cred*", "kind": "built-in", "except": [], "layer": "default"},
+        {"pattern": {"root-glob": {"glob": "**/.env", "except": []}}, "name": ".env", "kind": "built-in", "except": [], "layer": "default"},
+        {"pattern": {"root-glob": {"glob": "**/.env.*", "except": ["**/.env.example"]}}, "name": ".env.*", "kind": "built-in", "except": [], "layer": "default"},
+    ]);
+    let facts = observe(&policy(&base, &[], hidden)).expect("facts");
+    let found: Vec<_> = facts
+        .hidden
+        .iter()
+        .filter(|fact| fact.entry != Entry::Absent)
+        .map(|fact| {
+            (
+                fact.name.as_str(),
+                fact.path
+                    .as_path()
+                    .strip_prefix(&base)
+                    .expect("below")
+                    .to_owned(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("~/.ssh", "home/.ssh"),
+        ("~/.cred*", "home/.credentials.toml"),
+        (".env", "w/.env"),
+        (".env", "w/deep/er/.env"),
+    ];
+    assert_eq!(
+        found,
+        expected.map(|(name, path)| (name, Path::new(path).to_owned()))
+    );
+    assert_eq!(facts.hidden[0].shown.len(), 1);
+}
+
+#[test]
+fn a_hard_link_is_counted_only_if_its_other_name_is_elsewhere() {
+    let scratch = Scratch::new();
+    scratch.file("w/inside", "");
+    scratch.file("home/outside", "");
+    let base = scratch.base();
+    std::fs::hard_link(base.join("w/inside"), base.join("w/second")).expect("linked");
+    std::fs::hard_link(base.join("home/outside"), base.join("w/shared")).expect("linked");
+    let facts = observe(&policy(&base, &[], json!([]))).expect("facts");
+    let links: Vec<_> = facts.roots[0]
+        .outside_links
+        .iter()
+        .map(|path| path.as_path().to_owned())
+        .collect();
+    assert_eq!(links, [base.join("w/shared")]);
+}
+
+#[test]
+fn facts_of_this_host_make_a_plan_and_survive_their_json() {
+    let scratch = Scratch::new();
+    scratch.directory("w/.git");
+    let policy = policy(&scratch.base(), &[".git", ".codex"], json!([]));
+    let facts = observe(&policy).expect("facts");
+    let json = serde_json::to_string(&facts).expect("json");
+    assert_eq!(
+        serde_json::from_str::<LinuxFacts>(&json).expect("facts"),
+        facts
+    );
+    if facts.user_namespaces == ringfence_plan::linux::facts::UserNamespaces::Available {
+        let plan = plan(&policy, &facts).expect("a plan");
+        assert!(plan.render_text().contains("protect "));
+        if std::env::var_os("SHOW").is_some() {
+            println!("{}", plan.render_text());
+        }
+    }
+}
