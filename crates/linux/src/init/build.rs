@@ -171,7 +171,8 @@ impl Builder<'_> {
                 ..
             } => Ok(self.view()?.bind(target, *access, *mount_point)?),
             Step::Pin { path } => Ok(mounts::pin(path)?),
-            Step::Protect { path } => Ok(mounts::protect(path)?),
+            // A clone of a link is a link: it leads where it led, and can't be replaced.
+            Step::Protect { path } | Step::ProtectLink { path } => Ok(mounts::protect(path)?),
             Step::Unprotect { path } => Ok(mounts::unprotect(path)?),
             Step::Hide { path, placeholder } => Ok(self.view()?.hide(path, *placeholder)?),
             Step::DropCapabilities => {

@@ -169,7 +169,7 @@ impl Watch {
 
 fn cover(step: &Step) -> Option<(AbsolutePath, Cover)> {
     match step {
-        Step::Protect { path } => Some((path.clone(), Cover::Protect)),
+        Step::Protect { path } | Step::ProtectLink { path } => Some((path.clone(), Cover::Protect)),
         Step::Pin { path } => Some((path.clone(), Cover::Pin)),
         Step::Unprotect { path } => Some((path.clone(), Cover::Unprotect)),
         Step::Hide { path, placeholder } => Some((path.clone(), Cover::Hide(*placeholder))),
