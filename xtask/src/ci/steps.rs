@@ -206,7 +206,6 @@ fn check_dependencies(context: &Context) -> Verdict {
     let mut command = Command::new(program);
     command.current_dir(&context.project.root);
     command.args([
-        "--offline",
         "--locked",
         "check",
         "bans",

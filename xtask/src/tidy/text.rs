@@ -71,7 +71,7 @@ fn check_length(file: &SourceFile) -> Option<Finding> {
         let complaint = format!("{lines} lines; a README has at most {README_TOO_LONG}");
         return (lines > README_TOO_LONG).then(|| Finding::error(place, complaint));
     }
-    if !place.ends_with(".rs") || lines <= LONG {
+    if !file.is_rust() || lines <= LONG {
         return None;
     }
     let complaint = format!("{lines} lines; aim at {LONG}, never above {TOO_LONG}");
