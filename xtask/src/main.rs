@@ -9,6 +9,7 @@
     reason = "a build task talks to a person"
 )]
 
+mod bench;
 mod ci;
 mod process;
 mod project;
@@ -20,7 +21,9 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
   ci [--quick]      every check there is; as root, installs what is missing first
                     --quick: format, lints, tests and tidy of this machine's own target
-  tidy              the rules that no compiler knows: arrows between crates, promises and their tests, documents";
+  tidy              the rules that no compiler knows: arrows between crates, promises and their tests, documents
+  bench [start|growth|tail|steady|size]... [--json] [--short] [--peer NAME=COMMAND]...
+                    the boundary beside bwrap, a bare spawn (P) and the least that the kernel asks for (L)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["ci"] => ci::run(ci::Extent::Whole).map_err(Failure::Ci),
         ["ci", "--quick"] => ci::run(ci::Extent::Quick).map_err(Failure::Ci),
+        ["bench", rest @ ..] => bench::run(rest).map_err(Failure::Bench),
         ["tidy"] => tidy::run().map_err(Failure::Tidy),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
@@ -52,6 +56,8 @@ fn main() -> ExitCode {
 enum Failure {
     #[error("can't run the checks")]
     Ci(#[source] ci::CiError),
+    #[error("can't measure")]
+    Bench(#[source] bench::BenchError),
     #[error("can't apply the project's rules")]
     Tidy(#[source] tidy::TidyError),
 }

@@ -10,13 +10,15 @@ use super::ordinary;
 use super::tally::Tally;
 use super::tools::{self, Caller, FOREIGN_TARGETS, Need, STATIC_TARGET};
 use super::{Context, Extent, Step, Verdict};
+use crate::bench;
 use crate::process;
 use crate::project::{self, Project};
 use crate::tidy;
 
 /// Members that exist for Linux, or for Unix, alone: not linted for the other systems.
-const LINUX_ONLY: [&str; 4] = [
+const LINUX_ONLY: [&str; 5] = [
     "ringfence-bench",
+    "ringfence-bench-limit",
     "ringfence-conformance-tests",
     "ringfence-linux",
     "xtask",
@@ -49,6 +51,7 @@ pub(super) fn all(extent: Extent, context: &Context) -> Vec<Step> {
         })
     }));
     steps.push(step("release build, static", build_release));
+    steps.push(step("benchmark, short", run_benchmark));
     steps.push(step("dependencies", check_dependencies));
     steps
 }
@@ -140,15 +143,11 @@ fn build_release(context: &Context) -> Verdict {
     if let Some(reason) = context.tools.lacking(&[Need::Target(STATIC_TARGET)]) {
         return Verdict::Skipped(reason);
     }
-    let mut command = project::cargo(&context.project.root);
-    command.args(["build", "--release", "--locked", "--target", STATIC_TARGET]);
-    command.args(["--package", "ringfence-cli"]);
-    let verdict = plain(command);
+    let verdict = plain(bench::build(&context.project));
     if !matches!(verdict, Verdict::Passed(_)) {
         return verdict;
     }
-    let binary = context.project.target.join(STATIC_TARGET).join("release");
-    match is_static(&binary.join("ringfence")) {
+    match is_static(&bench::program(&context.project, "ringfence")) {
         Ok(true) => Verdict::Passed(None),
         Ok(false) => Verdict::Failed {
             tests: None,
@@ -157,6 +156,24 @@ fn build_release(context: &Context) -> Verdict {
         Err(cause) => Verdict::Failed {
             tests: None,
             output: format!("can't read the release build: {cause}\n"),
+        },
+    }
+}
+
+/// Whether the benchmark works: every row has a value. How fast it is, is for a person to judge.
+fn run_benchmark(context: &Context) -> Verdict {
+    let needs = [Need::Target(STATIC_TARGET), Need::Program("bwrap")];
+    if let Some(reason) = context.tools.lacking(&needs) {
+        return Verdict::Skipped(reason);
+    }
+    match process::capture(bench::measure(&context.project, &["--short"])) {
+        Err(failure) => Verdict::not_run(&failure),
+        Ok(finished) if finished.success && !finished.output.contains("no value") => {
+            Verdict::Passed(None)
+        }
+        Ok(finished) => Verdict::Failed {
+            tests: None,
+            output: finished.output,
         },
     }
 }
@@ -205,13 +222,7 @@ fn check_dependencies(context: &Context) -> Verdict {
     };
     let mut command = Command::new(program);
     command.current_dir(&context.project.root);
-    command.args([
-        "--locked",
-        "check",
-        "bans",
-        "licenses",
-        "sources",
-    ]);
+    command.args(["--locked", "check", "bans", "licenses", "sources"]);
     plain(command)
 }
 

@@ -32,7 +32,7 @@ pub(crate) const FOREIGN_TARGETS: [&str; 4] = [
 ];
 
 /// The target of the release build: one static file.
-pub(crate) const STATIC_TARGET: &str = "x86_64-unknown-linux-musl";
+pub(crate) const STATIC_TARGET: &str = crate::bench::TARGET;
 
 /// The version of cargo-deny that `deny.toml` is written for.
 const DENY_VERSION: &str = "0.20.2";
