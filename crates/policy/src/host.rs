@@ -1,20 +1,752 @@
 //! Host names, addresses and the patterns that rules are made of.
+//!
+//! Reads names strictly and compares them; resolves nothing. What one resolver would read as an address and
+//! another as a name (`127.1`, `0x7f.1`, `2130706433`) is refused, so that both sides of a decision mean the same.
+//! Invariant: two hosts that print the same are the same.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// One entry of `network.allow` or `network.deny`.
+use crate::escape::escape;
+use crate::suffix;
+
+/// The ports of a rule that names none.
+pub const DEFAULT_PORTS: [u16; 2] = [80, 443];
+
+/// Addresses at which clouds hand out credentials: a hard block that no rule lifts.
+///
+/// Sources: the instance metadata pages of AWS (EC2, ECS, EKS), Google Cloud, Azure, Alibaba Cloud and Oracle Cloud.
+pub const METADATA_ADDRESSES: [IpAddr; 9] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)), // ECS task credentials
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)), // EKS pod identity
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)), // Alibaba Cloud
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)), // Azure WireServer
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),   // Oracle Cloud, classic
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)), // Google Cloud
+];
+
+/// Names that clouds resolve to those addresses.
+pub const METADATA_NAMES: [&str; 4] = [
+    "instance-data",
+    "instance-data.ec2.internal",
+    "metadata.goog",
+    "metadata.google.internal",
+];
+
+/// A name of the strict grammar: lower case, no trailing dot, never an address in disguise.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostName(String);
+
+/// A destination: a name, or an address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// A name that is still to be resolved.
+    Name(HostName),
+    /// An address.
+    Address(IpAddr),
+}
+
+/// Which hosts a rule means.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// `example.com`: that name alone.
+    Exact(HostName),
+    /// `*.example.com`: names below it, not itself.
+    Subdomains(HostName),
+    /// `**.example.com`: itself and names below it.
+    Tree(HostName),
+    /// `192.0.2.7`, `[2001:db8::7]`: that address alone.
+    Address(IpAddr),
+}
+
+/// One entry of `network.allow` or `network.deny`: `HOST` or `HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct HostRule(String);
+pub struct HostRule {
+    pattern: HostPattern,
+    port: Option<u16>,
+}
 
-impl TryFrom<String> for HostRule {
-    type Error = std::convert::Infallible;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Ok(Self(text))
+/// Why a text is no host or no rule on hosts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// There is nothing.
+    #[error("the host is empty")]
+    Empty,
+    /// A whole URL, or something with a path.
+    #[error("it is a URL or has a path, not a host")]
+    Url,
+    /// A byte outside letters, digits, `-` and `_`.
+    #[error("`{0}` can't stand in a host name")]
+    Character(String),
+    /// An empty label, or one of more than 63 bytes.
+    #[error("a label between dots is empty or longer than 63 bytes")]
+    Label,
+    /// More than 253 bytes.
+    #[error("the name is longer than 253 bytes")]
+    TooLong,
+    /// A last label of digits or `0x…` that is no address as a whole.
+    #[error("it looks like an address and is none in the usual spelling")]
+    AddressInDisguise,
+    /// An IPv6 address without brackets, or a bad one in them.
+    #[error("it is not an IPv6 address in brackets")]
+    Ipv6,
+    /// Not a number from 1 to 65535.
+    #[error("`{0}` is not a port from 1 to 65535")]
+    Port(String),
+    /// `*` alone.
+    #[error("`*` means every host")]
+    Everything,
+    /// A star that is not the whole first label.
+    #[error("a star stands only for whole labels in front: `*.example.com` or `**.example.com`")]
+    Star,
+    /// A star on a name below which anybody can register.
+    #[error("anybody can register a name below `{0}`")]
+    PublicSuffix(String),
+    /// A cloud's metadata service.
+    #[error("a cloud's metadata service is blocked and no rule lifts that")]
+    Metadata,
+}
+
+impl HostError {
+    /// The next thing to do, beside what the key itself suggests.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Url => {
+                "write the host alone, without scheme and path: `example.com` or `example.com:8443`"
+            }
+            Self::AddressInDisguise => "write an IPv4 address as four decimal numbers: `127.0.0.1`",
+            Self::Ipv6 => {
+                "write an IPv6 address in brackets: `[2001:db8::7]` or `[2001:db8::7]:8080`"
+            }
+            Self::Everything => "name the hosts",
+            Self::PublicSuffix(_) => "name the domain you mean: `*.example.com`",
+            Self::Metadata => "remove it",
+            Self::Empty
+            | Self::Character(_)
+            | Self::Label
+            | Self::TooLong
+            | Self::Port(_)
+            | Self::Star => {
+                "write `example.com`, `*.example.com`, `**.example.com` or an address, and `:PORT` if you like"
+            }
+        }
     }
 }
+
+impl HostName {
+    /// Reads a name from bytes, as they come from a request.
+    ///
+    /// # Errors
+    /// [`HostError`] for anything but labels of letters, digits, `-`, `_`; also for what looks like an address.
+    ///
+    /// # Security
+    /// The attacker chooses every byte.
+    pub fn parse(bytes: &[u8]) -> Result<Self, HostError> {
+        let bytes = bytes.strip_suffix(b".").unwrap_or(bytes);
+        if bytes.is_empty() {
+            return Err(HostError::Empty);
+        }
+        if let Some(bad) = bytes.iter().find(|byte| !is_name_byte(**byte)) {
+            let character = escape(std::slice::from_ref(bad)).into_owned();
+            return Err(HostError::Character(character));
+        }
+        if bytes.len() > 253 {
+            return Err(HostError::TooLong);
+        }
+        let mut last: &[u8] = bytes;
+        for label in bytes.split(|byte| *byte == b'.') {
+            if label.is_empty() || label.len() > 63 {
+                return Err(HostError::Label);
+            }
+            last = label;
+        }
+        if is_number(last) {
+            return Err(HostError::AddressInDisguise);
+        }
+        let name = bytes
+            .iter()
+            .map(|byte| char::from(byte.to_ascii_lowercase()))
+            .collect();
+        Ok(Self(name))
+    }
+
+    /// The name in lower case, without a trailing dot.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this name lies below `parent`, by whole labels.
+    #[must_use]
+    pub fn is_below(&self, parent: &Self) -> bool {
+        self.0
+            .strip_suffix(parent.0.as_str())
+            .is_some_and(|front| front.len() > 1 && front.ends_with('.'))
+    }
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
+}
+
+/// Whether some resolver reads `label` as a number: all digits, or `0x` and hexadecimal digits.
+fn is_number(label: &[u8]) -> bool {
+    let hexadecimal = label
+        .strip_prefix(b"0x")
+        .or_else(|| label.strip_prefix(b"0X"))
+        .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    hexadecimal || label.iter().all(u8::is_ascii_digit)
+}
+
+impl Host {
+    /// Reads a name, an IPv4 address, or an IPv6 address in brackets.
+    ///
+    /// # Errors
+    /// [`HostError`] for everything else.
+    ///
+    /// # Security
+    /// The attacker chooses every byte.
+    pub fn parse(bytes: &[u8]) -> Result<Self, HostError> {
+        if let Some(inner) = bytes.strip_prefix(b"[") {
+            let inner = inner.strip_suffix(b"]").ok_or(HostError::Ipv6)?;
+            let text = std::str::from_utf8(inner).map_err(|_| HostError::Ipv6)?;
+            let address: Ipv6Addr = text.parse().map_err(|_| HostError::Ipv6)?;
+            return Ok(Self::Address(IpAddr::V6(address)));
+        }
+        if let Some(address) = std::str::from_utf8(bytes)
+            .ok()
+            .and_then(|text| text.parse::<Ipv4Addr>().ok())
+        {
+            return Ok(Self::Address(IpAddr::V4(address)));
+        }
+        HostName::parse(bytes).map(Self::Name)
+    }
+
+    /// Whether this is a cloud's metadata service, also in an IPv6 disguise.
+    #[must_use]
+    pub fn is_metadata(&self) -> bool {
+        match self {
+            Self::Name(name) => METADATA_NAMES.contains(&name.as_str()),
+            Self::Address(address) => is_metadata_address(*address),
+        }
+    }
+
+    /// Whether this is the session's own loopback: `localhost`, names below it, and loopback addresses.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Name(name) => {
+                name.as_str() == "localhost" || name.as_str().ends_with(".localhost")
+            }
+            Self::Address(address) => plain_address(*address).is_loopback(),
+        }
+    }
+}
+
+/// Whether `address` is one of [`METADATA_ADDRESSES`], also mapped, compatible, behind NAT64 or 6to4.
+#[must_use]
+pub fn is_metadata_address(address: IpAddr) -> bool {
+    METADATA_ADDRESSES.contains(&address) || METADATA_ADDRESSES.contains(&plain_address(address))
+}
+
+/// The IPv4 address inside an IPv6 one (RFC 4291 mapped and compatible, RFC 6052 NAT64, RFC 3056 6to4), else itself.
+fn plain_address(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else {
+        return address;
+    };
+    let [a, b, c, d, e, f, g, h] = v6.segments();
+    let embedded = match [a, b, c, d, e, f] {
+        [0, 0, 0, 0, 0, 0xffff | 0] if v6 != Ipv6Addr::LOCALHOST => Some((g, h)),
+        [0x64, 0xff9b, 0, 0, 0, 0] => Some((g, h)),
+        [0x2002, high, low, ..] => Some((high, low)),
+        _ => None,
+    };
+    embedded.map_or(address, |(high, low)| {
+        IpAddr::V4(Ipv4Addr::from_bits(
+            (u32::from(high) << 16) | u32::from(low),
+        ))
+    })
+}
+
+impl HostPattern {
+    /// Whether it means `host`.
+    #[must_use]
+    pub fn matches(&self, host: &Host) -> bool {
+        match (self, host) {
+            (Self::Exact(pattern), Host::Name(name)) => pattern == name,
+            (Self::Subdomains(parent), Host::Name(name)) => name.is_below(parent),
+            (Self::Tree(parent), Host::Name(name)) => name == parent || name.is_below(parent),
+            (Self::Address(pattern), Host::Address(address)) => pattern == address,
+            (Self::Exact(_) | Self::Subdomains(_) | Self::Tree(_), Host::Address(_))
+            | (Self::Address(_), Host::Name(_)) => false,
+        }
+    }
+
+    /// Whether every host that `other` means is meant by this one too.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match other {
+            Self::Exact(name) => self.matches(&Host::Name(name.clone())),
+            Self::Address(address) => self.matches(&Host::Address(*address)),
+            Self::Subdomains(inner) => match self {
+                Self::Subdomains(outer) | Self::Tree(outer) => {
+                    inner == outer || inner.is_below(outer)
+                }
+                Self::Exact(_) | Self::Address(_) => false,
+            },
+            Self::Tree(inner) => match self {
+                Self::Tree(outer) => inner == outer || inner.is_below(outer),
+                Self::Subdomains(outer) => inner.is_below(outer),
+                Self::Exact(_) | Self::Address(_) => false,
+            },
+        }
+    }
+}
+
+impl HostRule {
+    /// A rule for `pattern`; without a port it means [`DEFAULT_PORTS`].
+    #[must_use]
+    pub fn new(pattern: HostPattern, port: Option<u16>) -> Self {
+        Self { pattern, port }
+    }
+
+    /// Which hosts it means.
+    #[must_use]
+    pub fn pattern(&self) -> &HostPattern {
+        &self.pattern
+    }
+
+    /// The port it names.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Checks what only an allow rule must not mean; a deny rule may mean all of it.
+    ///
+    /// # Errors
+    /// [`HostError::PublicSuffix`] for a star on a name below which anybody can register, [`HostError::Metadata`]
+    /// for a cloud's metadata service.
+    pub fn check_allow(&self) -> Result<(), HostError> {
+        let metadata = match &self.pattern {
+            HostPattern::Exact(name) => Host::Name(name.clone()).is_metadata(),
+            HostPattern::Address(address) => is_metadata_address(*address),
+            HostPattern::Subdomains(parent) | HostPattern::Tree(parent) => {
+                if suffix::is_public(parent.as_str()) {
+                    return Err(HostError::PublicSuffix(parent.0.clone()));
+                }
+                false
+            }
+        };
+        if metadata {
+            Err(HostError::Metadata)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether it allows `host` at `port`: a rule without a port means 80 and 443.
+    #[must_use]
+    pub fn allows(&self, host: &Host, port: u16) -> bool {
+        let port_fits = match self.port {
+            Some(own) => own == port,
+            None => DEFAULT_PORTS.contains(&port),
+        };
+        port_fits && self.pattern.matches(host)
+    }
+
+    /// Whether it denies `host` at `port`: a rule without a port means every port.
+    #[must_use]
+    pub fn denies(&self, host: &Host, port: u16) -> bool {
+        self.port.is_none_or(|own| own == port) && self.pattern.matches(host)
+    }
+
+    /// Whether this rule, as an allow rule, allows all that `other` allows.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let port_fits = match (self.port, other.port) {
+            (own, inner) if own == inner => true,
+            (None, Some(inner)) => DEFAULT_PORTS.contains(&inner),
+            (Some(_), _) | (None, None) => false,
+        };
+        port_fits && self.pattern.covers(&other.pattern)
+    }
+}
+
+impl FromStr for HostRule {
+    type Err = HostError;
+
+    fn from_str(text: &str) -> Result<Self, HostError> {
+        if text.is_empty() {
+            return Err(HostError::Empty);
+        }
+        if text.contains("://") || text.contains('/') {
+            return Err(HostError::Url);
+        }
+        let (host, port) = split_port(text)?;
+        if host == "*" || host == "**" {
+            return Err(HostError::Everything);
+        }
+        let (star, name) = if let Some(name) = host.strip_prefix("**.") {
+            (Some(HostPattern::Tree as fn(HostName) -> HostPattern), name)
+        } else if let Some(name) = host.strip_prefix("*.") {
+            (
+                Some(HostPattern::Subdomains as fn(HostName) -> HostPattern),
+                name,
+            )
+        } else {
+            (None, host)
+        };
+        if name.contains('*') {
+            return Err(HostError::Star);
+        }
+        let pattern = match (star, Host::parse(name.as_bytes())?) {
+            (None, Host::Name(name)) => HostPattern::Exact(name),
+            (None, Host::Address(address)) => HostPattern::Address(address),
+            (Some(_), Host::Address(_)) => return Err(HostError::Star),
+            (Some(make), Host::Name(name)) => make(name),
+        };
+        Ok(Self { pattern, port })
+    }
+}
+
+/// Splits `HOST[:PORT]`; an IPv6 address keeps its brackets.
+fn split_port(text: &str) -> Result<(&str, Option<u16>), HostError> {
+    let after_brackets = text.rfind(']').map_or(0, |end| end + 1);
+    let (host, port) = match text.get(after_brackets..).and_then(|tail| tail.find(':')) {
+        Some(colon) => {
+            let (host, port) = text.split_at(after_brackets + colon);
+            (host, Some(port.trim_start_matches(':')))
+        }
+        None => (text, None),
+    };
+    let colons = text.bytes().filter(|byte| *byte == b':').count();
+    if after_brackets == 0 && colons > 1 {
+        return Err(HostError::Ipv6);
+    }
+    let port = port.map(parse_port).transpose()?;
+    Ok((host, port))
+}
+
+/// Reads a port from 1 to 65535, digits alone.
+///
+/// # Errors
+/// [`HostError::Port`] for anything else, also for a sign or a leading zero.
+pub fn parse_port(text: &str) -> Result<u16, HostError> {
+    let bad = || HostError::Port(escape(text.as_bytes()).into_owned());
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) || text.starts_with('0') {
+        return Err(bad());
+    }
+    text.parse().map_err(|_| bad())
+}
+
+impl TryFrom<String> for HostRule {
+    type Error = HostError;
+
+    fn try_from(text: String) -> Result<Self, HostError> {
+        text.parse()
+    }
+}
+
 impl From<HostRule> for String {
     fn from(rule: HostRule) -> Self {
-        rule.0
+        rule.to_string()
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(formatter),
+            Self::Address(IpAddr::V4(address)) => address.fmt(formatter),
+            Self::Address(IpAddr::V6(address)) => write!(formatter, "[{address}]"),
+        }
+    }
+}
+
+impl fmt::Display for HostRule {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.pattern {
+            HostPattern::Exact(name) => name.fmt(formatter)?,
+            HostPattern::Subdomains(name) => write!(formatter, "*.{name}")?,
+            HostPattern::Tree(name) => write!(formatter, "**.{name}")?,
+            HostPattern::Address(address) => Host::Address(*address).fmt(formatter)?,
+        }
+        match self.port {
+            Some(port) => write!(formatter, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl JsonSchema for HostRule {
+    fn schema_name() -> Cow<'static, str> {
+        "HostRule".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "minLength": 1, "maxLength": 262 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rule(text: &str) -> HostRule {
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn host(text: &str) -> Host {
+        Host::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn names_are_lower_case_without_a_trailing_dot() {
+        assert_eq!(host("ExAmple.COM.").to_string(), "example.com");
+        assert_eq!(
+            host("xn--bcher-kva.example").to_string(),
+            "xn--bcher-kva.example"
+        );
+        assert_eq!(host("_dmarc.a-b.example").to_string(), "_dmarc.a-b.example");
+    }
+
+    #[test]
+    fn addresses_in_disguise_are_refused() {
+        for text in [
+            "2130706433",
+            "0x7f.1",
+            "127.1",
+            "0177.0.0.1",
+            "0x7f000001",
+            "127.0.0.1.",
+            "1.2.3",
+            "1.2.3.4.5",
+            "256.1.1.1",
+            "example.0x10",
+            "example.7",
+            "0X7F.0.0.1",
+            "0x",
+        ] {
+            assert!(
+                matches!(
+                    Host::parse(text.as_bytes()),
+                    Err(HostError::AddressInDisguise)
+                ),
+                "{text}: {:?}",
+                Host::parse(text.as_bytes())
+            );
+        }
+        assert_eq!(host("127.0.0.1"), Host::Address(Ipv4Addr::LOCALHOST.into()));
+        assert_eq!(host("[::1]"), Host::Address(Ipv6Addr::LOCALHOST.into()));
+    }
+
+    #[test]
+    fn anything_outside_the_grammar_is_refused() {
+        let long_label = "a".repeat(64);
+        let long_name = format!("{}.example", "a.".repeat(125));
+        for bytes in [
+            &b""[..],
+            b".",
+            b"..",
+            b"a..b",
+            b".a",
+            b"a\0.example",
+            b"a%00.example",
+            b"a b",
+            b"a\r\nb",
+            b"a@b.example",
+            b"b\xc3\xbccher.example",
+            b"a/b",
+            b"[::1",
+            b"[fe80::1%eth0]",
+            b"[1.2.3.4]",
+            b"::1",
+            long_label.as_bytes(),
+            long_name.as_bytes(),
+        ] {
+            assert!(Host::parse(bytes).is_err(), "{}", escape(bytes));
+        }
+        assert!(Host::parse("a".repeat(63).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_star_stands_for_whole_labels() {
+        assert!(rule("example.com").allows(&host("example.com"), 443));
+        assert!(!rule("example.com").allows(&host("a.example.com"), 443));
+        assert!(rule("*.example.com").allows(&host("a.b.example.com"), 443));
+        assert!(!rule("*.example.com").allows(&host("example.com"), 443));
+        assert!(rule("**.example.com").allows(&host("example.com"), 443));
+        assert!(rule("**.example.com").allows(&host("a.example.com"), 443));
+        for pattern in ["*.example.com", "**.example.com"] {
+            assert!(
+                !rule(pattern).allows(&host("badexample.com"), 443),
+                "{pattern}"
+            );
+            assert!(
+                !rule(pattern).allows(&host("example.com.evil.example"), 443),
+                "{pattern}"
+            );
+        }
+        for bad in [
+            "a*.example.com",
+            "a.*.example.com",
+            "*example.com",
+            "***.example.com",
+            "*.*.example.com",
+            "*.127.0.0.1",
+        ] {
+            assert!(bad.parse::<HostRule>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rule_with_a_port_means_that_port_alone() {
+        let name = host("example.com");
+        assert!(rule("example.com").allows(&name, 80));
+        assert!(rule("example.com").allows(&name, 443));
+        assert!(!rule("example.com").allows(&name, 8080));
+        assert!(rule("example.com:8080").allows(&name, 8080));
+        assert!(!rule("example.com:8080").allows(&name, 443));
+        assert!(rule("example.com").denies(&name, 8080));
+        assert!(!rule("example.com:22").denies(&name, 8080));
+        for bad in [
+            "example.com:",
+            "example.com:0",
+            "example.com:65536",
+            "example.com:+80",
+            "example.com:080",
+            "example.com:80:80",
+        ] {
+            assert!(bad.parse::<HostRule>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_star_on_a_public_suffix_is_refused() {
+        for bad in [
+            "*.com",
+            "**.org",
+            "*.co.uk",
+            "*.com.au",
+            "*.github.io",
+            "*.s3.amazonaws.com",
+            "*.xn--p1ai",
+        ] {
+            assert!(
+                matches!(rule(bad).check_allow(), Err(HostError::PublicSuffix(_))),
+                "{bad}"
+            );
+        }
+        for good in [
+            "*.example.com",
+            "*.example.co.uk",
+            "*.me.github.io",
+            "*.uk.com.example",
+            "github.io",
+            "192.0.2.7",
+        ] {
+            assert_eq!(rule(good).check_allow(), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn everything_and_urls_have_their_own_errors() {
+        assert_eq!("*".parse::<HostRule>(), Err(HostError::Everything));
+        assert_eq!("*:443".parse::<HostRule>(), Err(HostError::Everything));
+        assert_eq!(
+            "https://example.com".parse::<HostRule>(),
+            Err(HostError::Url)
+        );
+        assert_eq!("example.com/a".parse::<HostRule>(), Err(HostError::Url));
+        assert_eq!("2001:db8::7".parse::<HostRule>(), Err(HostError::Ipv6));
+    }
+
+    #[test]
+    fn metadata_is_known_in_every_disguise() {
+        for text in [
+            "169.254.169.254",
+            "[::ffff:169.254.169.254]",
+            "[::169.254.169.254]",
+            "[64:ff9b::a9fe:a9fe]",
+            "[2002:a9fe:a9fe::1]",
+            "[fd00:ec2::254]",
+            "metadata.google.internal.",
+            "Instance-Data",
+        ] {
+            assert!(host(text).is_metadata(), "{text}");
+            assert_eq!(rule(text).check_allow(), Err(HostError::Metadata), "{text}");
+        }
+        for text in [
+            "169.254.169.253",
+            "[::1]",
+            "[2001:db8::a9fe:a9fe]",
+            "example.com",
+        ] {
+            assert!(!host(text).is_metadata(), "{text}");
+        }
+        assert!(
+            host("[::1]").is_loopback()
+                && host("127.9.9.9").is_loopback()
+                && host("[::ffff:127.0.0.1]").is_loopback()
+        );
+        assert!(!host("localhost.example.com").is_loopback());
+    }
+
+    #[test]
+    fn a_rule_covers_what_it_means() {
+        for (outer, inner, expected) in [
+            ("*.example.com", "a.example.com", true),
+            ("*.example.com", "*.a.example.com", true),
+            ("*.example.com", "**.example.com", false),
+            ("**.example.com", "*.example.com", true),
+            ("example.com", "example.com:443", true),
+            ("example.com", "example.com:22", false),
+            ("example.com:443", "example.com", false),
+            ("example.com", "*.example.com", false),
+        ] {
+            assert_eq!(
+                rule(outer).covers(&rule(inner)),
+                expected,
+                "{outer} {inner}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_and_what_parses_reads_back(bytes: Vec<u8>) {
+            if let Ok(parsed) = Host::parse(&bytes) {
+                prop_assert_eq!(Host::parse(parsed.to_string().as_bytes()), Ok(parsed));
+            }
+        }
+
+        #[test]
+        fn rules_read_back(star in "(\\*\\.|\\*\\*\\.)?", name in "[a-zA-Z0-9_-]{1,20}(\\.[a-zA-Z][a-z0-9-]{0,9}){1,3}", port in proptest::option::of(1_u16..)) {
+            let text = format!("{star}{name}{}", port.map(|port| format!(":{port}")).unwrap_or_default());
+            if let Ok(parsed) = text.parse::<HostRule>() {
+                prop_assert_eq!(parsed.to_string().parse::<HostRule>(), Ok(parsed.clone()));
+                let json = serde_json::to_string(&parsed).unwrap();
+                prop_assert_eq!(serde_json::from_str::<HostRule>(&json).unwrap(), parsed);
+            }
+        }
     }
 }

@@ -1,10 +1,34 @@
 //! Layers and their precedence: managed, command line, user, project, defaults.
+//!
+//! Merges documents into one [`Policy`] in which every value knows who said it; reads no file. The rules:
+//!
+//! - A single value is the strongest layer's that names it. Lists add up. Deny beats allow, but `allow_read` and
+//!   `unprotected` of a stronger layer take back, by its exact words, what a weaker layer or a default denies.
+//! - What the managed layer says is a limit. A single value may be narrowed, not widened; a list that grants is the
+//!   whole of what may be granted, also an empty one; a list that denies can't be taken back. Asking for more on the
+//!   command line is refused ([`ExitCode::ManagedRefusal`]); in a user's or project's file it is left out and noted.
+//! - A project's file that nobody has trusted may only narrow the defaults: a key that would widen them is an error
+//!   that names it, never silently left out.
+//!
+//! Invariant: adding a managed layer never allows more than the same layers without it, nor an untrusted project.
+
+mod check;
+mod error;
+mod merge;
+mod narrow;
+mod text;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::document::PolicyDocument;
+use crate::parse::{ParseError, parse};
 use crate::path::AbsolutePath;
+use crate::place::{Place, locate, states};
 use crate::policy::Policy;
+use crate::secrets::Platform;
+
+pub use error::{ResolveError, ResolveFault};
 
 /// Where a setting comes from, strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,6 +44,20 @@ pub enum LayerKind {
     Project,
     /// Built in.
     Default,
+}
+
+impl LayerKind {
+    /// Its name in tables and notes.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Managed => "managed",
+            Self::CommandLine => "command line",
+            Self::User => "user",
+            Self::Project => "project",
+            Self::Default => "default",
+        }
+    }
 }
 
 /// A value and the layer that said it.
@@ -42,6 +80,8 @@ pub struct Layer {
     pub document: PolicyDocument,
     /// Whether a person has trusted exactly this file; only asked of [`LayerKind::Project`].
     pub trust: Trust,
+    /// The file's text, for places in errors; `None` for a command line.
+    pub text: Option<String>,
 }
 
 /// Whether a project file may widen the policy.
@@ -63,23 +103,100 @@ pub struct Context {
     pub workspace: AbsolutePath,
     /// Ringfence's own state directory.
     pub state: AbsolutePath,
+    /// The operating system whose secrets are meant.
+    pub platform: Platform,
 }
 
-/// Why layers don't make a policy.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ResolveError {
-    /// Filled in by the policy helper: one variant per kind of fault.
-    #[error("{source_name}: {key}: {reason}")]
-    Invalid {
-        /// The layer's name.
-        source_name: String,
-        /// The dotted key.
-        key: String,
-        /// What is wrong.
-        reason: String,
-        /// The next thing to do.
-        hint: String,
-    },
+impl Layer {
+    /// Parses one policy file; `source` is its name in errors.
+    ///
+    /// # Errors
+    /// [`ParseError`] with line, column, key, cause and hint.
+    pub fn from_file(
+        kind: LayerKind,
+        source: impl Into<String>,
+        bytes: &[u8],
+        trust: Trust,
+    ) -> Result<Self, ParseError> {
+        let source = source.into();
+        let document = parse(&source, bytes)?;
+        Ok(Self {
+            kind,
+            source,
+            document,
+            trust,
+            text: std::str::from_utf8(bytes).ok().map(str::to_owned),
+        })
+    }
+
+    /// What the options of one command say.
+    #[must_use]
+    pub fn from_command_line(document: PolicyDocument) -> Self {
+        Self {
+            kind: LayerKind::CommandLine,
+            source: "command line".to_owned(),
+            document,
+            trust: Trust::Trusted,
+            text: None,
+        }
+    }
+
+    /// Where `entry` of `key` stands in this layer.
+    pub(crate) fn place(&self, key: &str, entry: &str) -> Place {
+        let option = match self.kind {
+            LayerKind::CommandLine => option_of(key),
+            LayerKind::Managed | LayerKind::User | LayerKind::Project | LayerKind::Default => None,
+        };
+        Place {
+            source: self.source.clone(),
+            key: option.unwrap_or(key).to_owned(),
+            spot: self
+                .text
+                .as_deref()
+                .and_then(|text| locate(text, key, entry)),
+        }
+    }
+
+    /// Whether this layer names `key` at all, be it with an empty list.
+    pub(crate) fn states(&self, key: &str) -> bool {
+        self.text.as_deref().is_some_and(|text| states(text, key))
+    }
+}
+
+/// The option of `ringfence run` that stands for `key`.
+#[must_use]
+pub fn option_of(key: &str) -> Option<&'static str> {
+    let option = match key {
+        "mode" => "--mode",
+        "require" => "--require",
+        "workspace" => "--workspace",
+        "filesystem.writable_roots" => "--writable-root",
+        "filesystem.deny_read" => "--deny-read",
+        "filesystem.allow_read" => "--allow-read",
+        "filesystem.protected" => "--protect",
+        "filesystem.unprotected" => "--unprotect",
+        "filesystem.git" => "--git",
+        "network.mode" => "--network",
+        "network.allow" => "--allow-host",
+        "network.deny" => "--deny-host",
+        "network.ask" => "--ask",
+        "network.publish" => "--publish",
+        "network.connect" => "--connect",
+        "network.unix_sockets" => "--unix-socket",
+        "environment.pass" | "environment.set" => "--env",
+        "limits.memory" | "limits.processes" | "limits.time" => "--limit",
+        _ => return None,
+    };
+    Some(option)
+}
+
+/// SHA-256 of a project file's exact bytes, as 64 hexadecimal digits: what `ringfence trust` remembers.
+#[must_use]
+pub fn trust_digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Merges `layers` (any order) over the defaults into one policy.
@@ -87,6 +204,18 @@ pub enum ResolveError {
 /// # Errors
 /// [`ResolveError`] naming layer, key, cause and hint.
 pub fn resolve(layers: &[Layer], context: &Context) -> Result<Policy, ResolveError> {
-    let _ = (layers, context);
-    unimplemented!("policy helper")
+    let mut ordered: Vec<&Layer> = layers.iter().collect();
+    ordered.sort_by_key(|layer| layer.kind);
+    for layer in &ordered {
+        if layer.kind == LayerKind::Project && layer.trust == Trust::Untrusted {
+            narrow::check(layer)?;
+        }
+        check::within_layer(layer, context)?;
+    }
+    let policy = merge::merge(&ordered, context)?;
+    check::across_layers(&policy, &ordered)?;
+    Ok(policy)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

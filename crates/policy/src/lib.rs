@@ -10,17 +10,21 @@
 pub mod decision;
 pub mod document;
 pub mod environment;
+pub mod escape;
 pub mod exit;
 pub mod filesystem;
+pub mod grant;
 pub mod host;
 pub mod layers;
 pub mod parse;
 pub mod path;
+pub mod place;
 pub mod policy;
 pub mod protected;
 pub mod reference;
 pub mod rule;
 pub mod secrets;
+mod suffix;
 pub mod units;
 
 pub use decision::{Decision, Grant, Operation};

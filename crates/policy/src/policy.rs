@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::document::{
-    EnvironmentMode, GitAccess, HardLinks, Mode, NetworkMode, NewRepositories, Require,
+    EnvironmentMode, GitAccess, HardLinks, Mode, NetworkMode, NewRepositories, OtlpDocument,
+    Require, Reviewer, WindowsSandbox,
 };
 use crate::host::HostRule;
 use crate::layers::{LayerKind, Sourced};
@@ -34,6 +35,14 @@ pub struct Policy {
     pub environment: EnvironmentPolicy,
     /// What the target may use up.
     pub limits: Limits,
+    /// Who is asked for more while a command runs.
+    pub approvals: ApprovalsPolicy,
+    /// Where events go beside the local log.
+    pub otlp: Option<Sourced<OtlpDocument>>,
+    /// Who the target is on Windows.
+    pub windows_sandbox: Sourced<WindowsSandbox>,
+    /// What was asked for and not given, because a stronger layer says otherwise: one line each.
+    pub notes: Vec<String>,
     /// The layers that were read, strongest first, for the record.
     pub layers: Vec<LayerKind>,
 }
@@ -138,4 +147,17 @@ pub struct Limits {
     pub processes: Option<Sourced<u32>>,
     /// Wall-clock time of a command.
     pub time: Option<Sourced<Span>>,
+}
+
+/// Approvals after merging.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalsPolicy {
+    /// Who answers.
+    pub reviewer: Sourced<Reviewer>,
+    /// The program that answers, and its arguments; empty unless the reviewer is a command.
+    pub command: Sourced<Vec<String>>,
+    /// How long an answer is waited for.
+    pub timeout: Sourced<Span>,
+    /// The longest time that a grant may hold.
+    pub max_duration: Sourced<Span>,
 }

@@ -1,0 +1,222 @@
+//! The narrowest option that would change a refusal.
+//!
+//! Every rule in the way is lifted by its own option, so that the words printed are enough and no more. Decides
+//! nothing. Invariant: what a hard block refuses has no grant.
+
+use std::path::Path;
+
+use crate::decision::{Grant, Operation};
+use crate::document::Mode;
+use crate::escape::escape_os;
+use crate::filesystem::{FilesystemRules, Match};
+use crate::rule::RuleId;
+
+const GIT_CAUTION: &str =
+    "what is written there may run on this machine outside the boundary, at the next git command";
+const PROTECTED_CAUTION: &str =
+    "what is written there may run or instruct programs on this machine outside the boundary";
+const DENY_READ_CAUTION: &str = "a policy hides this on purpose";
+const ROOT_CAUTION: &str = "everything below that directory becomes writable";
+const NEW_ROOT_CAUTION: &str =
+    "must be a directory that exists; everything below it becomes writable";
+const EQUALS_ROOT_CAUTION: &str =
+    "whoever reaches this socket can become root on this machine: it equals no boundary at all";
+
+/// Sockets whose owner does anything for anybody who reaches them, by the last parts of their path.
+const SOCKETS_EQUAL_TO_ROOT: [&str; 9] = [
+    "docker.sock",
+    "podman/podman.sock",
+    "containerd/containerd.sock",
+    "crio/crio.sock",
+    "buildkit/buildkitd.sock",
+    "lxd/unix.socket",
+    "incus/unix.socket",
+    "libvirt/libvirt-sock",
+    "systemd/private",
+];
+
+/// Words collected for a [`Grant`].
+#[derive(Default)]
+struct Words {
+    arguments: Vec<String>,
+    cautions: Vec<&'static str>,
+}
+
+impl Words {
+    fn option(&mut self, name: &str, value: String, caution: &'static str) {
+        let known = self
+            .arguments
+            .chunks(2)
+            .any(|pair| matches!(pair, [option, given] if option == name && *given == value));
+        if !known {
+            self.arguments.push(name.to_owned());
+            self.arguments.push(value);
+        }
+        if !caution.is_empty() && !self.cautions.contains(&caution) {
+            self.cautions.push(caution);
+        }
+    }
+
+    fn finish(self) -> Option<Grant> {
+        (!self.arguments.is_empty()).then(|| Grant {
+            arguments: self.arguments,
+            caution: self.cautions.join("; "),
+        })
+    }
+}
+
+/// The grant for a refused `operation` on `path`; `None` where no option lifts it.
+pub(crate) fn for_path(
+    rules: &FilesystemRules,
+    operation: Operation,
+    path: &Path,
+) -> Option<Grant> {
+    let mut words = Words::default();
+    for denial in rules.all_denials(operation, path)? {
+        lift_denial(&mut words, denial, path)?;
+    }
+    match operation {
+        Operation::Connect => words.option(
+            "--unix-socket",
+            escape_os(path),
+            if equals_root(path) {
+                EQUALS_ROOT_CAUTION
+            } else {
+                ""
+            },
+        ),
+        Operation::Syscall => return None,
+        Operation::Read | Operation::Write => lift_place(&mut words, rules, operation, path)?,
+    }
+    words.finish()
+}
+
+/// Adds the option that takes one deny rule away.
+fn lift_denial(words: &mut Words, denial: Match<'_>, path: &Path) -> Option<()> {
+    match denial.rule {
+        RuleId::ProtectedName if is_git(denial.origin) => {
+            let value = if runs_on_host(denial, path) {
+                "full"
+            } else {
+                "commit"
+            };
+            words.option(
+                "--git",
+                value.to_owned(),
+                if value == "full" { GIT_CAUTION } else { "" },
+            );
+        }
+        RuleId::ProtectedName => {
+            words.option("--unprotect", denial.origin.to_owned(), PROTECTED_CAUTION);
+        }
+        RuleId::GitExecutableConfig => words.option("--git", "full".to_owned(), GIT_CAUTION),
+        RuleId::Secret => words.option("--allow-read", denial.origin.to_owned(), ""),
+        RuleId::DenyRead => {
+            words.option("--allow-read", denial.origin.to_owned(), DENY_READ_CAUTION);
+        }
+        RuleId::MountInsideRoot => {
+            words.option(
+                "--writable-root",
+                escape_os(denial.path.as_path()),
+                ROOT_CAUTION,
+            );
+        }
+        // No option lifts these: a hidden link's other name, our state, privileged bits, what is no path rule.
+        RuleId::HardLinkOutside
+        | RuleId::HiddenPlace
+        | RuleId::RingfenceState
+        | RuleId::PrivilegedMode
+        | RuleId::WritableRoot
+        | RuleId::PrivateDirectory
+        | RuleId::Device
+        | RuleId::ReadDefault
+        | RuleId::OutsideWritableRoots
+        | RuleId::ReadOnlyMode
+        | RuleId::SessionLoopback
+        | RuleId::Offline
+        | RuleId::DeniedHost
+        | RuleId::AllowedHost
+        | RuleId::NotListed
+        | RuleId::Metadata
+        | RuleId::UnixSocket
+        | RuleId::SocketFamily
+        | RuleId::Syscall
+        | RuleId::FullAccess => return None,
+    }
+    Some(())
+}
+
+/// Adds the options that make a place of `path` good enough for `operation`.
+fn lift_place(
+    words: &mut Words,
+    rules: &FilesystemRules,
+    operation: Operation,
+    path: &Path,
+) -> Option<()> {
+    let place = rules.deepest_place(path);
+    let enough = match place {
+        Some(place) => place.access.permits(operation),
+        None => operation == Operation::Read,
+    };
+    if enough {
+        return Some(());
+    }
+    let in_workspace = path.starts_with(rules.workspace().as_path());
+    if rules.mode() == Mode::ReadOnly {
+        words.option("--mode", Mode::WorkspaceWrite.to_string(), "");
+    }
+    if in_workspace && rules.mode() == Mode::ReadOnly {
+        return Some(());
+    }
+    let parent = path
+        .parent()
+        .filter(|parent| !rules.is_forbidden_root(parent));
+    if let Some(parent) = parent {
+        words.option("--writable-root", escape_os(parent), ROOT_CAUTION);
+        return Some(());
+    }
+    if rules.is_forbidden_root(path) {
+        return None;
+    }
+    words.option("--writable-root", escape_os(path), NEW_ROOT_CAUTION);
+    Some(())
+}
+
+fn is_git(origin: &str) -> bool {
+    origin == ".git" || origin.starts_with(".git/")
+}
+
+/// Whether `path` stays read-only with `git = "commit"`.
+///
+/// `.git` itself (it must not be renamed away), hooks, configuration, and what redirects git elsewhere.
+fn runs_on_host(denial: Match<'_>, path: &Path) -> bool {
+    if denial.origin != ".git" {
+        return true;
+    }
+    let Ok(below) = path.strip_prefix(denial.path.as_path()) else {
+        return true;
+    };
+    let mut names = below.components().map(|part| part.as_os_str());
+    let Some(first) = names.next() else {
+        return true;
+    };
+    let guarded = [
+        "hooks",
+        "config",
+        "config.worktree",
+        "commondir",
+        "gitdir",
+        "worktrees",
+        "modules",
+    ];
+    guarded.iter().any(|name| first == *name)
+        || (first == "info" && names.next().is_some_and(|second| second == "attributes"))
+}
+
+/// Whether reaching the socket at `path` is as good as being root.
+#[must_use]
+pub fn equals_root(path: &Path) -> bool {
+    SOCKETS_EQUAL_TO_ROOT
+        .iter()
+        .any(|ending| path.ends_with(ending))
+}

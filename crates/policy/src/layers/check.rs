@@ -1,0 +1,199 @@
+//! What makes no sense: contradictions within a layer, and between layers.
+
+use std::path::Path;
+
+use super::{Context, Layer, LayerKind, ResolveError, ResolveFault, text};
+use crate::document::{Mode, NetworkMode, Reviewer};
+use crate::escape::{escape, escape_os};
+use crate::path::AbsolutePath;
+use crate::policy::Policy;
+
+/// Faults of one document by itself.
+pub(super) fn within_layer(layer: &Layer, context: &Context) -> Result<(), ResolveError> {
+    let document = &layer.document;
+    let files = &document.filesystem;
+    let at = |key: &str, entry: &str, fault| Err(ResolveError::new(layer.place(key, entry), fault));
+    let contradiction = |key: &str, entry: &str, other| {
+        let object = escape(entry.as_bytes()).into_owned();
+        at(key, entry, ResolveFault::Contradiction { object, other })
+    };
+    for words in &files.allow_read {
+        let pattern = text::hidden(words, context).ok();
+        let denied = files.deny_read.iter().any(|other| {
+            other == words || (pattern.is_some() && text::hidden(other, context).ok() == pattern)
+        });
+        if denied {
+            return contradiction("filesystem.allow_read", words, "filesystem.deny_read");
+        }
+    }
+    for words in &files.unprotected {
+        let name = text::name(words).ok();
+        if files
+            .protected
+            .iter()
+            .any(|other| text::name(other).ok() == name)
+        {
+            return contradiction("filesystem.unprotected", words, "filesystem.protected");
+        }
+    }
+    for rule in &document.network.allow {
+        if document.network.deny.contains(rule) {
+            return contradiction("network.allow", &rule.to_string(), "network.deny");
+        }
+    }
+    for name in &document.environment.pass {
+        if document.environment.set.contains_key(name) {
+            return contradiction("environment.pass", name, "environment.set");
+        }
+    }
+    for (key, limit) in [
+        ("limits.memory", document.limits.memory.map(|size| size.0)),
+        ("limits.processes", document.limits.processes.map(u64::from)),
+        ("limits.time", document.limits.time.map(|span| span.0)),
+        (
+            "approvals.timeout",
+            document.approvals.timeout.map(|span| span.0),
+        ),
+        (
+            "approvals.max_duration",
+            document.approvals.max_duration.map(|span| span.0),
+        ),
+    ] {
+        if limit == Some(0) {
+            return at(key, "", ResolveFault::ZeroLimit);
+        }
+    }
+    if let Some(url) = &document.network.upstream_proxy {
+        text::url(url, &["http"], "`http://HOST:PORT`")
+            .or_else(|fault| at("network.upstream_proxy", url, fault))?;
+    }
+    if let Some(otlp) = &document.audit.otlp {
+        text::url(
+            &otlp.endpoint,
+            &["http", "https"],
+            "`http://HOST:PORT` or `https://HOST:PORT`",
+        )
+        .or_else(|fault| at("audit.otlp.endpoint", &otlp.endpoint, fault))?;
+    }
+    for words in &files.writable_roots {
+        let root = text::path(words, context).or_else(|fault| {
+            Err(ResolveError::new(
+                layer.place("filesystem.writable_roots", words),
+                fault,
+            ))
+        })?;
+        if let Some(reason) = forbidden_root(&root, context) {
+            let path = escape_os(root.as_path());
+            return at(
+                "filesystem.writable_roots",
+                words,
+                ResolveFault::ForbiddenRoot { path, reason },
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Why `root` can't be writable, by its letters; the executor asks again of the object behind it.
+#[must_use]
+pub(super) fn forbidden_root(root: &AbsolutePath, context: &Context) -> Option<&'static str> {
+    let root: &Path = root.as_path();
+    if root.parent().is_none() {
+        Some("the root of the file system")
+    } else if root == context.home.as_path() {
+        Some("the home directory itself")
+    } else if context.home.as_path().starts_with(root) {
+        Some("above the home directory")
+    } else if context.state.as_path().starts_with(root) {
+        Some("where Ringfence keeps its own state, or above it")
+    } else if root.starts_with(context.state.as_path()) {
+        Some("inside Ringfence's own state")
+    } else {
+        None
+    }
+}
+
+/// Faults that only show when all layers are merged.
+pub(super) fn across_layers(policy: &Policy, layers: &[&Layer]) -> Result<(), ResolveError> {
+    let layer_of = |kind: LayerKind| layers.iter().find(|layer| layer.kind == kind);
+    let place = |kind: LayerKind, key: &str, entry: &str| match layer_of(kind) {
+        Some(layer) => layer.place(key, entry),
+        None => crate::place::Place {
+            source: kind.word().to_owned(),
+            key: key.to_owned(),
+            spot: None,
+        },
+    };
+    workspace(policy)?;
+    if policy.network.ask.value && policy.network.mode.value != NetworkMode::Allowlist {
+        return Err(ResolveError::new(
+            place(policy.network.ask.layer, "network.ask", "true"),
+            ResolveFault::AskWithoutAllowlist(policy.network.mode.value),
+        ));
+    }
+    for allowed in policy
+        .network
+        .allow
+        .iter()
+        .filter(|rule| rule.layer == LayerKind::CommandLine)
+    {
+        let denied = policy
+            .network
+            .deny
+            .iter()
+            .find(|denied| denied.value == allowed.value);
+        if let Some(denied) = denied {
+            let host = allowed.value.to_string();
+            let fault = if denied.layer == LayerKind::Managed {
+                ResolveFault::ManagedRefusal {
+                    value: host.clone(),
+                    limit: format!("a denial of `{host}`"),
+                    managed: place(LayerKind::Managed, "", "").source,
+                }
+            } else {
+                ResolveFault::DeniedElsewhere {
+                    host: host.clone(),
+                    denied_by: denied.layer.word(),
+                }
+            };
+            return Err(ResolveError::new(
+                place(allowed.layer, "network.allow", &host),
+                fault,
+            ));
+        }
+    }
+    let approvals = &policy.approvals;
+    let reason = match (approvals.reviewer.value, approvals.command.value.is_empty()) {
+        (Reviewer::Command, true) => "the reviewer is a command, and none is named",
+        (Reviewer::Command, false) | (Reviewer::None | Reviewer::Prompt, _) => return Ok(()),
+    };
+    let place = place(approvals.reviewer.layer, "approvals.reviewer", "command");
+    Err(ResolveError::new(place, ResolveFault::BadReviewer(reason)))
+}
+
+/// The workspace is a writable root too, unless nothing is written or nothing is held.
+fn workspace(policy: &Policy) -> Result<(), ResolveError> {
+    match policy.mode.value {
+        Mode::ReadOnly | Mode::FullAccess => return Ok(()),
+        Mode::WorkspaceWrite => {}
+    }
+    let context = Context {
+        home: policy.home.clone(),
+        workspace: policy.workspace.clone(),
+        state: policy.state.clone(),
+        platform: crate::secrets::Platform::Linux,
+    };
+    let Some(reason) = forbidden_root(&policy.workspace, &context) else {
+        return Ok(());
+    };
+    let place = crate::place::Place {
+        source: LayerKind::CommandLine.word().to_owned(),
+        key: "--workspace".to_owned(),
+        spot: None,
+    };
+    let path = escape_os(policy.workspace.as_path());
+    Err(ResolveError::new(
+        place,
+        ResolveFault::ForbiddenRoot { path, reason },
+    ))
+}
