@@ -133,10 +133,10 @@ impl Plan {
     }
 
     fn render_rules(&self, text: &mut String) {
-        if !self.rules.paths.is_empty() || !self.rules.globs.is_empty() {
+        if !self.rules.paths().is_empty() || !self.rules.globs().is_empty() {
             let _ = writeln!(text, "\nrules");
         }
-        for rule in &self.rules.paths {
+        for rule in self.rules.paths() {
             let strength = match rule.strength {
                 Strength::Place => "place",
                 Strength::Deny => "deny",
@@ -150,7 +150,7 @@ impl Plan {
                 escaped(&rule.origin)
             );
         }
-        for rule in &self.rules.globs {
+        for rule in self.rules.globs() {
             let _ = writeln!(
                 text,
                 "       glob  {:<10} {} below {} [{}]",

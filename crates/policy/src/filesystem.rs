@@ -10,7 +10,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Decision, Operation};
-use crate::document::Mode;
+use crate::document::{GitAccess, Mode};
 use crate::grant;
 use crate::path::AbsolutePath;
 use crate::rule::RuleId;
@@ -80,26 +80,35 @@ pub struct GlobRule {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "UnsortedRules")]
 pub struct FilesystemRules {
-    mode: Mode,
-    workspace: AbsolutePath,
+    scope: Scope,
     paths: Vec<PathRule>,
     globs: Vec<GlobRule>,
     #[serde(skip)]
     compiled: Cache,
 }
 
+/// What the rules were made for: it words the grants, and `full-access` allows everything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// How much the target may write.
+    pub mode: Mode,
+    /// What the target may do inside `.git`.
+    pub git: GitAccess,
+    /// The session's workspace, as it is inside.
+    pub workspace: AbsolutePath,
+}
+
 /// The rules as they travel: the order is ours to make, not the sender's to promise.
 #[derive(Deserialize)]
 struct UnsortedRules {
-    mode: Mode,
-    workspace: AbsolutePath,
+    scope: Scope,
     paths: Vec<PathRule>,
     globs: Vec<GlobRule>,
 }
 
 impl From<UnsortedRules> for FilesystemRules {
     fn from(rules: UnsortedRules) -> Self {
-        Self::new(rules.mode, rules.workspace, rules.paths, rules.globs)
+        Self::new(rules.scope, rules.paths, rules.globs)
     }
 }
 
@@ -180,14 +189,9 @@ impl PathAccess {
 }
 
 impl FilesystemRules {
-    /// The rules of a session in `mode`; any order.
+    /// The rules of a session; any order, and each once.
     #[must_use]
-    pub fn new(
-        mode: Mode,
-        workspace: AbsolutePath,
-        mut paths: Vec<PathRule>,
-        mut globs: Vec<GlobRule>,
-    ) -> Self {
+    pub fn new(scope: Scope, mut paths: Vec<PathRule>, mut globs: Vec<GlobRule>) -> Self {
         // Strongest first among those of one path, and the strictest first among equals.
         paths.sort_by(|left, right| {
             key(left.path.as_path())
@@ -196,7 +200,9 @@ impl FilesystemRules {
                 .then(left.access.cmp(&right.access))
                 .then(left.rule.cmp(&right.rule))
                 .then_with(|| left.origin.cmp(&right.origin))
+                .then_with(|| left.except.cmp(&right.except))
         });
+        paths.dedup();
         globs.sort_by(|left, right| {
             (key(left.anchor.as_path()), &left.glob, left.rule).cmp(&(
                 key(right.anchor.as_path()),
@@ -204,25 +210,19 @@ impl FilesystemRules {
                 right.rule,
             ))
         });
+        globs.dedup();
         Self {
-            mode,
-            workspace,
+            scope,
             paths,
             globs,
             compiled: Cache::default(),
         }
     }
 
-    /// The mode they hold.
+    /// What they were made for.
     #[must_use]
-    pub fn mode(&self) -> Mode {
-        self.mode
-    }
-
-    /// The session's workspace.
-    #[must_use]
-    pub fn workspace(&self) -> &AbsolutePath {
-        &self.workspace
+    pub fn scope(&self) -> &Scope {
+        &self.scope
     }
 
     /// The rules on paths, sorted by path.
@@ -245,7 +245,7 @@ impl FilesystemRules {
     /// The target chooses the path.
     #[must_use]
     pub fn decide(&self, operation: Operation, path: &Path) -> Decision {
-        if self.mode == Mode::FullAccess {
+        if self.scope.mode == Mode::FullAccess {
             return allow(RuleId::FullAccess, "");
         }
         if is_normal(path) {
@@ -264,7 +264,7 @@ impl FilesystemRules {
     /// Whether [`Self::decide`] allows it, without an allocation on a path that is normal already.
     #[must_use]
     pub fn is_allowed(&self, operation: Operation, path: &Path) -> bool {
-        if self.mode == Mode::FullAccess {
+        if self.scope.mode == Mode::FullAccess {
             return true;
         }
         if !is_normal(path) {
@@ -303,7 +303,7 @@ impl FilesystemRules {
     }
 
     fn default_rule(&self, operation: Operation) -> RuleId {
-        match (operation, self.mode) {
+        match (operation, self.scope.mode) {
             (Operation::Connect, _) => RuleId::UnixSocket,
             (Operation::Syscall, _) => RuleId::Syscall,
             (Operation::Read, _) => RuleId::ReadDefault,
@@ -318,7 +318,7 @@ impl FilesystemRules {
         Match {
             rule: self.default_rule(operation),
             origin: "",
-            path: &self.workspace,
+            path: &self.scope.workspace,
         }
     }
 

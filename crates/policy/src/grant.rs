@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use crate::decision::{Grant, Operation};
-use crate::document::Mode;
+use crate::document::{GitAccess, Mode};
 use crate::escape::escape_os;
 use crate::filesystem::{FilesystemRules, Match};
 use crate::rule::RuleId;
@@ -73,7 +73,7 @@ pub(crate) fn for_path(
 ) -> Option<Grant> {
     let mut words = Words::default();
     for denial in rules.all_denials(operation, path)? {
-        lift_denial(&mut words, denial, path)?;
+        lift_denial(&mut words, rules.scope().git, denial, path)?;
     }
     match operation {
         Operation::Connect => words.option(
@@ -92,19 +92,19 @@ pub(crate) fn for_path(
 }
 
 /// Adds the option that takes one deny rule away.
-fn lift_denial(words: &mut Words, denial: Match<'_>, path: &Path) -> Option<()> {
+fn lift_denial(words: &mut Words, git: GitAccess, denial: Match<'_>, path: &Path) -> Option<()> {
     match denial.rule {
         RuleId::ProtectedName if is_git(denial.origin) => {
-            let value = if runs_on_host(denial, path) {
-                "full"
-            } else {
-                "commit"
+            let access = match git {
+                GitAccess::ReadOnly if !runs_on_host(denial, path) => GitAccess::Commit,
+                GitAccess::ReadOnly | GitAccess::Commit | GitAccess::Full => GitAccess::Full,
             };
-            words.option(
-                "--git",
-                value.to_owned(),
-                if value == "full" { GIT_CAUTION } else { "" },
-            );
+            let caution = if access == GitAccess::Full {
+                GIT_CAUTION
+            } else {
+                ""
+            };
+            words.option("--git", access.to_string(), caution);
         }
         RuleId::ProtectedName => {
             words.option("--unprotect", denial.origin.to_owned(), PROTECTED_CAUTION);
@@ -161,11 +161,11 @@ fn lift_place(
     if enough {
         return Some(());
     }
-    let in_workspace = path.starts_with(rules.workspace().as_path());
-    if rules.mode() == Mode::ReadOnly {
+    let in_workspace = path.starts_with(rules.scope().workspace.as_path());
+    if rules.scope().mode == Mode::ReadOnly {
         words.option("--mode", Mode::WorkspaceWrite.to_string(), "");
     }
-    if in_workspace && rules.mode() == Mode::ReadOnly {
+    if in_workspace && rules.scope().mode == Mode::ReadOnly {
         return Some(());
     }
     let parent = path

@@ -246,6 +246,7 @@ impl Collector<'_> {
             strength: Strength::Deny,
             rule,
             origin: origin.to_owned(),
+            except: Vec::new(),
         });
     }
 
@@ -285,12 +286,23 @@ impl Collector<'_> {
             HiddenKind::BuiltIn => RuleId::Secret,
             HiddenKind::DenyRead => RuleId::DenyRead,
         };
-        self.rule(path, PathAccess::Hidden, rule, &hidden.name);
-        for except in &hidden.except {
-            if except.starts_with(path) {
-                self.rule(except, PathAccess::ReadOnly, rule, &hidden.name);
-            }
+        let shown: Vec<AbsolutePath> = hidden
+            .except
+            .iter()
+            .filter(|except| except.starts_with(path))
+            .cloned()
+            .collect();
+        for except in &shown {
+            self.rule(except, PathAccess::ReadOnly, rule, &hidden.name);
         }
+        self.holds.rules.push(PathRule {
+            path: path.clone(),
+            access: PathAccess::Hidden,
+            strength: Strength::Deny,
+            rule,
+            origin: hidden.name.clone(),
+            except: shown,
+        });
     }
 
     fn secret(&mut self, fact: &HiddenFact, hidden: &HiddenPath) -> Result<(), PlanError> {

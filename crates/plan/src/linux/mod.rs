@@ -132,20 +132,15 @@ fn filesystem_rules(
             strength: Strength::HardBlock,
             rule: RuleId::RingfenceState,
             origin: "state".to_owned(),
+            except: Vec::new(),
         });
     }
-    paths.sort_by(|a, b| {
-        let key = |rule: &PathRule| (rule.strength, rule.access, rule.rule);
-        a.path
-            .cmp(&b.path)
-            .then_with(|| key(a).cmp(&key(b)))
-            .then_with(|| a.origin.cmp(&b.origin))
-    });
-    paths.dedup();
-    Ok(FilesystemRules {
+    let globs = glob_rules(policy, facts)?;
+    Ok(FilesystemRules::new(
+        session::scope(policy, facts),
         paths,
-        globs: glob_rules(policy, facts)?,
-    })
+        globs,
+    ))
 }
 
 fn glob_rules(policy: &Policy, facts: &LinuxFacts) -> Result<Vec<GlobRule>, PlanError> {

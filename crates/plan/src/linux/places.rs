@@ -101,6 +101,7 @@ impl Places {
                 strength: Strength::Place,
                 rule: place.rule,
                 origin: place.origin.clone(),
+                except: Vec::new(),
             })
             .collect()
     }

@@ -4,7 +4,7 @@
 
 use sha2::{Digest, Sha256};
 
-use ringfence_policy::filesystem::FilesystemRules;
+use ringfence_policy::filesystem::{FilesystemRules, Scope};
 use ringfence_policy::{AbsolutePath, Policy};
 
 use crate::linux::error::PlanError;
@@ -130,6 +130,15 @@ pub(crate) fn workspace(policy: &Policy, facts: &LinuxFacts) -> AbsolutePath {
         .map_or_else(|| policy.workspace.clone(), |object| object.path.clone())
 }
 
+/// What the session's rules are made for.
+pub(crate) fn scope(policy: &Policy, facts: &LinuxFacts) -> Scope {
+    Scope {
+        mode: policy.mode.value,
+        git: policy.filesystem.git.value,
+        workspace: workspace(policy, facts),
+    }
+}
+
 /// The plan of `full-access`: no boundary, and a note that says so.
 pub(crate) fn unbounded(policy: &Policy) -> Plan {
     Plan {
@@ -140,10 +149,15 @@ pub(crate) fn unbounded(policy: &Policy) -> Plan {
                 .to_owned(),
         ],
         steps: Vec::new(),
-        rules: FilesystemRules {
-            paths: Vec::new(),
-            globs: Vec::new(),
-        },
+        rules: FilesystemRules::new(
+            Scope {
+                mode: policy.mode.value,
+                git: policy.filesystem.git.value,
+                workspace: policy.workspace.clone(),
+            },
+            Vec::new(),
+            Vec::new(),
+        ),
         guard: Guard {
             absent: Vec::new(),
             roots: Vec::new(),
