@@ -10,6 +10,8 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringfence_plan::step::Observe;
 use ringfence_policy::document::{GitAccess, Mode, NetworkMode, Require};
+use ringfence_policy::host::{HostError, HostRule};
+use ringfence_policy::units::{ByteSize, Span};
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 
@@ -107,11 +109,11 @@ pub(crate) struct PolicyOptions {
     #[arg(long, value_name = "MODE", value_parser = network_parser())]
     pub(crate) network: Option<NetworkMode>,
     /// A destination to allow
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub(crate) allow_host: Vec<String>,
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = parse_host)]
+    pub(crate) allow_host: Vec<HostRule>,
     /// A destination to refuse, whatever is allowed
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub(crate) deny_host: Vec<String>,
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = parse_host)]
+    pub(crate) deny_host: Vec<HostRule>,
     /// Hold a connection to an unlisted destination and ask
     #[arg(long)]
     pub(crate) ask: bool,
@@ -320,11 +322,11 @@ pub(crate) enum Variable {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     /// `memory`, as the policy spells sizes.
-    Memory(String),
+    Memory(ByteSize),
     /// `processes`
     Processes(u32),
     /// `time`, as the policy spells spans.
-    Time(String),
+    Time(Span),
 }
 
 fn parse_variable(text: &str) -> Result<Variable, String> {
@@ -341,17 +343,28 @@ fn parse_variable(text: &str) -> Result<Variable, String> {
     })
 }
 
+fn parse_host(text: &str) -> Result<HostRule, String> {
+    text.parse()
+        .map_err(|error: HostError| format!("{error}; {}", error.hint()))
+}
+
 fn parse_limit(text: &str) -> Result<Limit, String> {
     let Some((key, value)) = text.split_once('=') else {
         return Err("a limit is KEY=VALUE, for example memory=4GiB".to_owned());
     };
     match key {
-        "memory" => Ok(Limit::Memory(value.to_owned())),
+        "memory" => value
+            .parse()
+            .map(Limit::Memory)
+            .map_err(|error| format!("{error}; {}", ByteSize::HINT)),
         "processes" => value
             .parse()
             .map(Limit::Processes)
             .map_err(|_| format!("`{value}` is no number of processes")),
-        "time" => Ok(Limit::Time(value.to_owned())),
+        "time" => value
+            .parse()
+            .map(Limit::Time)
+            .map_err(|error| format!("{error}; {}", Span::HINT)),
         other => Err(format!(
             "there is no limit `{other}`; there are memory, processes and time"
         )),

@@ -74,6 +74,7 @@ mod tests {
     use crate::cli::{Command, CommandLine};
     use clap::Parser;
     use ringfence_policy::document::{GitAccess, Mode, NetworkMode, Require};
+    use ringfence_policy::units::{ByteSize, Span};
 
     #[test]
     fn every_option_reaches_its_key() {
@@ -136,16 +137,16 @@ mod tests {
         assert_eq!(document.filesystem.unprotected, ["AGENTS.md"]);
         assert_eq!(document.filesystem.git, Some(GitAccess::Commit));
         assert_eq!(document.network.mode, Some(NetworkMode::Open));
-        assert_eq!(document.network.allow, ["example.com:1"]);
-        assert_eq!(document.network.deny, ["example.net"]);
+        assert_eq!(document.network.allow, ["example.com:1".parse().unwrap()]);
+        assert_eq!(document.network.deny, ["example.net".parse().unwrap()]);
         assert_eq!(document.network.ask, Some(true));
         assert_eq!(document.network.publish, [3000]);
         assert_eq!(document.network.connect, ["127.0.0.1:5432"]);
         assert_eq!(document.network.unix_sockets, ["/s"]);
         assert_eq!(document.environment.pass, ["CI"]);
         assert_eq!(document.environment.set["A"], "b");
-        assert_eq!(document.limits.memory.as_deref(), Some("1GiB"));
+        assert_eq!(document.limits.memory, Some(ByteSize(1 << 30)));
         assert_eq!(document.limits.processes, Some(9));
-        assert_eq!(document.limits.time.as_deref(), Some("30m"));
+        assert_eq!(document.limits.time, Some(Span(1_800_000)));
     }
 }
