@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rustix::mount::mount_bind;
+use rustix::mount::{UnmountFlags, mount_bind, unmount};
 
 use crate::again;
 use crate::arguments::{Arguments, Length};
@@ -110,18 +110,33 @@ fn slope(medians: &[(usize, f64)]) -> Option<Row> {
     ))
 }
 
+/// Mounts that go away before the scene does: a directory that is mounted on can't be removed.
+#[derive(Default)]
+struct Mounts(Vec<PathBuf>);
+
+impl Drop for Mounts {
+    fn drop(&mut self) {
+        for target in &self.0 {
+            // The namespace ends with this process anyway; only an empty directory would stay.
+            let _ = unmount(target, UnmountFlags::DETACH);
+        }
+    }
+}
+
 /// The part that runs in a mount namespace of its own.
 pub(crate) fn measure_among_mounts(arguments: &Arguments) -> Result<Vec<Row>, TrialError> {
     let scene = Scene::make(0)?;
+    let mut mounts = Mounts::default();
     let source = scene.tmp().join("source");
     for index in 0..MOUNTS {
         let target: PathBuf = scene.tmp().join("mounts").join(index.to_string());
         write_deep(&target.join("empty"), b"")?;
         write_deep(&source.join("empty"), b"")?;
         mount_bind(&source, &target).map_err(|cause| TrialError::Mount {
-            path: target,
+            path: target.clone(),
             cause: cause.into(),
         })?;
+        mounts.0.push(target);
     }
     let rounds = arguments.repetitions(40, 2);
     let results = trial::interleave(&start::contenders(arguments, &scene)?, 1, rounds);

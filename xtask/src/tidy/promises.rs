@@ -85,9 +85,13 @@ pub(super) fn check(
 fn definitions(text: &str, letter: char) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     let mut open = false;
+    let mut after_empty = true;
     for line in text.lines() {
+        // In the middle of a paragraph a line may begin with any word.
+        let begins = after_empty || line.trim_start().starts_with(['|', '*', '-', '#']);
+        after_empty = line.trim().is_empty();
         let start = line.trim_start_matches(['|', ' ', '*', '-', '#', '`', '[']);
-        if let Some(number) = number_at_start(start, letter) {
+        if let Some(number) = number_at_start(start, letter).filter(|_| begins) {
             found.push((number, line.to_owned()));
             open = true;
         } else if line.trim().is_empty() || line.starts_with('#') || line.starts_with('|') {
@@ -194,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_mention_in_the_middle_of_a_line_is_no_definition() {
-        let document = "P-01 [test pending]\n\nas P-02 would say\n";
+        let document = "P-01 [test pending]\n\nas P-02 would say, and\nP-03 too\n";
         assert_eq!(complaints(document), Vec::<String>::new());
     }
 }

@@ -18,7 +18,7 @@ const EMPTY_NAMES: [&str; 8] = [
     "utilities",
 ];
 
-/// Where `unsafe` may stand; each file there opts in with its reason.
+/// Where `unsafe` may stand.
 const UNSAFE_PLACES: [&str; 5] = [
     "bench/",
     "crates/linux/",
@@ -51,6 +51,9 @@ pub(super) fn check(file: &SourceFile) -> Vec<Finding> {
     findings.extend(check_ties(file));
     if file.is_rust() {
         findings.extend(check_unsafe(file));
+    }
+    if file.path.ends_with("Cargo.toml") {
+        findings.extend(check_lints(file));
     }
     findings
 }
@@ -98,30 +101,36 @@ fn check_ties(file: &SourceFile) -> Vec<Finding> {
         .collect()
 }
 
+/// The compiler itself demands that a module opts in (`unsafe_code` is denied); it takes an `allow` for it, we do not.
 fn check_unsafe(file: &SourceFile) -> Vec<Finding> {
-    let allowed = UNSAFE_PLACES
+    let place = |index: usize| format!("{}:{}", file.path, index.saturating_add(1));
+    let dense: String = file.text.split_whitespace().collect();
+    let mut findings = Vec::new();
+    if dense.contains(concat!("allow(", "unsafe_code")) {
+        let complaint = "opt in with `#![expect(unsafe_code, reason = …)]`, never with `allow`";
+        findings.push(Finding::error(file.path.as_str(), complaint));
+    }
+    if UNSAFE_PLACES
         .iter()
-        .any(|place| file.path.starts_with(place));
-    let opted_in = file.text.contains("expect(\n    unsafe_code,\n    reason")
-        || file.text.contains("expect(unsafe_code, reason");
-    let complaint = match (allowed, opted_in) {
-        (true, true) => None,
-        (true, false) => {
-            Some("`unsafe` without `#![expect(unsafe_code, reason = …)]` in this file")
-        }
-        (false, _) => Some("`unsafe` outside the crates of an operating system"),
-    };
-    let Some(complaint) = complaint else {
-        return Vec::new();
-    };
+        .any(|place| file.path.starts_with(place))
+    {
+        return findings;
+    }
     let lines = file.text.lines().enumerate();
-    lines
-        .filter(|(_, line)| has_word(&code_of(line), "unsafe"))
-        .map(|(index, _)| {
-            let place = format!("{}:{}", file.path, index.saturating_add(1));
-            Finding::error(place, complaint)
-        })
-        .collect()
+    let found = lines.filter(|(_, line)| has_word(&code_of(line), "unsafe"));
+    findings.extend(found.map(|(index, _)| {
+        let complaint = "`unsafe` outside the crates of an operating system";
+        Finding::error(place(index), complaint)
+    }));
+    findings
+}
+
+/// A member that leaves the workspace's lints would leave the ban on `unsafe` with them.
+fn check_lints(file: &SourceFile) -> Option<Finding> {
+    let is_member = file.text.lines().any(|line| line.trim() == "[package]");
+    let inherits = file.text.contains("[lints]\nworkspace = true");
+    let complaint = "say `[lints] workspace = true`, so that the workspace's lints hold here";
+    (is_member && !inherits).then(|| Finding::error(file.path.as_str(), complaint))
 }
 
 /// A line without its strings and its comment. Strings over several lines are taken for code: none here says it.
@@ -198,10 +207,18 @@ mod tests {
     fn unsafe_outside_its_places_is_found() {
         let block = "fn f() { unsafe { g() } }\n";
         assert_eq!(findings("crates/plan/src/a.rs", block), 1);
-        assert_eq!(findings("crates/linux/src/a.rs", block), 1, "not opted in");
-        let opted = format!("#![expect(unsafe_code, reason = \"clone\")]\n{block}");
-        assert_eq!(findings("crates/linux/src/a.rs", &opted), 0);
-        assert_eq!(findings("crates/plan/src/a.rs", &opted), 1);
+        assert_eq!(findings("crates/linux/src/a.rs", block), 0);
+        let allowed = format!("#![{}(\n    unsafe_code\n)]\n{block}", "allow");
+        assert_eq!(findings("crates/linux/src/a.rs", &allowed), 1);
+    }
+
+    #[test]
+    fn a_member_without_the_workspaces_lints_is_found() {
+        let member = "[package]\nname = \"a\"\n";
+        assert_eq!(findings("crates/a/Cargo.toml", member), 1);
+        let linted = format!("{member}\n[lints]\nworkspace = true\n");
+        assert_eq!(findings("crates/a/Cargo.toml", &linted), 0);
+        assert_eq!(findings("Cargo.toml", "[workspace]\n"), 0);
     }
 
     #[test]
