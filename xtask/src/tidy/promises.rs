@@ -1,7 +1,7 @@
 //! Each promise P-nn of `THREAT_MODEL.md` and each invariant I-nn of ARCHITECTURE.md names what holds it: a test, a
 //! case of the conformance suite, or `[test pending]`.
 //!
-//! A definition is a table row, list item, heading or paragraph that begins with the number. It does not run the
+//! A definition is a table row, list item, heading or bold line that begins with the number. It does not run the
 //! tests. Invariant: a document without any numbered line is a finding.
 
 use std::collections::BTreeSet;
@@ -85,11 +85,9 @@ pub(super) fn check(
 fn definitions(text: &str, letter: char) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     let mut open = false;
-    let mut after_empty = true;
     for line in text.lines() {
-        // In the middle of a paragraph a line may begin with any word.
-        let begins = after_empty || line.trim_start().starts_with(['|', '*', '-', '#']);
-        after_empty = line.trim().is_empty();
+        // A paragraph may begin with a number that it only speaks of.
+        let begins = line.trim_start().starts_with(['|', '*', '-', '#']);
         let start = line.trim_start_matches(['|', ' ', '*', '-', '#', '`', '[']);
         if let Some(number) = number_at_start(start, letter).filter(|_| begins) {
             found.push((number, line.to_owned()));
@@ -169,10 +167,10 @@ mod tests {
 
     #[test]
     fn a_promise_without_a_test_is_found() {
-        assert_eq!(complaints("P-01 no writes").len(), 1);
-        assert_eq!(complaints("P-01 no writes, see `not_a_test`").len(), 1);
+        assert_eq!(complaints("- P-01 no writes").len(), 1);
+        assert_eq!(complaints("- P-01 no writes, see `not_a_test`").len(), 1);
         assert_eq!(
-            complaints("P-01 one\n\n[test pending]").len(),
+            complaints("- P-01 one\n\n[test pending]").len(),
             1,
             "not in its block"
         );
@@ -180,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_test_that_is_gone_is_found() {
-        let document = "P-01 `writes_are_denied` and `plan::tests::was_renamed`";
+        let document = "- P-01 `writes_are_denied` and `plan::tests::was_renamed`";
         assert_eq!(complaints(document).len(), 1);
     }
 
@@ -198,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_mention_in_the_middle_of_a_line_is_no_definition() {
-        let document = "P-01 [test pending]\n\nas P-02 would say, and\nP-03 too\n";
+        let document = "- P-01 [test pending]\n\nP-02 as P-02 would say, and\nP-03 too\n";
         assert_eq!(complaints(document), Vec::<String>::new());
     }
 }
