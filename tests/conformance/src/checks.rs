@@ -6,7 +6,7 @@ use crate::verdict::Verdict;
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The operating system refused something that the case itself needs.
-    #[error("{what}: {source}")]
+    #[error("{what}")]
     System {
         /// What was tried, with its object.
         what: String,

@@ -67,9 +67,17 @@ pub fn listing(top: &Path) -> Result<Listing, Failure> {
     Ok(found)
 }
 
-/// The names that differ between two snapshots.
+/// The names below `top` that are not as they were in `before`; `top` itself when it can't be read any more.
 #[must_use]
-pub fn difference(before: &Snapshot, after: &Snapshot) -> Vec<PathBuf> {
+pub fn changed(before: &Snapshot, top: &Path) -> Vec<PathBuf> {
+    match snapshot(top) {
+        Ok(after) => difference(before, &after),
+        Err(_) => vec![top.to_owned()],
+    }
+}
+
+/// The names that differ between two snapshots.
+fn difference(before: &Snapshot, after: &Snapshot) -> Vec<PathBuf> {
     let mut names: Vec<PathBuf> = before
         .iter()
         .filter(|(path, entry)| after.get(*path) != Some(entry))
