@@ -73,6 +73,16 @@ pub trait Backend: Debug {
     /// [`ObserveFault`] when the machine can't be examined.
     fn observe(&self, policy: &Policy) -> Result<HostFacts, ObserveFault>;
 
+    /// [`Backend::observe`] for a plan without namespaces, which were refused for `cause`.
+    ///
+    /// # Errors
+    /// [`ObserveFault`] when the machine can't be examined.
+    fn observe_without_namespaces(
+        &self,
+        policy: &Policy,
+        cause: &str,
+    ) -> Result<HostFacts, ObserveFault>;
+
     /// Starts the runner and hands it `plan`; [`Event::Ready`] or [`Event::LaunchFailed`] follows.
     ///
     /// # Errors

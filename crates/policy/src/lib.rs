@@ -16,7 +16,6 @@ pub mod filesystem;
 pub mod grant;
 pub mod host;
 pub mod layers;
-pub mod network;
 pub mod parse;
 pub mod path;
 pub mod place;

@@ -19,6 +19,7 @@ pub mod platform;
 pub mod quarantine;
 pub mod session;
 pub mod state;
+#[cfg(unix)]
 pub mod stdio;
 pub mod sweep;
 mod text_file;

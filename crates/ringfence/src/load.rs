@@ -1,15 +1,39 @@
 //! Reads the policy files and makes one policy of them.
 //!
-//! Invariant: a project file widens nothing unless a person trusted exactly its content.
+//! What the files mean is the policy crate's business. Invariant: a project file widens nothing unless a person
+//! trusted exactly its content, and the administrator's file is the administrator's.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use ringfence_policy::document::PolicyDocument;
-use ringfence_policy::layers::{LayerKind, Trust};
-use ringfence_policy::{AbsolutePath, ExitCode, Policy};
+use ringfence_policy::document::{Mode, PolicyDocument};
+use ringfence_policy::escape::escape_os;
+use ringfence_policy::layers::{Context, Layer, LayerKind, ResolveError, Trust};
+use ringfence_policy::parse::ParseError;
+use ringfence_policy::path::PathError;
+use ringfence_policy::secrets::Platform;
+use ringfence_policy::{AbsolutePath, ExitCode, Policy, resolve};
 
 use crate::digest::Digest;
 use crate::state::StateDirectory;
+use crate::text_file::{self, TextFile};
+use crate::trust::TrustStore;
+
+/// The administrator's policy file.
+pub const MANAGED_POLICY: &str = "/etc/ringfence/policy.toml";
+/// The user's policy file, below the configuration directory.
+pub const USER_POLICY: &str = "ringfence/policy.toml";
+/// The project's policy file, below the workspace.
+pub const PROJECT_POLICY: &str = ".ringfence/policy.toml";
+/// The largest policy file that is read, in bytes.
+pub const POLICY_FILE_LIMIT: u64 = 1 << 20;
+
+#[cfg(not(any(target_os = "macos", windows)))]
+const PLATFORM: Platform = Platform::Linux;
+#[cfg(target_os = "macos")]
+const PLATFORM: Platform = Platform::MacOs;
+#[cfg(windows)]
+const PLATFORM: Platform = Platform::Windows;
 
 /// What a policy is loaded for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,15 +46,9 @@ pub struct LoadRequest {
     pub command_line: PolicyDocument,
     /// A file to read instead of the user's own (`--config`).
     pub config: Option<PathBuf>,
-    /// The administrator's file; [`MANAGED_POLICY`] but in tests. Never taken from anything a caller's command controls.
+    /// The administrator's file; [`MANAGED_POLICY`] but in tests, and never taken from the environment.
     pub managed: PathBuf,
 }
-
-/// The administrator's policy file.
-pub const MANAGED_POLICY: &str = "/etc/ringfence/policy.toml";
-
-/// The largest policy file that is read, in bytes.
-pub const POLICY_FILE_LIMIT: u64 = 1 << 20;
 
 /// One layer that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +74,7 @@ pub struct Loaded {
     pub notes: Vec<String>,
 }
 
-/// Why there is no policy.
+/// Why there is no policy; nothing ran.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A file could not be read.
@@ -66,26 +84,327 @@ pub enum LoadError {
         path: PathBuf,
         /// The system's error.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
+    /// The file of `--config` does not exist.
+    #[error("policy file `{path}` does not exist")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A path could not be resolved.
+    #[error("`{path}` could not be resolved")]
+    Resolve {
+        /// The path.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// A resolved path is no path we can use.
+    #[error("`{path}` can't be used")]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: PathError,
+    },
+    /// Somebody but the administrator could have written the managed file.
+    #[error("managed policy `{path}` is not the administrator's alone: {reason}")]
+    ManagedNotBelieved {
+        /// The file or its directory.
+        path: PathBuf,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The user's file lies where a command may write: it could widen the next run.
+    #[error("the user policy `{path}` lies in the writable root `{root}`")]
+    UserPolicyInRoot {
+        /// The file.
+        path: PathBuf,
+        /// The root.
+        root: AbsolutePath,
+    },
+    /// A file is no policy.
+    #[error("the policy is invalid")]
+    Parse(#[source] ParseError),
+    /// The layers make no policy.
+    #[error("the policy is invalid")]
+    Merge(#[source] ResolveError),
 }
 
 impl LoadError {
     /// The exit status that goes with it.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::PolicyInvalid
+        match self {
+            Self::Read { .. }
+            | Self::Missing { .. }
+            | Self::Resolve { .. }
+            | Self::Path { .. }
+            | Self::ManagedNotBelieved { .. }
+            | Self::UserPolicyInRoot { .. }
+            | Self::Parse(_) => ExitCode::PolicyInvalid,
+            Self::Merge(error) => error.exit_code(),
+        }
     }
 
     /// What to do next.
     #[must_use]
     pub fn hint(&self) -> String {
-        String::new()
+        match self {
+            Self::Read { path, .. } => format!(
+                "make {} a readable regular file of at most 1 MiB",
+                path.display()
+            ),
+            Self::Missing { .. } => "name an existing file with --config".to_owned(),
+            Self::Resolve { .. } | Self::Path { .. } => {
+                "name an existing directory with --workspace".to_owned()
+            }
+            Self::ManagedNotBelieved { path, .. } => {
+                format!(
+                    "as the administrator: chown root {0} && chmod go-w {0}",
+                    path.display()
+                )
+            }
+            Self::UserPolicyInRoot { .. } => {
+                "choose a workspace and writable roots that do not hold the policy file".to_owned()
+            }
+            Self::Parse(error) => error.hint(),
+            Self::Merge(error) => error.hint(),
+        }
+    }
+}
+
+impl LoadRequest {
+    /// A request with no options, for a workspace and a home.
+    #[must_use]
+    pub fn new(workspace: AbsolutePath, home: AbsolutePath) -> Self {
+        Self {
+            workspace,
+            home,
+            command_line: PolicyDocument::default(),
+            config: None,
+            managed: PathBuf::from(MANAGED_POLICY),
+        }
+    }
+
+    /// The user's own file: `--config`, else `~/.config/ringfence/policy.toml`.
+    ///
+    /// The home is the request's; the environment does not choose where limits are read from.
+    #[must_use]
+    pub fn user_policy(&self) -> PathBuf {
+        match &self.config {
+            Some(path) => path.clone(),
+            None => self.home.as_path().join(".config").join(USER_POLICY),
+        }
     }
 }
 
 /// Reads the managed, user and project files, and merges them with the command line.
+///
+/// # Errors
+/// [`LoadError`]: a file that can't be read or believed is an error, never a layer less.
+///
+/// # Security
+/// The project file is an attacker's. It is read as a regular file only, never through a link at its end (the error
+/// that quotes a bad line must not quote a secret), and narrows unless its digest is trusted.
 pub fn load_policy(request: &LoadRequest, state: &StateDirectory) -> Result<Loaded, LoadError> {
-    let _ = (request, state);
-    unimplemented!("soon")
+    let workspace = real(&request.workspace)?;
+    let home = real(&request.home)?;
+    let mut reading = Reading {
+        layers: Vec::new(),
+        loaded: Vec::new(),
+        notes: Vec::new(),
+    };
+    if let Some(text) = read(&request.managed)? {
+        believe_managed(&request.managed, &text)?;
+        reading.add(LayerKind::Managed, &request.managed, &text, Trust::Trusted)?;
+    }
+    reading.add_command_line(request.command_line.clone());
+    let user = request.user_policy();
+    match read(&user)? {
+        Some(text) => reading.add(LayerKind::User, &user, &text, Trust::Trusted)?,
+        None if request.config.is_some() => return Err(LoadError::Missing { path: user }),
+        None => {}
+    }
+    reading.add_project(&workspace, state)?;
+    let context = Context {
+        home,
+        workspace,
+        state: state.path().clone(),
+        platform: PLATFORM,
+    };
+    let policy = resolve(&reading.layers, &context).map_err(LoadError::Merge)?;
+    if let Some(root) = root_that_holds(&policy, &user) {
+        if request.config.is_none() {
+            return Err(LoadError::UserPolicyInRoot { path: user, root });
+        }
+        reading.notes.push(format!(
+            "{} lies in a writable root: a command can change it before the next run",
+            user.display()
+        ));
+    }
+    Ok(Loaded {
+        policy,
+        layers: reading.loaded,
+        notes: reading.notes,
+    })
+}
+
+struct Reading {
+    layers: Vec<Layer>,
+    loaded: Vec<LoadedLayer>,
+    notes: Vec<String>,
+}
+
+impl Reading {
+    fn add(
+        &mut self,
+        kind: LayerKind,
+        path: &Path,
+        text: &TextFile,
+        trust: Trust,
+    ) -> Result<(), LoadError> {
+        let source = escape_os(path);
+        let layer =
+            Layer::from_file(kind, source.clone(), &text.bytes, trust).map_err(LoadError::Parse)?;
+        let digest = Some(Digest::of(&text.bytes));
+        self.loaded.push(LoadedLayer {
+            kind,
+            source,
+            digest,
+            trust,
+        });
+        self.layers.push(layer);
+        Ok(())
+    }
+
+    fn add_command_line(&mut self, document: PolicyDocument) {
+        if document == PolicyDocument::default() {
+            return;
+        }
+        let layer = Layer::from_command_line(document);
+        let (kind, source, trust) = (layer.kind, layer.source.clone(), layer.trust);
+        self.loaded.push(LoadedLayer {
+            kind,
+            source,
+            digest: None,
+            trust,
+        });
+        self.layers.push(layer);
+    }
+
+    fn add_project(
+        &mut self,
+        workspace: &AbsolutePath,
+        state: &StateDirectory,
+    ) -> Result<(), LoadError> {
+        let path = workspace.as_path().join(PROJECT_POLICY);
+        let Some(text) = read(&path)? else {
+            return Ok(());
+        };
+        let trust = self.judge_trust(&path, &text, state)?;
+        self.add(LayerKind::Project, &path, &text, trust)
+    }
+
+    /// The directory may be a link, so the path that was trusted is the real one; the file itself is none.
+    fn judge_trust(
+        &mut self,
+        path: &Path,
+        text: &TextFile,
+        state: &StateDirectory,
+    ) -> Result<Trust, LoadError> {
+        let real = real(&absolute(path)?)?;
+        match TrustStore::open(state).is_trusted(&real, &Digest::of(&text.bytes)) {
+            Ok(trust) => Ok(trust),
+            Err(error) => {
+                self.notes.push(format!(
+                    "{error}: {} may only narrow ({})",
+                    path.display(),
+                    error.hint()
+                ));
+                Ok(Trust::Untrusted)
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Option<TextFile>, LoadError> {
+    text_file::read(path, POLICY_FILE_LIMIT).map_err(|source| LoadError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn absolute(path: &Path) -> Result<AbsolutePath, LoadError> {
+    AbsolutePath::new(path).map_err(|source| LoadError::Path {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn real(path: &AbsolutePath) -> Result<AbsolutePath, LoadError> {
+    let path = path.as_path();
+    let real = path.canonicalize().map_err(|source| LoadError::Resolve {
+        path: path.to_owned(),
+        source,
+    })?;
+    absolute(&real)
+}
+
+/// The writable root that holds `file`, whether or not the file exists.
+fn root_that_holds(policy: &Policy, file: &Path) -> Option<AbsolutePath> {
+    if policy.mode.value != Mode::WorkspaceWrite {
+        return None;
+    }
+    let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let roots = policy
+        .filesystem
+        .writable_roots
+        .iter()
+        .map(|root| &root.value);
+    std::iter::once(&policy.workspace)
+        .chain(roots)
+        .find(|root| real.starts_with(root.as_path()) || file.starts_with(root.as_path()))
+        .cloned()
+}
+
+/// The administrator is who owns `/`: in a user namespace that maps one user only, that is the overflow user there.
+#[cfg(unix)]
+fn believe_managed(path: &Path, text: &TextFile) -> Result<(), LoadError> {
+    use std::os::unix::fs::MetadataExt;
+    let examine = |path: &Path| {
+        std::fs::metadata(path).map_err(|source| LoadError::Read {
+            path: path.to_owned(),
+            source,
+        })
+    };
+    let administrator = examine(Path::new("/"))?.uid();
+    let refuse = |path: &Path, reason| {
+        Err(LoadError::ManagedNotBelieved {
+            path: path.to_owned(),
+            reason,
+        })
+    };
+    let check = |path: &Path, metadata: &std::fs::Metadata| {
+        if metadata.uid() != administrator {
+            refuse(path, "it belongs to somebody else")
+        } else if metadata.mode() & 0o022 != 0 {
+            refuse(path, "others may write it")
+        } else {
+            Ok(())
+        }
+    };
+    check(path, &text.metadata)?;
+    match path.parent() {
+        Some(parent) => check(parent, &examine(parent)?),
+        None => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+fn believe_managed(_path: &Path, _text: &TextFile) -> Result<(), LoadError> {
+    Ok(())
 }

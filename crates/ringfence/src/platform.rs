@@ -1,24 +1,175 @@
-//! The executor of this operating system.
+//! The executor of this operating system, and plans for it.
 //!
 //! Invariant: where there is none, nothing starts.
 
-use ringfence_plan::Plan;
+use ringfence_backend::Backend;
+use ringfence_plan::step::Observe;
+use ringfence_plan::{HostFacts, Plan, Step};
 use ringfence_policy::Policy;
 
 use crate::session::StartError;
+
+/// What a plan depends on beside policy and host facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Which calls the observer sees.
+    pub observe: Observe,
+}
+
+/// Whether namespaces are planned with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Namespaces<'a> {
+    /// As far as the machine offers them.
+    Expected,
+    /// They were tried and refused.
+    Refused(&'a StartError),
+}
 
 /// What would be done for `policy` on this machine; nothing is done.
 ///
 /// # Errors
 /// [`StartError`] when the machine can't be examined or the policy can't be held on it.
 pub fn plan(policy: &Policy, options: PlanOptions) -> Result<Plan, StartError> {
-    let _ = (policy, options);
+    plan_on(&*backend()?, policy, options, Namespaces::Expected)
+}
+
+/// What would be done for `policy` on the machine of `facts`.
+///
+/// # Errors
+/// [`StartError::Plan`] when the policy can't be held there.
+pub fn plan_for(
+    policy: &Policy,
+    facts: &HostFacts,
+    options: PlanOptions,
+) -> Result<Plan, StartError> {
+    let HostFacts::Linux(facts) = facts;
+    let mut plan = ringfence_plan::linux::plan(policy, facts).map_err(StartError::Plan)?;
+    for step in &mut plan.steps {
+        if let Step::FilterSyscalls { observe, .. } = step {
+            // Where the host has no listener the planner has turned it off; that is not undone.
+            if *observe != Observe::Off {
+                *observe = options.observe;
+            }
+        }
+    }
+    Ok(plan)
+}
+
+pub(crate) fn plan_on(
+    backend: &dyn Backend,
+    policy: &Policy,
+    options: PlanOptions,
+    namespaces: Namespaces<'_>,
+) -> Result<Plan, StartError> {
+    let facts = match namespaces {
+        Namespaces::Expected => backend.observe(policy),
+        Namespaces::Refused(error) => {
+            let cause = std::error::Error::source(error)
+                .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+            backend.observe_without_namespaces(policy, &cause)
+        }
+    };
+    plan_for(policy, &facts.map_err(StartError::Observe)?, options)
+}
+
+/// This machine's executor.
+///
+/// # Errors
+/// [`StartError::Unsupported`] where there is none.
+#[cfg(target_os = "linux")]
+#[expect(clippy::unnecessary_wraps, reason = "one signature on every system")]
+pub fn backend() -> Result<Box<dyn Backend>, StartError> {
+    Ok(Box::new(linux::Linux))
+}
+
+/// This machine's executor.
+///
+/// # Errors
+/// [`StartError::Unsupported`] where there is none.
+#[cfg(not(target_os = "linux"))]
+pub fn backend() -> Result<Box<dyn Backend>, StartError> {
     Err(StartError::Unsupported)
 }
 
-/// What a plan depends on beside policy and host facts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlanOptions {
-    /// Which calls the observer sees.
-    pub observe: ringfence_plan::step::Observe,
+#[cfg(target_os = "linux")]
+mod linux {
+    //! The Linux executor behind the contract.
+
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::time::Duration;
+
+    use ringfence_backend::session::{LaunchFault, ObserveFault, SessionFault};
+    use ringfence_backend::{Backend, CommandId, CommandRequest, Received, RunningSession};
+    use ringfence_linux::observe;
+    use ringfence_linux::session::{LaunchError, Session, SessionError};
+    use ringfence_plan::{HostFacts, Plan};
+    use ringfence_policy::Policy;
+
+    /// What a person can do where namespaces turn out to be refused.
+    const CURE: &str = "ringfence doctor";
+
+    #[derive(Debug)]
+    pub(super) struct Linux;
+
+    #[derive(Debug)]
+    struct Running(Session);
+
+    impl Backend for Linux {
+        fn observe(&self, policy: &Policy) -> Result<HostFacts, ObserveFault> {
+            let facts = observe::observe(policy).map_err(|error| ObserveFault(Box::new(error)))?;
+            Ok(HostFacts::Linux(facts))
+        }
+
+        fn observe_without_namespaces(
+            &self,
+            policy: &Policy,
+            cause: &str,
+        ) -> Result<HostFacts, ObserveFault> {
+            let facts =
+                observe::observe_without_namespaces(policy, cause.to_owned(), CURE.to_owned())
+                    .map_err(|error| ObserveFault(Box::new(error)))?;
+            Ok(HostFacts::Linux(facts))
+        }
+
+        fn launch(&self, plan: &Plan) -> Result<Box<dyn RunningSession>, LaunchFault> {
+            match Session::launch(plan) {
+                Ok(session) => Ok(Box::new(Running(session))),
+                Err(error @ (LaunchError::Namespaces(_) | LaunchError::IdMap { .. })) => {
+                    Err(LaunchFault::NamespacesRefused(Box::new(error)))
+                }
+                Err(error) => Err(LaunchFault::Failed(Box::new(error))),
+            }
+        }
+    }
+
+    impl RunningSession for Running {
+        fn spawn(
+            &mut self,
+            request: &CommandRequest,
+            descriptors: &[BorrowedFd<'_>],
+        ) -> Result<(), SessionFault> {
+            self.0.spawn(request, descriptors).map_err(fault)
+        }
+
+        fn receive(&mut self, timeout: Option<Duration>) -> Result<Option<Received>, SessionFault> {
+            let received = self.0.receive(timeout).map_err(fault)?;
+            Ok(received.map(|(event, descriptor)| Received { event, descriptor }))
+        }
+
+        fn signal(&mut self, command: CommandId, signal: i32) -> Result<(), SessionFault> {
+            self.0.signal(command, signal).map_err(fault)
+        }
+
+        fn end(&mut self) -> Result<(), SessionFault> {
+            self.0.end().map_err(fault)
+        }
+
+        fn readiness(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+
+    fn fault(error: SessionError) -> SessionFault {
+        SessionFault::Failed(Box::new(error))
+    }
 }

@@ -140,10 +140,6 @@ fn rename(from: (Base, u64), to: (Base, u64), exchange: bool) -> Paths {
 }
 
 /// The paths that the call `name` names with `arguments`.
-#[expect(
-    clippy::many_single_char_names,
-    reason = "the arguments are numbered, not named"
-)]
 pub(super) fn paths(name: &str, arguments: &[u64; 6]) -> Paths {
     let [a, b, c, d, e, _] = *arguments;
     let here = Base::WorkingDirectory;
@@ -172,6 +168,12 @@ pub(super) fn paths(name: &str, arguments: &[u64; 6]) -> Paths {
         "setxattrat" | "removexattrat" => {
             one(base(a), b, follow_unless(c, nofollow), Effect::Change)
         }
+        "file_setattr" => one(
+            base(a),
+            b,
+            follow_unless(e, nofollow),
+            Effect::ChangeAttributes,
+        ),
         "chmod" | "chown" | "utime" | "utimes" => {
             one(here, a, Follow::Yes, Effect::ChangeAttributes)
         }
@@ -184,7 +186,7 @@ pub(super) fn paths(name: &str, arguments: &[u64; 6]) -> Paths {
             follow_unless(d, nofollow),
             Effect::ChangeAttributes,
         ),
-        "fchownat" | "file_setattr" => one(
+        "fchownat" => one(
             base(a),
             b,
             follow_unless(e, nofollow),

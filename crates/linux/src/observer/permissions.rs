@@ -8,7 +8,6 @@ use std::os::fd::AsFd;
 
 use ringfence_policy::decision::OwnPermissions;
 use rustix::fs::{AtFlags, Stat};
-use rustix::io::Errno;
 
 use super::call::Effect;
 
@@ -87,9 +86,9 @@ pub(super) fn prospect(
     let enter = credentials.may(&directory, SEARCH);
     let change_names = credentials.may(&directory, WRITE | SEARCH);
     let allowed = match (effect, &object) {
-        (Effect::Create | Effect::CreateOrChange, Err(Errno::NOENT)) => change_names,
-        // There already; or missing, or no name that a file can have.
-        (Effect::Create, Ok(_)) | (_, Err(_)) => return Prospect::Impossible,
+        (Effect::Create, Ok(_)) => return Prospect::Impossible,
+        (Effect::Create | Effect::CreateOrChange, Err(_)) => change_names,
+        (_, Err(_)) => return Prospect::Impossible,
         (Effect::Remove, Ok(object)) => {
             let sticky = directory.st_mode & 0o1000 != 0;
             change_names && (!sticky || credentials.owns(object) || credentials.owns(&directory))

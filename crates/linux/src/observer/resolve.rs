@@ -1,6 +1,6 @@
 //! From a path as a thread spelt it to the object it names in the session.
 //!
-//! The session's root is the reader's own (`chroot` and `pivot_root` are refused), so absolute paths need no
+//! The session's root is the reader's own (chroot and pivot_root are refused), so absolute paths need no
 //! translation but for the names below `/proc` that mean "myself". Links that lead to those on the way are followed
 //! as the reader's own; the report is then wrong, never the boundary. Invariant: objects are opened by name alone
 //! (`O_PATH`), so that no device, pipe or file system is woken.
@@ -85,8 +85,9 @@ impl Resolver {
 
     fn walk(&mut self, start: &[u8], follow: Follow) -> Option<Resolved> {
         let mut current = split(start);
-        let Ok(mut parent) = open_directory(rustix::fs::CWD, current.0) else {
-            return nowhere(start);
+        let mut parent = match open_directory(rustix::fs::CWD, current.0) {
+            Ok(parent) => parent,
+            Err(_) => return nowhere(start),
         };
         let mut names: (Vec<u8>, Vec<u8>);
         for _ in 0..MAX_LINKS {

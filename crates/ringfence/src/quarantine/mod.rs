@@ -53,6 +53,19 @@ pub enum Reason {
     OpenRebase,
 }
 
+impl Reason {
+    /// In a few words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::ProtectedName { origin } => format!("protected name {origin}"),
+            Self::NewRepository => "new repository".to_owned(),
+            Self::RunsOnHost { what } => format!("would run on the host: {what}"),
+            Self::OpenRebase => "open rebase with commands".to_owned(),
+        }
+    }
+}
+
 /// What kind of object it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

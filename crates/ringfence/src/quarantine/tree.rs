@@ -14,18 +14,18 @@ use super::ObjectKind;
 
 /// What may be copied at most when an object lies on another file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Caps {
+pub(crate) struct Caps {
     /// Bytes of content.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// Files, directories and links.
-    pub(super) entries: u64,
+    pub(crate) entries: u64,
     /// Directories inside each other.
-    pub(super) depth: usize,
+    pub(crate) depth: usize,
 }
 
 /// An error with the step that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum TreeError {
+pub(crate) enum TreeError {
     /// The system refused a step.
     #[error("{0}")]
     System(&'static str, #[source] Errno),
@@ -52,7 +52,7 @@ fn place_flags() -> OFlags {
 }
 
 /// Opens a directory that the caller trusts, for naming things in it.
-pub(super) fn open_directory(path: &Path) -> Result<OwnedFd> {
+pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd> {
     rustix::fs::open(path, place_flags(), Mode::empty()).map_err(directory_error)
 }
 
@@ -67,7 +67,7 @@ fn directory_error(errno: Errno) -> TreeError {
 /// does not exist.
 ///
 /// One `openat` per part instead of one `openat2`: the same promise, and it works where a filter refuses `openat2`.
-pub(super) fn open_parent(root: &Path, path: &Path) -> Result<Option<(OwnedFd, OsString)>> {
+pub(crate) fn open_parent(root: &Path, path: &Path) -> Result<Option<(OwnedFd, OsString)>> {
     let relative = path.strip_prefix(root).map_err(|_| TreeError::Outside)?;
     let mut names = Vec::new();
     for component in relative.components() {
@@ -94,7 +94,7 @@ pub(super) fn open_parent(root: &Path, path: &Path) -> Result<Option<(OwnedFd, O
 }
 
 /// What is at `name`, not following it; `None` when nothing is.
-pub(super) fn examine(directory: BorrowedFd<'_>, name: &OsStr) -> Result<Option<Stat>> {
+pub(crate) fn examine(directory: BorrowedFd<'_>, name: &OsStr) -> Result<Option<Stat>> {
     match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT) => Ok(None),
@@ -102,7 +102,7 @@ pub(super) fn examine(directory: BorrowedFd<'_>, name: &OsStr) -> Result<Option<
     }
 }
 
-pub(super) fn kind_of(stat: &Stat) -> ObjectKind {
+pub(crate) fn kind_of(stat: &Stat) -> ObjectKind {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => ObjectKind::File,
         FileType::Directory => ObjectKind::Directory,
@@ -113,7 +113,7 @@ pub(super) fn kind_of(stat: &Stat) -> ObjectKind {
 
 /// How a rename ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Renamed {
+pub(crate) enum Renamed {
     /// It is there now.
     Moved,
     /// It was not there any more.
@@ -125,7 +125,7 @@ pub(super) enum Renamed {
 }
 
 /// Renames without overwriting.
-pub(super) fn rename(
+pub(crate) fn rename(
     from: (BorrowedFd<'_>, &OsStr),
     to: (BorrowedFd<'_>, &OsStr),
 ) -> Result<Renamed> {
@@ -197,7 +197,11 @@ fn make_accessible(directory: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
 }
 
 /// Opens a regular file or a directory for reading, also where its owner may not.
-fn open_readable(directory: BorrowedFd<'_>, name: &OsStr, flags: OFlags) -> Result<OwnedFd> {
+pub(crate) fn open_readable(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    flags: OFlags,
+) -> Result<OwnedFd> {
     let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let open = || rustix::fs::openat(directory, name, flags, Mode::empty());
     let opened = match open() {
@@ -210,8 +214,32 @@ fn open_readable(directory: BorrowedFd<'_>, name: &OsStr, flags: OFlags) -> Resu
     opened.map_err(|errno| TreeError::System("it could not be opened", errno))
 }
 
+/// The content of a regular file, never more than `limit` bytes.
+pub(crate) fn read_file(directory: BorrowedFd<'_>, name: &OsStr, limit: usize) -> Result<Vec<u8>> {
+    let error = |errno| TreeError::System("a file could not be read", errno);
+    let file = open_readable(directory, name, OFlags::empty())?;
+    if kind_of(&rustix::fs::fstat(&file).map_err(error)?) != ObjectKind::File {
+        return Err(TreeError::System(
+            "a file was exchanged while it was read",
+            Errno::AGAIN,
+        ));
+    }
+    let mut content = Vec::new();
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let count = rustix::io::read(&file, &mut buffer).map_err(error)?;
+        content.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        if content.len() > limit {
+            return Err(TreeError::TooLarge);
+        }
+        if count == 0 {
+            return Ok(content);
+        }
+    }
+}
+
 /// The names in an open directory.
-fn names_in(directory: &OwnedFd) -> Result<Vec<OsString>> {
+pub(crate) fn names_in(directory: &OwnedFd) -> Result<Vec<OsString>> {
     use std::os::unix::ffi::OsStrExt;
     let error = |errno| TreeError::System("a directory could not be listed", errno);
     let mut names = Vec::new();
@@ -227,7 +255,7 @@ fn names_in(directory: &OwnedFd) -> Result<Vec<OsString>> {
 
 /// Copies an object to a place that does not exist yet; owner and set-id bits are not kept, special files are left
 /// out. What was copied stays when it fails: the caller removes it.
-pub(super) fn copy(
+pub(crate) fn copy(
     from: (BorrowedFd<'_>, &OsStr),
     to: (BorrowedFd<'_>, &OsStr),
     caps: &mut Caps,
@@ -310,7 +338,7 @@ const REMOVE_DEPTH: usize = 32;
 
 /// Removes an object and everything in it, however deep: what lies too deep is first moved up beside it, so that
 /// neither descriptors nor the stack run out.
-pub(super) fn remove(directory: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+pub(crate) fn remove(directory: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     let mut waiting = vec![name.to_owned()];
     let mut moved_up = 0_u64;
     while let Some(name) = waiting.pop() {

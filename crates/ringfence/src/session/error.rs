@@ -1,0 +1,137 @@
+//! Why a session did not start, or a command did not run to its end.
+
+use std::io;
+
+use ringfence_backend::session::{LaunchFault, ObserveFault, SessionFault};
+use ringfence_plan::linux::error::PlanError;
+use ringfence_policy::ExitCode;
+
+#[cfg(unix)]
+use crate::stdio::StreamError;
+
+/// Why no session was started; nothing ran.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no executor for this operating system.
+    #[error("Ringfence has no boundary for this operating system")]
+    Unsupported,
+    /// The machine could not be examined.
+    #[error("the boundary can't be planned")]
+    Observe(#[source] ObserveFault),
+    /// The policy can't be held on this machine, or contradicts it.
+    #[error("the boundary can't be planned")]
+    Plan(#[source] PlanError),
+    /// The session could not be launched.
+    #[error("the boundary could not be built")]
+    Launch(#[source] LaunchFault),
+    /// A step of the plan failed.
+    #[error("the boundary could not be built: {operation}")]
+    Step {
+        /// Index of the step in the plan.
+        step: Option<usize>,
+        /// What was tried, with its object, escaped.
+        operation: String,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// The session's runner ended before the boundary stood.
+    #[error("the boundary could not be built")]
+    Lost(#[source] SessionFault),
+    /// The runner broke the protocol.
+    #[error("the session's runner sent `{0}` before the boundary stood")]
+    Protocol(&'static str),
+}
+
+impl StartError {
+    /// The exit status that goes with it.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Plan(error) => error.exit_code(),
+            Self::Unsupported
+            | Self::Observe(_)
+            | Self::Launch(_)
+            | Self::Step { .. }
+            | Self::Lost(_)
+            | Self::Protocol(_) => ExitCode::NotEnforceable,
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Unsupported => "run it on Linux".to_owned(),
+            Self::Plan(error) => error.hints().join("; "),
+            Self::Observe(_)
+            | Self::Launch(_)
+            | Self::Step { .. }
+            | Self::Lost(_)
+            | Self::Protocol(_) => "ringfence doctor".to_owned(),
+        }
+    }
+}
+
+/// Why a command was not run to its end; its session is over.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The command has no program.
+    #[error("there is no command to run")]
+    NoCommand,
+    /// There is no foreground on this operating system.
+    #[error("Ringfence runs no commands on this operating system")]
+    Unsupported,
+    /// A stream can't be given to the command.
+    #[cfg(unix)]
+    #[error("the command's streams can't be used")]
+    Streams(#[source] StreamError),
+    /// Signals could not be taken over.
+    #[error("signals could not be forwarded to the command")]
+    Signals(#[source] io::Error),
+    /// The terminal could not be joined with the session's.
+    #[error("the terminal could not be joined with the command's")]
+    Terminal(#[source] io::Error),
+    /// Waiting failed.
+    #[error("waiting for the command failed")]
+    Wait(#[source] io::Error),
+    /// The session's runner is gone, and the command with it.
+    #[error("the session ended before the command did")]
+    Lost(#[source] SessionFault),
+    /// The session ended without the command having been reported.
+    #[error("the session ended and did not say how the command did")]
+    NoOutcome,
+}
+
+impl RunError {
+    /// The exit status that goes with it.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoCommand => ExitCode::Usage,
+            Self::Unsupported => ExitCode::NotEnforceable,
+            #[cfg(unix)]
+            Self::Streams(_) => ExitCode::Usage,
+            Self::Signals(_)
+            | Self::Terminal(_)
+            | Self::Wait(_)
+            | Self::Lost(_)
+            | Self::NoOutcome => ExitCode::Internal,
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NoCommand => "ringfence run -- COMMAND".to_owned(),
+            Self::Unsupported => "run it on Linux".to_owned(),
+            #[cfg(unix)]
+            Self::Streams(error) => error.hint(),
+            Self::Signals(_) | Self::Terminal(_) | Self::Wait(_) => {
+                "check the limit on open files (ulimit -n)".to_owned()
+            }
+            Self::Lost(_) | Self::NoOutcome => "ringfence doctor".to_owned(),
+        }
+    }
+}

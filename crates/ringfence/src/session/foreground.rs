@@ -1,0 +1,406 @@
+//! One command in the foreground: messages, signals, relayed streams, in one loop on one thread.
+//!
+//! Invariant: the terminal's modes and our caller's signals are as before when it returns, and every message that
+//! the runner sent before the end was heard.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use ringfence_audit::event::Event as AuditEvent;
+use ringfence_audit::redact_arguments;
+use ringfence_backend::wire::Event;
+use ringfence_backend::{CommandId, CommandRequest, Outcome};
+use ringfence_policy::decision::Denial;
+use ringfence_policy::environment::FilteredEnvironment;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::Signal;
+use signal_hook::consts::{SIGCONT, SIGSTOP, SIGTSTP, SIGWINCH};
+
+use super::caller::Caller;
+use super::report::{Denials, denial_event, ending_name, exit_status};
+use super::signals::Signals;
+use super::{Afterwards, CommandSpec, Report, RunError, Session};
+use crate::stdio::Streams;
+use crate::stdio::relay::Relay;
+use ringfence_policy::escape::escape_os;
+
+/// How often a name is looked for that was touched and is not there yet.
+const RETRY: Duration = Duration::from_millis(5);
+/// How often it is looked whether a terminal that somebody else uses is free again.
+const LENT: Duration = Duration::from_millis(200);
+
+/// Runs `command` to its end.
+pub(super) fn run(
+    session: &mut Session,
+    command: CommandSpec,
+    variables: FilteredEnvironment,
+    afterwards: Afterwards,
+) -> Result<Report, RunError> {
+    let caller = Caller::observe();
+    let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
+    let own = [input.as_fd(), output.as_fd(), error.as_fd()];
+    let mut streams = Streams::prepare(own, &session.plan.rules).map_err(RunError::Streams)?;
+    let id = CommandId(session.commands);
+    let request = CommandRequest {
+        id,
+        arguments: command.arguments,
+        environment: variables.kept,
+        directory: command
+            .directory
+            .unwrap_or_else(|| session.plan.workspace.clone()),
+        streams: streams.kinds,
+        terminal: streams
+            .terminal
+            .as_ref()
+            .and_then(|terminal| terminal.size()),
+        umask: caller.umask,
+        ignored_signals: caller.ignored_signals(),
+        time_limit: session.time_limit,
+    };
+    let signals = Signals::take_over(&caller).map_err(RunError::Signals)?;
+    let withheld = variables.withheld;
+    session.journal.write(|| AuditEvent::ExecStart {
+        command: id.0,
+        argv: escaped_arguments(&request),
+        directory: escape_os(request.directory.as_path()),
+        withheld: withheld.iter().map(|(name, _)| escape_os(name)).collect(),
+    });
+    let begun = Instant::now();
+    session
+        .running
+        .spawn(&request, &streams.descriptors(own))
+        .map_err(RunError::Lost)?;
+    streams.close_given();
+    let mut foreground = Foreground {
+        session,
+        id,
+        afterwards,
+        streams,
+        signals,
+        denials: Denials::default(),
+        notes: Vec::new(),
+        outcome: None,
+        phase: Phase::Running,
+    };
+    foreground.run()?;
+    let Foreground {
+        mut streams,
+        signals,
+        denials,
+        mut notes,
+        outcome,
+        ..
+    } = foreground;
+    if let Some(terminal) = &mut streams.terminal {
+        terminal.give_back();
+    }
+    drop(signals);
+    let outcome = outcome.ok_or(RunError::NoOutcome)?;
+    let swept = session.guardian.sweep();
+    notes.extend(swept.notes);
+    for entry in &swept.quarantined {
+        session.journal.write(|| AuditEvent::GuardQuarantined {
+            id: entry.id.to_string(),
+            path: escape_os(entry.origin.as_path()),
+            reason: entry.reason.words(),
+        });
+    }
+    let total = denials.total();
+    session.journal.write(|| AuditEvent::ExecEnd {
+        command: id.0,
+        ending: ending_name(outcome.ending).to_owned(),
+        status: exit_status(outcome.ending),
+        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        denials: total,
+    });
+    if afterwards == Afterwards::End {
+        session.journal.write(|| AuditEvent::SessionEnd);
+    }
+    let (denials, more) = denials.finish();
+    notes.extend(more);
+    notes.extend(session.journal.take_fault());
+    Ok(Report {
+        outcome,
+        denials,
+        quarantined: swept.quarantined,
+        withheld,
+        notes,
+    })
+}
+
+fn escaped_arguments(request: &CommandRequest) -> Vec<String> {
+    let arguments: Vec<_> = request.arguments.iter().map(escape_os).collect();
+    redact_arguments(&arguments)
+}
+
+/// How far the command is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It runs.
+    Running,
+    /// It has ended, and the session is ending.
+    Ending,
+    /// Nothing can write to our relays any more, or nobody waits for what could.
+    Draining,
+}
+
+struct Foreground<'a> {
+    session: &'a mut Session,
+    id: CommandId,
+    afterwards: Afterwards,
+    streams: Streams,
+    signals: Signals,
+    denials: Denials,
+    notes: Vec<String>,
+    outcome: Option<Outcome>,
+    phase: Phase,
+}
+
+/// Whom a ready descriptor belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Session,
+    Signals,
+    Input,
+    Output(usize),
+    Keys,
+    Screen,
+}
+
+impl Foreground<'_> {
+    fn run(&mut self) -> Result<(), RunError> {
+        loop {
+            self.hear()?;
+            self.forward_signals()?;
+            self.session.guardian.retry();
+            let ready = self.wait()?;
+            for part in &ready {
+                self.step(*part);
+            }
+            let moved = ready
+                .iter()
+                .any(|part| matches!(part, Part::Screen | Part::Output(_)));
+            if self.phase == Phase::Draining && !moved {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes every message that is there.
+    fn hear(&mut self) -> Result<(), RunError> {
+        while self.phase != Phase::Draining {
+            let received = self.session.running.receive(Some(Duration::ZERO));
+            let Some(received) = received.map_err(RunError::Lost)? else {
+                return Ok(());
+            };
+            self.take(received.event, received.descriptor)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: Event, descriptor: Option<OwnedFd>) -> Result<(), RunError> {
+        match event {
+            Event::Started { command } if command == self.id => self.attach(descriptor)?,
+            Event::Denied { denial, count } => self.deny(denial, count),
+            Event::Touched { path } => self.session.guardian.touched(&path),
+            Event::Remounted { path, restored } => {
+                let path = escape_os(path.as_path());
+                self.notes.push(if restored {
+                    format!("{path} was replaced from outside; its protection was set again")
+                } else {
+                    format!("{path} was replaced from outside and could not be protected again: the session was ended")
+                });
+            }
+            Event::Exited { command, outcome } if command == self.id => {
+                self.outcome = Some(outcome);
+                match self.afterwards {
+                    Afterwards::End => {
+                        self.phase = Phase::Ending;
+                        self.session.running.end().map_err(RunError::Lost)?;
+                    }
+                    Afterwards::Stay => self.phase = Phase::Draining,
+                }
+            }
+            Event::Ended => self.phase = Phase::Draining,
+            // Of a command before this one; a runner that speaks out of turn changes nothing here.
+            Event::Started { .. }
+            | Event::Exited { .. }
+            | Event::Ready(_)
+            | Event::LaunchFailed { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, descriptor: Option<OwnedFd>) -> Result<(), RunError> {
+        match (&mut self.streams.terminal, descriptor) {
+            (Some(terminal), Some(controller)) => terminal
+                .attach(controller)
+                .map_err(|errno| RunError::Terminal(errno.into())),
+            (Some(_), None) => Err(RunError::Terminal(Errno::NOTTY.into())),
+            (None, _) => Ok(()),
+        }
+    }
+
+    /// The runner's words are read as hostile: escaped again before they go anywhere.
+    fn deny(&mut self, mut denial: Denial, count: u32) {
+        denial.object = printable(&denial.object);
+        denial.syscall = printable(&denial.syscall);
+        let id = self.id.0;
+        self.session
+            .journal
+            .write(|| denial_event(id, &denial, count));
+        self.denials.add(denial, count);
+    }
+
+    fn forward_signals(&mut self) -> Result<(), RunError> {
+        for signal in self.signals.pending() {
+            match signal {
+                SIGWINCH => {
+                    if let Some(terminal) = &self.streams.terminal {
+                        terminal.resize();
+                    }
+                }
+                SIGTSTP => self.stop()?,
+                SIGCONT => self.resume(),
+                signal => self
+                    .session
+                    .running
+                    .signal(self.id, signal)
+                    .map_err(RunError::Lost)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops the command and then ourselves: a process group of its own in its own namespace heeds no SIGTSTP.
+    fn stop(&mut self) -> Result<(), RunError> {
+        self.session
+            .running
+            .signal(self.id, SIGSTOP)
+            .map_err(RunError::Lost)?;
+        if let Some(terminal) = &mut self.streams.terminal {
+            terminal.give_back();
+        }
+        let stopped = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP);
+        stopped.map_err(|errno| RunError::Wait(errno.into()))?;
+        self.session
+            .running
+            .signal(self.id, SIGCONT)
+            .map_err(RunError::Lost)
+    }
+
+    fn resume(&mut self) {
+        if let Some(terminal) = &mut self.streams.terminal {
+            terminal.take_over();
+            terminal.resize();
+        }
+    }
+
+    /// Waits until something is ready. While draining it waits only for who reads slowly.
+    fn wait(&self) -> Result<Vec<Part>, RunError> {
+        let waits = self.interests();
+        let mut fds: Vec<_> = waits
+            .iter()
+            .map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
+            .collect();
+        let timeout = self.timeout(&waits).map(|timeout| Timespec {
+            tv_sec: 0,
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(RunError::Wait(errno.into())),
+        }
+        let ready = fds
+            .iter()
+            .zip(&waits)
+            .filter(|(fd, _)| !fd.revents().is_empty());
+        Ok(ready.map(|(_, (part, _, _))| *part).collect())
+    }
+
+    fn interests(&self) -> Vec<(Part, BorrowedFd<'_>, PollFlags)> {
+        let mut waits = vec![(Part::Signals, self.signals.readiness(), PollFlags::IN)];
+        let [keys, screen] = match &self.streams.terminal {
+            Some(terminal) => terminal.interests(),
+            None => [None, None],
+        };
+        let mut add = |part, interest: Option<(_, _)>| {
+            waits.extend(interest.map(|(fd, flags)| (part, fd, flags)));
+        };
+        if self.phase != Phase::Draining {
+            add(
+                Part::Session,
+                Some((self.session.running.readiness(), PollFlags::IN)),
+            );
+            add(
+                Part::Input,
+                self.streams.input.as_ref().and_then(Relay::interest),
+            );
+            add(Part::Keys, keys);
+        }
+        add(Part::Screen, screen);
+        for (index, relay) in self.streams.outputs.iter().enumerate() {
+            add(Part::Output(index), relay.interest());
+        }
+        waits
+    }
+
+    fn timeout(&self, waits: &[(Part, BorrowedFd<'_>, PollFlags)]) -> Option<Duration> {
+        if self.phase == Phase::Draining {
+            let slow_reader = waits.iter().any(|(_, _, flags)| *flags == PollFlags::OUT);
+            return if slow_reader {
+                None
+            } else {
+                Some(Duration::ZERO)
+            };
+        }
+        if self.session.guardian.is_waiting() {
+            return Some(RETRY);
+        }
+        let lent =
+            self.streams.terminal.is_some() && !waits.iter().any(|(part, ..)| *part == Part::Keys);
+        lent.then_some(LENT)
+    }
+
+    fn step(&mut self, part: Part) {
+        match part {
+            // Looked at in every round.
+            Part::Session | Part::Signals => {}
+            Part::Input => {
+                if let Some(relay) = &mut self.streams.input {
+                    relay.step();
+                }
+            }
+            Part::Output(index) => {
+                if let Some(relay) = self.streams.outputs.get_mut(index) {
+                    relay.step();
+                }
+            }
+            Part::Keys => {
+                if let Some(terminal) = &mut self.streams.terminal {
+                    terminal.step_keys();
+                }
+            }
+            Part::Screen => {
+                if let Some(terminal) = &mut self.streams.terminal {
+                    terminal.step_screen();
+                }
+            }
+        }
+    }
+}
+
+/// Characters that could do something to a terminal are replaced; letters of every script stay.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|character| {
+            if character.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                character
+            }
+        })
+        .collect()
+}

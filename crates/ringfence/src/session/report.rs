@@ -1,0 +1,181 @@
+//! What is known after a command, and the record of it while it runs.
+//!
+//! Invariant: a hostile command can't make it grow without bound: what is beyond the cap is counted, not kept.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+
+use ringfence_audit::EventSink;
+use ringfence_audit::event::{Event, rule_name};
+use ringfence_backend::{Ending, Outcome};
+use ringfence_policy::decision::{Denial, Evidence};
+use ringfence_policy::environment::WithheldReason;
+use ringfence_policy::{ExitCode, Operation, RuleId};
+
+use crate::clock;
+use crate::quarantine::Entry;
+
+/// How many different denials of one command are kept.
+const MAX_DENIALS: usize = 1000;
+
+/// What is known after a command.
+#[derive(Debug)]
+#[must_use]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was denied, and how often, in the order of the first time.
+    pub denials: Vec<(Denial, u32)>,
+    /// What was moved to quarantine.
+    pub quarantined: Vec<Entry>,
+    /// Variables that were withheld.
+    pub withheld: Vec<(OsString, WithheldReason)>,
+    /// What a person should know, one line each.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// The status `ringfence run` exits with.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        exit_status(self.outcome.ending)
+    }
+}
+
+/// 128 plus the number of SIGKILL: what a shell shows for a command that ran out of what it may use.
+const KILLED: u8 = 137;
+
+pub(crate) fn exit_status(ending: Ending) -> u8 {
+    match ending {
+        Ending::Exited(status) => status,
+        Ending::Signalled(signal) => {
+            u8::try_from(signal).map_or(u8::MAX, |signal| signal.saturating_add(128))
+        }
+        Ending::TimeLimit => ExitCode::TimeLimit.code(),
+        Ending::MemoryLimit | Ending::ProcessLimit => KILLED,
+        Ending::NotFound => ExitCode::NotFound.code(),
+        Ending::NotExecutable(_) => ExitCode::NotExecutable.code(),
+    }
+}
+
+pub(crate) fn ending_name(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Exited(_) => "exited",
+        Ending::Signalled(_) => "signalled",
+        Ending::TimeLimit => "time-limit",
+        Ending::MemoryLimit => "memory-limit",
+        Ending::ProcessLimit => "process-limit",
+        Ending::NotFound => "not-found",
+        Ending::NotExecutable(_) => "not-executable",
+    }
+}
+
+/// The event stream, where there is one, and whether it still works.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    sink: Option<EventSink>,
+    fault: Option<String>,
+}
+
+impl Journal {
+    pub(crate) fn new(sink: Option<EventSink>) -> Self {
+        Self { sink, fault: None }
+    }
+
+    /// Writes the event that `make` gives; makes none where nobody listens. After a fault nothing more is written: a
+    /// stream with a hole in it would look whole.
+    pub(crate) fn write(&mut self, make: impl FnOnce() -> Event) {
+        let Some(sink) = &mut self.sink else {
+            return;
+        };
+        if let Err(error) = sink.write(&clock::now(), make()) {
+            let cause = std::error::Error::source(&error).map(|source| format!(": {source}"));
+            self.fault = Some(format!(
+                "{error}{}; it ends there",
+                cause.unwrap_or_default()
+            ));
+            self.sink = None;
+        }
+    }
+
+    /// What went wrong since the last call.
+    pub(crate) fn take_fault(&mut self) -> Option<String> {
+        self.fault.take()
+    }
+}
+
+/// The denials of one command.
+#[derive(Debug, Default)]
+pub(crate) struct Denials {
+    list: Vec<(Denial, u32)>,
+    index: HashMap<(Operation, String, RuleId), usize>,
+    total: u64,
+    dropped: u64,
+}
+
+impl Denials {
+    pub(crate) fn add(&mut self, denial: Denial, count: u32) {
+        self.total = self.total.saturating_add(u64::from(count));
+        let key = (denial.operation, denial.object.clone(), denial.rule);
+        if let Some((_, seen)) = self
+            .index
+            .get(&key)
+            .and_then(|index| self.list.get_mut(*index))
+        {
+            *seen = seen.saturating_add(count);
+        } else if self.list.len() < MAX_DENIALS {
+            self.index.insert(key, self.list.len());
+            self.list.push((denial, count));
+        } else {
+            self.dropped = self.dropped.saturating_add(u64::from(count));
+        }
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The list, and a note where it is not complete.
+    pub(crate) fn finish(self) -> (Vec<(Denial, u32)>, Option<String>) {
+        let note = (self.dropped > 0).then(|| {
+            format!(
+                "{} more denials are not listed; --events FILE records every one",
+                self.dropped
+            )
+        });
+        (self.list, note)
+    }
+}
+
+/// A denial as an event.
+pub(crate) fn denial_event(command: u64, denial: &Denial, count: u32) -> Event {
+    let (command, rule) = (Some(command), rule_name(denial.rule));
+    let operation = match denial.operation {
+        Operation::Connect => {
+            return Event::NetDecision {
+                command,
+                destination: denial.object.clone(),
+                verdict: "deny".to_owned(),
+                rule,
+                count,
+            };
+        }
+        Operation::Read => "read",
+        Operation::Write => "write",
+        Operation::Syscall => "syscall",
+    };
+    Event::FsDenied {
+        command,
+        operation: operation.to_owned(),
+        object: denial.object.clone(),
+        rule,
+        grant: denial.grant.as_ref().map(|grant| grant.arguments.clone()),
+        syscall: denial.syscall.clone(),
+        evidence: match denial.evidence {
+            Evidence::Refused => "refused",
+            Evidence::Predicted => "predicted",
+        }
+        .to_owned(),
+        count,
+    }
+}

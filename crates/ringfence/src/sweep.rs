@@ -1,1 +1,0 @@
-//! What is looked at when a command has ended.

@@ -1,0 +1,255 @@
+//! Keeps what was touched and takes it away.
+//!
+//! Invariant: a target that makes names in a loop fills neither the memory nor the quarantine without bound; what is
+//! beyond a cap is said.
+
+use std::collections::BTreeSet;
+
+use ringfence_audit::SessionId;
+use ringfence_plan::plan::Guard;
+use ringfence_policy::AbsolutePath;
+use ringfence_policy::document::NewRepositories;
+
+use super::repository::{self, Finding};
+use super::{Repositories, Swept, Watching};
+use crate::quarantine::{Quarantine, Reason, Taking};
+use ringfence_policy::escape::escape_os;
+
+/// Objects that are taken at once during one command; what comes after waits for the sweep.
+const MAX_AT_ONCE: usize = 64;
+/// Rounds in which a touched name is looked for before it is left to the sweep.
+const MAX_ROUNDS: u32 = 100;
+/// Possible repositories that are remembered.
+const MAX_CANDIDATES: usize = 100_000;
+
+/// Guards one session.
+#[derive(Debug)]
+pub(crate) struct Guardian {
+    guard: Guard,
+    watching: Watching,
+    repositories: Repositories,
+    quarantine: Quarantine,
+    session: SessionId,
+    /// For each absent name whether the session touched it.
+    touched: Vec<bool>,
+    /// Absent names to look for now, by index, and for how many rounds yet.
+    waiting: Vec<(usize, u32)>,
+    candidates: BTreeSet<AbsolutePath>,
+    overflow: bool,
+    /// Commands in rebases that were open before the session.
+    known_commands: BTreeSet<(AbsolutePath, Vec<u8>)>,
+    swept: Swept,
+}
+
+impl Guardian {
+    pub(crate) fn new(
+        guard: Guard,
+        (watching, repositories): (Watching, Repositories),
+        quarantine: Quarantine,
+        session: SessionId,
+    ) -> Self {
+        let known_commands = guard
+            .commit_directories
+            .iter()
+            .flat_map(|directory| repository::rebase_commands(directory))
+            .collect();
+        Self {
+            touched: vec![false; guard.absent.len()],
+            guard,
+            watching,
+            repositories,
+            quarantine,
+            session,
+            waiting: Vec::new(),
+            candidates: BTreeSet::new(),
+            overflow: false,
+            known_commands,
+            swept: Swept::default(),
+        }
+    }
+
+    /// The observer saw a call that makes or changes `path`; it may not have happened yet.
+    pub(crate) fn touched(&mut self, path: &AbsolutePath) {
+        for (index, name) in self.guard.absent.iter().enumerate() {
+            if path.starts_with(&name.path) {
+                if let Some(touched) = self.touched.get_mut(index) {
+                    *touched = true;
+                }
+                self.waiting.retain(|(waiting, _)| *waiting != index);
+                self.waiting.push((index, MAX_ROUNDS));
+                return;
+            }
+        }
+        if self.repositories == Repositories::Left
+            || self.guard.new_repositories == NewRepositories::Allow
+        {
+            return;
+        }
+        if let Some(candidate) = repository::candidate(path) {
+            if self.candidates.len() < MAX_CANDIDATES {
+                self.candidates.insert(candidate);
+            } else if !self.candidates.contains(&candidate) {
+                self.overflow = true;
+            }
+        }
+    }
+
+    /// Whether a touched name is still looked for.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Takes what was touched and is there by now.
+    pub(crate) fn retry(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for (index, rounds) in waiting {
+            if self.swept.quarantined.len() >= MAX_AT_ONCE {
+                return;
+            }
+            let taken = self.take_absent(index);
+            if !taken && let Some(rounds) = rounds.checked_sub(1) {
+                self.waiting.push((index, rounds));
+            }
+        }
+    }
+
+    /// Takes everything the session left behind, and says what was done since the last sweep.
+    pub(crate) fn sweep(&mut self) -> Swept {
+        self.waiting.clear();
+        for index in 0..self.guard.absent.len() {
+            let made = match self.watching {
+                Watching::Unobserved => true,
+                Watching::Observed => self.touched.get(index).copied().unwrap_or(true),
+            };
+            if made {
+                self.take_absent(index);
+            } else {
+                self.note_foreign(index);
+            }
+        }
+        self.sweep_repositories();
+        self.sweep_rebases();
+        if self.overflow {
+            self.swept.notes.push(format!(
+                "the command made more than {MAX_CANDIDATES} directories that may be repositories; run git in the workspace only after you have looked at them"
+            ));
+        }
+        std::mem::take(&mut self.swept)
+    }
+
+    /// Moves an absent name away; whether that was done or failed for good.
+    fn take_absent(&mut self, index: usize) -> bool {
+        let Some(name) = self.guard.absent.get(index).cloned() else {
+            return true;
+        };
+        self.take(
+            &name.path,
+            Reason::ProtectedName {
+                origin: name.origin,
+            },
+        )
+    }
+
+    /// Somebody else made it while the session ran: it is theirs.
+    fn note_foreign(&mut self, index: usize) {
+        let Some(name) = self.guard.absent.get(index) else {
+            return;
+        };
+        if name.path.as_path().symlink_metadata().is_ok() {
+            self.swept.notes.push(format!(
+                "{} appeared while the command ran and was not made by it: it stays",
+                escape_os(name.path.as_path())
+            ));
+        }
+    }
+
+    fn take(&mut self, path: &AbsolutePath, reason: Reason) -> bool {
+        let Some(root) = self.root_of(path).cloned() else {
+            return true;
+        };
+        let taking = Taking {
+            root: &root,
+            path,
+            session: &self.session,
+            reason,
+        };
+        match self.quarantine.take(&taking) {
+            Ok(Some(entry)) => {
+                self.swept.quarantined.push(entry);
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(|source| format!(": {source}"));
+                self.swept.notes.push(format!(
+                    "WARNING: {} was made by the command and could not be moved away ({error}{}); look at it before you run anything there",
+                    escape_os(path.as_path()),
+                    cause.unwrap_or_default()
+                ));
+                true
+            }
+        }
+    }
+
+    fn root_of(&self, path: &AbsolutePath) -> Option<&AbsolutePath> {
+        let holding = self
+            .guard
+            .roots
+            .iter()
+            .filter(|root| path.starts_with(root) && path != *root);
+        holding.max_by_key(|root| root.as_path().as_os_str().len())
+    }
+
+    fn sweep_repositories(&mut self) {
+        let mut seen = BTreeSet::new();
+        let mut waiting: Vec<_> = std::mem::take(&mut self.candidates).into_iter().collect();
+        while let Some(candidate) = waiting.pop() {
+            let Some(root) = self.root_of(&candidate).cloned() else {
+                continue;
+            };
+            if !seen.insert(candidate.clone()) {
+                continue;
+            }
+            // A session that stays may go on making it.
+            self.candidates.insert(candidate.clone());
+            if self.guard.new_repositories == NewRepositories::Quarantine {
+                if repository::exists(&root, &candidate) {
+                    self.take(&candidate, Reason::NewRepository);
+                }
+                continue;
+            }
+            for finding in repository::examine(&root, &candidate) {
+                match finding {
+                    Finding::RunsOnHost { path, what } => {
+                        self.take(&path, Reason::RunsOnHost { what });
+                    }
+                    Finding::Elsewhere(directory) => waiting.push(directory),
+                    Finding::Configuration { path, cleaned, dropped } => {
+                        let what = format!("git configuration: {}", dropped.join(", "));
+                        if self.take(&path, Reason::RunsOnHost { what })
+                            && let Err(error) = repository::write_configuration(&root, &path, &cleaned)
+                        {
+                            self.swept.notes.push(format!("{}: {error}", escape_os(path.as_path())));
+                        }
+                    }
+                    Finding::Unreadable { path, cause } => self.swept.notes.push(format!(
+                        "WARNING: {} may be a repository and could not be examined ({cause}); look at it before you run git there",
+                        escape_os(path.as_path())
+                    )),
+                }
+            }
+        }
+    }
+
+    fn sweep_rebases(&mut self) {
+        for directory in self.guard.commit_directories.clone() {
+            let new: BTreeSet<_> = repository::rebase_commands(&directory)
+                .filter(|command| !self.known_commands.contains(command))
+                .map(|(rebase, _)| rebase)
+                .collect();
+            for rebase in new {
+                self.take(&rebase, Reason::OpenRebase);
+            }
+        }
+    }
+}
