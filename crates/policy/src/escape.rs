@@ -57,7 +57,7 @@ fn push_escaped(escaped: &mut String, character: char) {
 /// Whether `character` changes how its neighbours are seen, or can't be seen itself.
 ///
 /// The list is Unicode's general categories Cc, Cf, Zl and Zp (Unicode 16, `DerivedGeneralCategory.txt`), the
-/// Default_Ignorable fillers and variation selectors, and every space but the plain one.
+/// `Default_Ignorable` fillers and variation selectors, and every space but the plain one.
 fn must_escape(character: char) -> bool {
     match character {
         ' '..='[' | ']'..='~' => false,

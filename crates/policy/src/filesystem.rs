@@ -481,3 +481,6 @@ fn is_normal(path: &Path) -> bool {
         && !bytes.contains(&0)
         && (bytes.len() == 1 || names.all(|name| !name.is_empty() && !dots(name)))
 }
+
+#[cfg(test)]
+mod tests;

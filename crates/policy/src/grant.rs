@@ -19,7 +19,7 @@ const DENY_READ_CAUTION: &str = "a policy hides this on purpose";
 const ROOT_CAUTION: &str = "everything below that directory becomes writable";
 const NEW_ROOT_CAUTION: &str =
     "must be a directory that exists; everything below it becomes writable";
-const EQUALS_ROOT_CAUTION: &str =
+pub(crate) const EQUALS_ROOT_CAUTION: &str =
     "whoever reaches this socket can become root on this machine: it equals no boundary at all";
 
 /// Sockets whose owner does anything for anybody who reaches them, by the last parts of their path.
@@ -196,7 +196,7 @@ fn runs_on_host(denial: Match<'_>, path: &Path) -> bool {
     let Ok(below) = path.strip_prefix(denial.path.as_path()) else {
         return true;
     };
-    let mut names = below.components().map(|part| part.as_os_str());
+    let mut names = below.components().map(std::path::Component::as_os_str);
     let Some(first) = names.next() else {
         return true;
     };

@@ -264,11 +264,10 @@ fn plain_address(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else {
         return address;
     };
-    let [a, b, c, d, e, f, g, h] = v6.segments();
-    let embedded = match [a, b, c, d, e, f] {
-        [0, 0, 0, 0, 0, 0xffff | 0] if v6 != Ipv6Addr::LOCALHOST => Some((g, h)),
-        [0x64, 0xff9b, 0, 0, 0, 0] => Some((g, h)),
-        [0x2002, high, low, ..] => Some((high, low)),
+    let segments = v6.segments();
+    let embedded = match segments {
+        [0, 0, 0, 0, 0, 0xffff | 0, high, low] if v6 != Ipv6Addr::LOCALHOST => Some((high, low)),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some((high, low)),
         _ => None,
     };
     embedded.map_or(address, |(high, low)| {

@@ -16,7 +16,9 @@ mod check;
 mod error;
 mod merge;
 mod narrow;
-mod text;
+pub(crate) mod text;
+
+use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -193,10 +195,12 @@ pub fn option_of(key: &str) -> Option<&'static str> {
 /// SHA-256 of a project file's exact bytes, as 64 hexadecimal digits: what `ringfence trust` remembers.
 #[must_use]
 pub fn trust_digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let mut digits = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        // Writing to a String can't fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
 }
 
 /// Merges `layers` (any order) over the defaults into one policy.

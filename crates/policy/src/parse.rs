@@ -12,7 +12,7 @@ use toml_edit::Value;
 use crate::document::PolicyDocument;
 use crate::escape::escape;
 use crate::host::{HostError, HostRule};
-use crate::place::{Found, Place, Spot, report, walk};
+use crate::place::{Content, Found, Place, Spot, report, walk};
 use crate::reference;
 use crate::units::{ByteSize, Span};
 
@@ -179,7 +179,7 @@ pub fn parse(source: &str, bytes: &[u8]) -> Result<PolicyDocument, ParseError> {
     })?;
     let deserializer = toml_edit::de::Deserializer::from(document);
     PolicyDocument::deserialize(deserializer)
-        .map_err(|error| explain(source, text, error.span(), error.message()))
+        .map_err(|error| explain(source, text, error.span().as_ref(), error.message()))
 }
 
 fn at(source: &str, key: String, spot: Option<Spot>, fault: ParseFault) -> ParseError {
@@ -255,9 +255,9 @@ fn key_by_lines(text: &str, offset: usize) -> String {
 }
 
 /// Turns serde's complaint into one of ours, by comparing the document with the schema.
-fn explain(source: &str, text: &str, span: Option<Range<usize>>, message: &str) -> ParseError {
+fn explain(source: &str, text: &str, span: Option<&Range<usize>>, message: &str) -> ParseError {
     let fallback = |key: String| {
-        let spot = span.clone().map(|span| Spot::at(text, &span));
+        let spot = span.map(|span| Spot::at(text, span));
         let fault = ParseFault::BadValue(escape(message.as_bytes()).into_owned());
         at(source, key, spot, fault)
     };
@@ -277,7 +277,6 @@ fn explain(source: &str, text: &str, span: Option<Range<usize>>, message: &str) 
         }
     }
     let key = span
-        .clone()
         .and_then(|span| {
             let inside = |place: &Option<Range<usize>>| {
                 place
@@ -315,21 +314,21 @@ fn judge(entry: &Found<'_>, schema: &Json) -> Option<(ParseFault, Option<Range<u
 }
 
 fn judge_value(entry: &Found<'_>, schema: &Json) -> Option<ParseFault> {
-    let (kind, found) = match entry.value {
-        None => ("object", "a table"),
-        Some(Value::String(_)) => ("string", "text"),
-        Some(Value::Integer(_)) => ("integer", "a number"),
-        Some(Value::Float(_)) => ("number", "a number with a fraction"),
-        Some(Value::Boolean(_)) => ("boolean", "true or false"),
-        Some(Value::Datetime(_)) => ("datetime", "a date"),
-        Some(Value::Array(_)) => ("array", "a list"),
-        Some(Value::InlineTable(_)) => ("object", "a table"),
+    let (kind, found) = match entry.content {
+        Content::Table | Content::Value(Value::InlineTable(_)) => ("object", "a table"),
+        Content::Tables => ("tables", "a list of tables"),
+        Content::Value(Value::String(_)) => ("string", "text"),
+        Content::Value(Value::Integer(_)) => ("integer", "a number"),
+        Content::Value(Value::Float(_)) => ("number", "a number with a fraction"),
+        Content::Value(Value::Boolean(_)) => ("boolean", "true or false"),
+        Content::Value(Value::Datetime(_)) => ("datetime", "a date"),
+        Content::Value(Value::Array(_)) => ("array", "a list"),
     };
     if !reference::types_of(schema).contains(&kind) {
         let expected = reference::describe_type(schema);
         return Some(ParseFault::WrongType { expected, found });
     }
-    let Some(Value::String(string)) = entry.value else {
+    let Content::Value(Value::String(string)) = entry.content else {
         return None;
     };
     let word = string.value();
@@ -364,3 +363,6 @@ fn host_reason(key: &str, word: &str, error: &HostError) -> String {
     };
     format!("`{word}`: {error}; {hint}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -115,12 +115,23 @@ pub(crate) fn report(message: &dyn fmt::Display, place: &Place, hint: &str) -> S
 pub(crate) struct Found<'document> {
     /// Its dotted key; an array's element has its array's.
     pub key: String,
-    /// The value, when it is one (a table is none).
-    pub value: Option<&'document Value>,
+    /// What stands there.
+    pub content: Content<'document>,
     /// Where the key stands.
     pub key_span: Option<Range<usize>>,
     /// Where the value stands.
     pub value_span: Option<Range<usize>>,
+}
+
+/// What stands behind a key.
+#[derive(Clone, Copy)]
+pub(crate) enum Content<'document> {
+    /// A value, an inline table too.
+    Value(&'document Value),
+    /// A section.
+    Table,
+    /// Sections in double brackets.
+    Tables,
 }
 
 /// Every key and array element of `root`, in no order that matters.
@@ -144,23 +155,23 @@ fn walk_table<'document>(
         let key_span = table.key(name).and_then(toml_edit::Key::span);
         found.push(Found {
             key: key.clone(),
-            value: item.as_value(),
+            content: match item {
+                Item::Value(value) => Content::Value(value),
+                Item::ArrayOfTables(_) => Content::Tables,
+                Item::Table(_) | Item::None => Content::Table,
+            },
             key_span,
             value_span: item.span(),
         });
         match item {
-            Item::ArrayOfTables(tables) => {
-                for table in tables {
-                    walk_table(table, &key, found);
-                }
-            }
             Item::Table(_) | Item::Value(Value::InlineTable(_)) => {
                 if let Some(table) = item.as_table_like() {
                     walk_table(table, &key, found);
                 }
             }
             Item::Value(Value::Array(array)) => walk_array(array, &key, found),
-            Item::None | Item::Value(_) => {}
+            // No key of a policy takes sections in double brackets: what is in them is not looked at.
+            Item::None | Item::ArrayOfTables(_) | Item::Value(_) => {}
         }
     }
 }
@@ -173,7 +184,7 @@ fn walk_array<'document>(
     for value in array {
         found.push(Found {
             key: key.to_owned(),
-            value: Some(value),
+            content: Content::Value(value),
             key_span: None,
             value_span: value.span(),
         });
@@ -185,23 +196,20 @@ pub(crate) fn locate(text: &str, key: &str, entry: &str) -> Option<Spot> {
     let document = toml_edit::Document::parse(text).ok()?;
     let found = walk(document.as_table());
     let of_key = || found.iter().filter(|found| found.key == key);
-    let element = of_key().find(|found| {
-        found.key_span.is_none()
-            && found.value.is_some_and(|value| match value {
-                Value::String(string) => string.value() == entry,
-                Value::Integer(_)
-                | Value::Float(_)
-                | Value::Boolean(_)
-                | Value::Datetime(_)
-                | Value::Array(_)
-                | Value::InlineTable(_) => value.to_string().trim() == entry,
-            })
+    let reads = |value: &Value| match value.as_str() {
+        Some(string) => string == entry,
+        None => value.to_string().trim() == entry,
+    };
+    let element = of_key().find(|found| match found.content {
+        Content::Value(value) => found.key_span.is_none() && reads(value),
+        Content::Table | Content::Tables => false,
     });
     let found = element.or_else(|| of_key().next())?;
-    let span = found
-        .value
-        .and(found.value_span.clone())
-        .or_else(|| found.key_span.clone())?;
+    let span = match found.content {
+        Content::Value(_) => found.value_span.clone(),
+        Content::Table | Content::Tables => None,
+    };
+    let span = span.or_else(|| found.key_span.clone())?;
     Some(Spot::at(text, &span))
 }
 

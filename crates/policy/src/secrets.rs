@@ -5,8 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::layers::{Context, LayerKind};
-use crate::path::AbsolutePath;
+use crate::layers::{Context, LayerKind, text};
 use crate::policy::{HiddenKind, HiddenPath, HiddenPattern};
 
 /// The operating system whose places are meant; handed in, never asked for.
@@ -270,27 +269,19 @@ impl Secret {
             return None;
         }
         let pattern = if self.name.starts_with(['~', '/']) {
-            let path = place_of(self.name, &context.home)?;
-            if self.name.contains('*') {
-                HiddenPattern::HomeGlob(path.as_path().to_str()?.to_owned())
-            } else {
-                HiddenPattern::Path(path)
-            }
+            text::hidden(self.name, context).ok()?
         } else {
+            let anywhere = |name: &str| format!("**/{name}");
             HiddenPattern::RootGlob {
-                glob: format!("**/{}", self.name),
-                except: self
-                    .except
-                    .iter()
-                    .map(|name| format!("**/{name}"))
-                    .collect(),
+                glob: anywhere(self.name),
+                except: self.except.iter().map(|name| anywhere(name)).collect(),
             }
         };
         let except = self
             .except
             .iter()
             .filter(|name| name.starts_with(['~', '/']))
-            .filter_map(|name| place_of(name, &context.home))
+            .filter_map(|name| text::path(name, context).ok())
             .collect();
         Some(HiddenPath {
             pattern,
@@ -302,17 +293,10 @@ impl Secret {
     }
 }
 
-/// An absolute path, or one below `~`.
-fn place_of(name: &str, home: &AbsolutePath) -> Option<AbsolutePath> {
-    match name.strip_prefix("~/") {
-        Some(below) => home.join(below).ok(),
-        None => AbsolutePath::new(name).ok(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::path::AbsolutePath;
     use std::collections::BTreeSet;
 
     #[test]

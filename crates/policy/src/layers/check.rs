@@ -10,12 +10,20 @@ use crate::policy::Policy;
 
 /// Faults of one document by itself.
 pub(super) fn within_layer(layer: &Layer, context: &Context) -> Result<(), ResolveError> {
+    contradictions(layer, context)?;
+    zero_limits(layer)?;
+    urls(layer)?;
+    roots(layer, context)
+}
+
+/// The same object on both sides of one document.
+fn contradictions(layer: &Layer, context: &Context) -> Result<(), ResolveError> {
     let document = &layer.document;
     let files = &document.filesystem;
-    let at = |key: &str, entry: &str, fault| Err(ResolveError::new(layer.place(key, entry), fault));
     let contradiction = |key: &str, entry: &str, other| {
         let object = escape(entry.as_bytes()).into_owned();
-        at(key, entry, ResolveFault::Contradiction { object, other })
+        let fault = ResolveFault::Contradiction { object, other };
+        Err(ResolveError::new(layer.place(key, entry), fault))
     };
     for words in &files.allow_read {
         let pattern = text::hidden(words, context).ok();
@@ -46,49 +54,65 @@ pub(super) fn within_layer(layer: &Layer, context: &Context) -> Result<(), Resol
             return contradiction("environment.pass", name, "environment.set");
         }
     }
+    Ok(())
+}
+
+fn zero_limits(layer: &Layer) -> Result<(), ResolveError> {
+    let limits = &layer.document.limits;
+    let approvals = &layer.document.approvals;
     for (key, limit) in [
-        ("limits.memory", document.limits.memory.map(|size| size.0)),
-        ("limits.processes", document.limits.processes.map(u64::from)),
-        ("limits.time", document.limits.time.map(|span| span.0)),
-        (
-            "approvals.timeout",
-            document.approvals.timeout.map(|span| span.0),
-        ),
+        ("limits.memory", limits.memory.map(|size| size.0)),
+        ("limits.processes", limits.processes.map(u64::from)),
+        ("limits.time", limits.time.map(|span| span.0)),
+        ("approvals.timeout", approvals.timeout.map(|span| span.0)),
         (
             "approvals.max_duration",
-            document.approvals.max_duration.map(|span| span.0),
+            approvals.max_duration.map(|span| span.0),
         ),
     ] {
         if limit == Some(0) {
-            return at(key, "", ResolveFault::ZeroLimit);
+            return Err(ResolveError::new(
+                layer.place(key, ""),
+                ResolveFault::ZeroLimit,
+            ));
         }
     }
-    if let Some(url) = &document.network.upstream_proxy {
-        text::url(url, &["http"], "`http://HOST:PORT`")
-            .or_else(|fault| at("network.upstream_proxy", url, fault))?;
+    Ok(())
+}
+
+fn urls(layer: &Layer) -> Result<(), ResolveError> {
+    let proxy = layer.document.network.upstream_proxy.as_deref();
+    let otlp = layer
+        .document
+        .audit
+        .otlp
+        .as_ref()
+        .map(|otlp| otlp.endpoint.as_str());
+    let web = "`http://HOST:PORT` or `https://HOST:PORT`";
+    for (key, url, schemes, expected) in [
+        (
+            "network.upstream_proxy",
+            proxy,
+            &["http"][..],
+            "`http://HOST:PORT`",
+        ),
+        ("audit.otlp.endpoint", otlp, &["http", "https"][..], web),
+    ] {
+        if let Some(url) = url {
+            text::url(url, schemes, expected)
+                .map_err(|fault| ResolveError::new(layer.place(key, url), fault))?;
+        }
     }
-    if let Some(otlp) = &document.audit.otlp {
-        text::url(
-            &otlp.endpoint,
-            &["http", "https"],
-            "`http://HOST:PORT` or `https://HOST:PORT`",
-        )
-        .or_else(|fault| at("audit.otlp.endpoint", &otlp.endpoint, fault))?;
-    }
-    for words in &files.writable_roots {
-        let root = text::path(words, context).or_else(|fault| {
-            Err(ResolveError::new(
-                layer.place("filesystem.writable_roots", words),
-                fault,
-            ))
-        })?;
+    Ok(())
+}
+
+fn roots(layer: &Layer, context: &Context) -> Result<(), ResolveError> {
+    for words in &layer.document.filesystem.writable_roots {
+        let at = |fault| ResolveError::new(layer.place("filesystem.writable_roots", words), fault);
+        let root = text::path(words, context).map_err(at)?;
         if let Some(reason) = forbidden_root(&root, context) {
             let path = escape_os(root.as_path());
-            return at(
-                "filesystem.writable_roots",
-                words,
-                ResolveFault::ForbiddenRoot { path, reason },
-            );
+            return Err(at(ResolveFault::ForbiddenRoot { path, reason }));
         }
     }
     Ok(())

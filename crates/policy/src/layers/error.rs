@@ -184,7 +184,7 @@ impl ResolveError {
     #[must_use]
     pub fn hint(&self) -> String {
         match &*self.fault {
-            ResolveFault::RelativePath(path) if path.starts_with('$') || path.starts_with("~") => {
+            ResolveFault::RelativePath(path) if path.starts_with('$') || path.starts_with('~') => {
                 "variables and other people's homes are not expanded: write the path out".into()
             }
             ResolveFault::RelativePath(path) => {

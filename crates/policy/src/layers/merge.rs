@@ -336,10 +336,10 @@ impl<'layers> Merge<'layers> {
             |entry: &HiddenPath| entry.name == *words || same_path.as_ref() == Some(&entry.pattern);
         let elsewhere = secrets::BUILT_IN.iter().any(|secret| secret.name == words);
         if !elsewhere && !hidden.iter().any(named) {
-            let names = hidden.iter().map(|entry| entry.name.as_str());
+            let known = hidden.iter().map(|entry| entry.name.as_str());
             let fault = ResolveFault::UnknownSecret {
                 name: escape(words.as_bytes()).into_owned(),
-                suggestion: suggestion(words, names),
+                suggestion: suggestion(words, known),
             };
             return Err(ResolveError::new(
                 self.place_of(allowed, "filesystem.allow_read"),

@@ -149,7 +149,11 @@ fn in_approvals(document: &ApprovalsDocument) -> Widening {
         })
 }
 
-fn wider<T: Ord + std::fmt::Display>(key: &'static str, value: Option<T>, default: T) -> Widening {
+fn wider<T: Copy + Ord + std::fmt::Display>(
+    key: &'static str,
+    value: Option<T>,
+    default: T,
+) -> Widening {
     value
         .filter(|value| *value > default)
         .map(|value| (key, value.to_string()))

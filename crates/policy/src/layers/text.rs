@@ -14,7 +14,7 @@ fn shown(text: &str) -> String {
 }
 
 /// An absolute path, or one below `~`.
-pub(super) fn path(text: &str, context: &Context) -> Result<AbsolutePath, ResolveFault> {
+pub(crate) fn path(text: &str, context: &Context) -> Result<AbsolutePath, ResolveFault> {
     let bad = |error: crate::path::PathError| ResolveFault::BadPath {
         path: shown(text),
         reason: shown(&error.to_string()),
@@ -36,7 +36,7 @@ pub(super) fn path(text: &str, context: &Context) -> Result<AbsolutePath, Resolv
 }
 
 /// A relative name of one or more parts, without `.`, `..`, doubled or trailing separators.
-pub(super) fn name(text: &str) -> Result<String, ResolveFault> {
+pub(crate) fn name(text: &str) -> Result<String, ResolveFault> {
     let trimmed = text.strip_suffix('/').unwrap_or(text);
     let bad_part = |part: &str| part.is_empty() || part == "." || part == "..";
     let bad = trimmed.split('/').any(bad_part)
@@ -50,7 +50,7 @@ pub(super) fn name(text: &str) -> Result<String, ResolveFault> {
 }
 
 /// What an entry of `deny_read` covers.
-pub(super) fn hidden(text: &str, context: &Context) -> Result<HiddenPattern, ResolveFault> {
+pub(crate) fn hidden(text: &str, context: &Context) -> Result<HiddenPattern, ResolveFault> {
     let is_glob = text.contains(['*', '?', '[', '{']);
     if text.starts_with(['~', '/', '$']) || std::path::Path::new(text).is_absolute() {
         let path = path(text, context)?;
@@ -101,7 +101,7 @@ fn check_glob(glob: &str, text: &str) -> Result<(), ResolveFault> {
 }
 
 /// A loopback address and a port: what `connect` reaches.
-pub(super) fn loopback(text: &str) -> Result<SocketAddr, ResolveFault> {
+pub(crate) fn loopback(text: &str) -> Result<SocketAddr, ResolveFault> {
     let address = text.parse::<SocketAddr>().ok();
     address
         .filter(|address| address.ip().is_loopback() && address.port() != 0)
@@ -109,7 +109,7 @@ pub(super) fn loopback(text: &str) -> Result<SocketAddr, ResolveFault> {
 }
 
 /// `SCHEME://HOST:PORT`, with nothing more.
-pub(super) fn url(
+pub(crate) fn url(
     text: &str,
     schemes: &[&str],
     expected: &'static str,
@@ -128,7 +128,7 @@ pub(super) fn url(
 }
 
 /// A variable's name.
-pub(super) fn variable(text: &str) -> Result<(), ResolveFault> {
+pub(crate) fn variable(text: &str) -> Result<(), ResolveFault> {
     let reason = if text.is_empty() {
         "is no name of a variable"
     } else if text.contains(['=', '\0']) {
