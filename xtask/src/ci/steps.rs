@@ -96,7 +96,13 @@ pub(super) fn tests(command: Command) -> Verdict {
 
 fn lint_native(context: &Context) -> Verdict {
     let mut command = project::cargo(&context.project.root);
-    command.args(["clippy", "--workspace", "--all-targets", "--locked"]);
+    command.args([
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+    ]);
     command.args(["--", "-D", "warnings"]);
     plain(command)
 }
@@ -107,7 +113,13 @@ fn lint_foreign(context: &Context, target: &'static str) -> Verdict {
         return Verdict::Skipped(reason);
     }
     let mut command = project::cargo(&context.project.root);
-    command.args(["clippy", "--workspace", "--all-targets", "--locked"]);
+    command.args([
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+    ]);
     command.args(["--target", target]);
     for package in LINUX_ONLY {
         if context.project.has(package) {
@@ -122,13 +134,19 @@ fn lint_foreign(context: &Context, target: &'static str) -> Verdict {
 fn run_tests(context: &Context) -> Verdict {
     let project = &context.project;
     let mut build = project::cargo(&project.root);
-    build.args(["build", "--workspace", "--bins", "--locked"]);
+    build.args(["build", "--quiet", "--workspace", "--bins", "--locked"]);
     let verdict = plain(build);
     if !matches!(verdict, Verdict::Passed(_)) {
         return verdict;
     }
     let mut command = project::cargo(&project.root);
-    command.args(["test", "--workspace", "--no-fail-fast", "--locked"]);
+    command.args([
+        "test",
+        "--quiet",
+        "--workspace",
+        "--no-fail-fast",
+        "--locked",
+    ]);
     command.env("RINGFENCE_BIN", program(project, "ringfence"));
     command.env("RINGFENCE_PROBE", program(project, "probe"));
     tests(command)
@@ -205,6 +223,9 @@ fn is_static(path: &Path) -> std::io::Result<bool> {
 }
 
 fn check_tidy(context: &Context) -> Verdict {
+    if let Some(reason) = context.tools.lacking(&[Need::Program("git")]) {
+        return Verdict::Skipped(reason);
+    }
     match tidy::check(&context.project) {
         Err(failure) => Verdict::not_run(&failure),
         Ok(findings) if tidy::has_errors(&findings) => Verdict::Failed {
