@@ -179,7 +179,7 @@ impl Prepared {
         })
     }
 
-    /// Restricts the calling thread, and what it starts from now on. Sets no_new_privs on it too, which the kernel
+    /// Restricts the calling thread, and what it starts from now on. Sets `no_new_privs` on it too, which the kernel
     /// asks for.
     ///
     /// # Errors

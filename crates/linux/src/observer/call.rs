@@ -140,6 +140,10 @@ fn rename(from: (Base, u64), to: (Base, u64), exchange: bool) -> Paths {
 }
 
 /// The paths that the call `name` names with `arguments`.
+#[expect(
+    clippy::many_single_char_names,
+    reason = "the arguments are numbered, not named"
+)]
 pub(super) fn paths(name: &str, arguments: &[u64; 6]) -> Paths {
     let [a, b, c, d, e, _] = *arguments;
     let here = Base::WorkingDirectory;
@@ -168,12 +172,6 @@ pub(super) fn paths(name: &str, arguments: &[u64; 6]) -> Paths {
         "setxattrat" | "removexattrat" => {
             one(base(a), b, follow_unless(c, nofollow), Effect::Change)
         }
-        "file_setattr" => one(
-            base(a),
-            b,
-            follow_unless(e, nofollow),
-            Effect::ChangeAttributes,
-        ),
         "chmod" | "chown" | "utime" | "utimes" => {
             one(here, a, Follow::Yes, Effect::ChangeAttributes)
         }
@@ -186,7 +184,7 @@ pub(super) fn paths(name: &str, arguments: &[u64; 6]) -> Paths {
             follow_unless(d, nofollow),
             Effect::ChangeAttributes,
         ),
-        "fchownat" => one(
+        "fchownat" | "file_setattr" => one(
             base(a),
             b,
             follow_unless(e, nofollow),

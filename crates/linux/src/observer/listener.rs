@@ -2,7 +2,7 @@
     unsafe_code,
     reason = "the ioctls of a seccomp listener have no safe wrapper"
 )]
-//! The seccomp listener: notified calls in, answers out (seccomp_unotify(2)).
+//! The seccomp listener: notified calls in, answers out (`seccomp_unotify(2)`).
 //!
 //! It reads no memory of a target and judges nothing. Invariant: no call here waits for a target.
 

@@ -50,11 +50,7 @@ pub(super) fn read(thread: u32, address: u64, buffer: &mut [u8]) -> io::Result<&
 
 /// Copies the path at `address` of `thread`, without its NUL; `None` where there is none of at most [`PATH_MAX`]
 /// bytes, so that the kernel refuses the call anyway.
-pub(super) fn read_path<'b>(
-    thread: u32,
-    address: u64,
-    buffer: &'b mut Vec<u8>,
-) -> Option<&'b [u8]> {
+pub(super) fn read_path(thread: u32, address: u64, buffer: &mut Vec<u8>) -> Option<&[u8]> {
     buffer.resize(PATH_MAX, 0);
     let bytes = read(thread, address, buffer).ok()?;
     let end = bytes.iter().position(|byte| *byte == 0)?;

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use ringfence_backend::wire::Event;
 use ringfence_plan::plan::Guard;
 use ringfence_policy::decision::{Denial, Evidence, OwnPermissions};
+use ringfence_policy::escape::escape_os;
+use ringfence_policy::host::METADATA_ADDRESSES;
 use ringfence_policy::{AbsolutePath, Decision, FilesystemRules, Grant, Operation, RuleId};
 
 use crate::seccomp::{self, Access, Call, Family, FilterProfile, Verdict};
@@ -91,17 +93,19 @@ pub enum ObserverError {
     },
 }
 
-/// What was learnt of a call before it was answered.
-struct Finding {
-    thread: u32,
-    syscall: &'static str,
-    subject: Subject,
+/// What is to be said of a call once it is answered.
+#[derive(Debug)]
+enum Report {
+    Denied(Denial),
+    Touched(PathBuf),
 }
 
-enum Subject {
-    Path { resolved: Resolved, effect: Effect },
-    Connection(SocketAddr),
-    Refused { family: Family, object: String },
+/// A call that is being looked at.
+#[derive(Clone, Copy)]
+struct Examined<'n> {
+    call: &'static Call,
+    family: Family,
+    notification: &'n Notification,
 }
 
 /// The observer of one session.
@@ -159,13 +163,20 @@ impl Observer {
             let Some(notification) = self.listener.receive()? else {
                 break;
             };
-            let (answer, findings) = self.examine(&notification);
-            if !self.listener.is_valid(notification.id) {
+            let (answer, reports) = self.examine(&notification);
+            // What was read is of this thread only if its call still waits. Unread, it needs no such question: the
+            // answer to a call that is gone goes nowhere.
+            let reported = reports.iter().any(Option::is_some);
+            if reported && !self.listener.is_valid(notification.id) {
                 continue;
             }
             self.listener.answer(notification.id, answer)?;
-            for finding in findings.into_iter().flatten() {
-                self.judge(finding, &mut touched, report);
+            for found in reports.into_iter().flatten() {
+                match found {
+                    Report::Denied(denial) => self.tally.count(denial, report),
+                    Report::Touched(path) if touched.contains(&path) => {}
+                    Report::Touched(path) => touched.push(path),
+                }
             }
         }
         for path in touched {
@@ -182,42 +193,48 @@ impl Observer {
         self.tally.flush(report);
     }
 
-    /// Reads what a call is about and says what it gets. Everything of its thread is read here, before the answer.
-    fn examine(&mut self, notification: &Notification) -> (Answer, [Option<Finding>; 2]) {
-        let arguments = &notification.arguments;
-        let decided = seccomp::decide(&self.profile, notification.number, arguments)
+    /// Says what a call gets and what is to be reported. Its thread and the objects it names are looked at before the
+    /// answer, while they are as the call found them.
+    fn examine(&mut self, notification: &Notification) -> (Answer, [Option<Report>; 2]) {
+        let decided = seccomp::decide(&self.profile, notification.number, &notification.arguments)
             .filter(|_| notification.architecture == seccomp::ARCHITECTURE);
-        let finding = |syscall: &'static Call, subject| Finding {
-            thread: notification.thread,
-            syscall: syscall.name,
-            subject,
+        // The filter hands nothing over that no rule refuses or observes; if it did, running it would be wrong.
+        let absent = Answer::Fail(u16::try_from(libc::ENOSYS).unwrap_or(u16::MAX));
+        let Some((call, family, verdict)) = decided else {
+            return (absent, [None, None]);
         };
-        match decided {
-            Some((call, family, Verdict::Refuse(errno))) => {
-                let object = self.refused_object(call, family, notification);
-                let subject = Subject::Refused { family, object };
-                (Answer::Fail(errno), [Some(finding(call, subject)), None])
+        let examined = Examined {
+            call,
+            family,
+            notification,
+        };
+        match verdict {
+            Verdict::Refuse(errno) => {
+                let denial = refused(family, self.refused_object(examined), call.name);
+                (Answer::Fail(errno), [Some(Report::Denied(denial)), None])
             }
-            Some((call, _, Verdict::Observe(Access::Connect))) => {
-                let subject = self.destination(notification).map(Subject::Connection);
-                let found = subject.map(|subject| finding(call, subject));
-                (Answer::Continue, [found, None])
+            Verdict::Observe(Access::Connect) => {
+                let denial = self
+                    .destination(notification)
+                    .and_then(|address| connection(&address, call.name));
+                (Answer::Continue, [denial.map(Report::Denied), None])
             }
-            Some((call, _, Verdict::Observe(Access::Write | Access::Read | Access::Execute))) => {
-                let found = call::paths(call.name, arguments).map(|argument| {
-                    let argument = argument?;
-                    let resolved = self.resolve(notification.thread, &argument)?;
-                    let effect = argument.effect;
-                    Some(finding(call, Subject::Path { resolved, effect }))
-                });
-                (Answer::Continue, found)
+            Verdict::Observe(Access::Write | Access::Read | Access::Execute) => {
+                let paths = call::paths(call.name, &notification.arguments);
+                let reports = paths.map(|argument| self.examine_path(examined, argument?));
+                (Answer::Continue, reports)
             }
-            // The filter hands none of these over; if it did, running them would be wrong.
-            Some((_, _, Verdict::Absent(_) | Verdict::Allow)) | None => (
-                Answer::Fail(u16::try_from(libc::ENOSYS).unwrap_or(u16::MAX)),
-                [None, None],
-            ),
+            Verdict::Absent(_) | Verdict::Allow => (absent, [None, None]),
         }
+    }
+
+    fn examine_path(&mut self, examined: Examined<'_>, argument: PathArgument) -> Option<Report> {
+        let resolved = self.resolve(examined.notification.thread, &argument)?;
+        if let Some(path) = self.touched(&resolved, argument.effect) {
+            return Some(Report::Touched(path));
+        }
+        self.path_denial(examined, &resolved, argument.effect)
+            .map(Report::Denied)
     }
 
     fn resolve(&mut self, thread: u32, argument: &PathArgument) -> Option<Resolved> {
@@ -237,12 +254,12 @@ impl Observer {
         address::parse(bytes)
     }
 
-    fn refused_object(
-        &mut self,
-        call: &'static Call,
-        family: Family,
-        notification: &Notification,
-    ) -> String {
+    fn refused_object(&mut self, examined: Examined<'_>) -> String {
+        let Examined {
+            call,
+            family,
+            notification,
+        } = examined;
         match family {
             Family::Socket | Family::IpSocket | Family::UnixSocket => {
                 describe_socket(&notification.arguments)
@@ -251,39 +268,11 @@ impl Observer {
                 .into_iter()
                 .flatten()
                 .find_map(|argument| self.resolve(notification.thread, &argument))
-                .map_or_else(|| call.name.to_owned(), |resolved| escape(resolved.path())),
+                .map_or_else(
+                    || call.name.to_owned(),
+                    |resolved| escape_os(resolved.path()),
+                ),
             Family::Kernel | Family::Path | Family::Connection => call.name.to_owned(),
-        }
-    }
-
-    /// Says what the boundary makes of a call that has been answered.
-    fn judge(
-        &mut self,
-        finding: Finding,
-        touched: &mut Vec<PathBuf>,
-        report: &mut dyn FnMut(Event),
-    ) {
-        let Finding {
-            thread,
-            syscall,
-            subject,
-        } = finding;
-        let denial = match subject {
-            Subject::Refused { family, object } => Some(refused(family, object, syscall)),
-            Subject::Connection(address) => connection(&address, syscall),
-            Subject::Path { resolved, effect } => {
-                if let Some(path) = self.touched(&resolved, effect) {
-                    if !touched.contains(&path) {
-                        touched.push(path);
-                    }
-                    None
-                } else {
-                    self.path_denial(thread, &resolved, effect, syscall)
-                }
-            }
-        };
-        if let Some(denial) = denial {
-            self.tally.count(denial, report);
         }
     }
 
@@ -295,12 +284,9 @@ impl Observer {
             Effect::Remove | Effect::Read | Effect::Execute => return None,
         }
         match resolved {
-            Resolved::Name { path, .. } => self.watch.absent_name(path).or_else(|| {
+            Resolved::Name { path } => self.watch.absent_name(path).or_else(|| {
                 let makes = self.watch.may_make_repository(path)
-                    && matches!(
-                        self.rules.decide(Operation::Write, path),
-                        Decision::Allow { .. }
-                    );
+                    && self.rules.is_allowed(Operation::Write, path);
                 makes.then(|| path.clone())
             }),
             Resolved::Object { path } => self.watch.absent_name(path),
@@ -310,10 +296,9 @@ impl Observer {
 
     fn path_denial(
         &self,
-        thread: u32,
+        examined: Examined<'_>,
         resolved: &Resolved,
         effect: Effect,
-        syscall: &'static str,
     ) -> Option<Denial> {
         let operation = match effect {
             Effect::Read | Effect::Execute => Operation::Read,
@@ -324,47 +309,52 @@ impl Observer {
             | Effect::Remove => Operation::Write,
         };
         let path = resolved.path();
+        if self.rules.is_allowed(operation, path) {
+            return None;
+        }
         let Decision::Deny { rule, grant, .. } = self.rules.decide(operation, path) else {
             return None;
         };
+        let object = escape_os(path);
+        if let Some(known) = self.tally.find(operation, rule, &object) {
+            return Some(known.clone());
+        }
         // Behind a placeholder nothing can be said of the object, so it is taken to be there.
-        let hidden = operation == Operation::Read
-            || matches!(
-                self.rules.decide(Operation::Read, path),
-                Decision::Deny { .. }
-            );
-        let own_permissions = match resolved {
-            Resolved::Nowhere { .. } | Resolved::Name { .. } | Resolved::Object { .. }
-                if hidden =>
-            {
-                OwnPermissions::Allow
+        let hidden = operation == Operation::Read || !self.rules.is_allowed(Operation::Read, path);
+        let own_permissions = if hidden {
+            OwnPermissions::Allow
+        } else {
+            match resolved {
+                Resolved::Nowhere { .. } => return None,
+                Resolved::Object { .. } => OwnPermissions::Allow,
+                Resolved::Name { .. } => own_permissions(examined.notification, path, effect)?,
             }
-            Resolved::Nowhere { .. } => return None,
-            Resolved::Object { .. } => OwnPermissions::Allow,
-            Resolved::Name { parent, name, .. } => match Credentials::observe(thread) {
-                None => OwnPermissions::Allow,
-                Some(credentials) => {
-                    match permissions::prospect(&credentials, parent, name, effect) {
-                        Prospect::Possible(own) => own,
-                        Prospect::Impossible => return None,
-                    }
-                }
-            },
         };
         Some(Denial {
             operation,
-            object: escape(path),
+            object,
             rule,
             grant,
-            syscall: syscall.to_owned(),
+            syscall: examined.call.name.to_owned(),
             evidence: Evidence::Predicted,
             own_permissions,
         })
     }
 }
 
-fn escape(path: &Path) -> String {
-    path.to_string_lossy().escape_debug().to_string()
+/// What permissions say of a call that the boundary refuses; `None` when it fails whatever they say.
+fn own_permissions(
+    notification: &Notification,
+    path: &Path,
+    effect: Effect,
+) -> Option<OwnPermissions> {
+    let Some(credentials) = Credentials::observe(notification.thread) else {
+        return Some(OwnPermissions::Allow);
+    };
+    match permissions::prospect(&credentials, path, effect) {
+        Prospect::Possible(own) => Some(own),
+        Prospect::Impossible => None,
+    }
 }
 
 fn describe_socket(arguments: &[u64; 6]) -> String {
@@ -419,20 +409,20 @@ fn connection(address: &SocketAddr, syscall: &'static str) -> Option<Denial> {
     if address::is_session_loopback(address) || address.port() == 0 {
         return None;
     }
+    let (rule, grant) = if METADATA_ADDRESSES.contains(&address.ip()) {
+        (RuleId::Metadata, None)
+    } else {
+        let words = ["--network", "allowlist", "--allow-host"];
+        let mut arguments: Vec<String> = words.map(str::to_owned).into();
+        arguments.push(address.to_string());
+        let caution = String::new();
+        (RuleId::Offline, Some(Grant { arguments, caution }))
+    };
     Some(Denial {
         operation: Operation::Connect,
         object: address.to_string(),
-        rule: RuleId::Offline,
-        grant: Some(Grant {
-            arguments: [
-                "--network".to_owned(),
-                "allowlist".to_owned(),
-                "--allow-host".to_owned(),
-                address.to_string(),
-            ]
-            .into(),
-            caution: String::new(),
-        }),
+        rule,
+        grant,
         syscall: syscall.to_owned(),
         evidence: Evidence::Predicted,
         own_permissions: OwnPermissions::Allow,

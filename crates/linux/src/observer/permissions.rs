@@ -3,11 +3,11 @@
 //! Computed from mode bits and ids, because the reader's own rights are not the target's. Access control lists and
 //! other security modules are not read. Invariant: only a report depends on the answer.
 
-use std::ffi::OsStr;
-use std::os::fd::AsFd;
+use std::path::Path;
 
 use ringfence_policy::decision::OwnPermissions;
-use rustix::fs::{AtFlags, Stat};
+use rustix::fs::Stat;
+use rustix::io::Errno;
 
 use super::call::Effect;
 
@@ -72,23 +72,18 @@ const READ: u32 = 4;
 const WRITE: u32 = 2;
 const SEARCH: u32 = 1;
 
-/// Judges `effect` on `name` in the directory `parent`.
-pub(super) fn prospect(
-    credentials: &Credentials,
-    parent: impl AsFd,
-    name: &OsStr,
-    effect: Effect,
-) -> Prospect {
-    let Ok(directory) = rustix::fs::fstat(parent.as_fd()) else {
+/// Judges `effect` on `path`, which holds no links but perhaps its last name.
+pub(super) fn prospect(credentials: &Credentials, path: &Path, effect: Effect) -> Prospect {
+    let Some(Ok(directory)) = path.parent().map(rustix::fs::lstat) else {
         return Prospect::Impossible;
     };
-    let object = rustix::fs::statat(parent.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW);
+    let object = rustix::fs::lstat(path);
     let enter = credentials.may(&directory, SEARCH);
     let change_names = credentials.may(&directory, WRITE | SEARCH);
     let allowed = match (effect, &object) {
-        (Effect::Create, Ok(_)) => return Prospect::Impossible,
-        (Effect::Create | Effect::CreateOrChange, Err(_)) => change_names,
-        (_, Err(_)) => return Prospect::Impossible,
+        (Effect::Create | Effect::CreateOrChange, Err(Errno::NOENT)) => change_names,
+        // There already; or missing, or no name that a file can have.
+        (Effect::Create, Ok(_)) | (_, Err(_)) => return Prospect::Impossible,
         (Effect::Remove, Ok(object)) => {
             let sticky = directory.st_mode & 0o1000 != 0;
             change_names && (!sticky || credentials.owns(object) || credentials.owns(&directory))

@@ -1,6 +1,6 @@
 //! From a path as a thread spelt it to the object it names in the session.
 //!
-//! The session's root is the reader's own (chroot and pivot_root are refused), so absolute paths need no
+//! The session's root is the reader's own (`chroot` and `pivot_root` are refused), so absolute paths need no
 //! translation but for the names below `/proc` that mean "myself". Links that lead to those on the way are followed
 //! as the reader's own; the report is then wrong, never the boundary. Invariant: objects are opened by name alone
 //! (`O_PATH`), so that no device, pipe or file system is woken.
@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2, readlink};
 use rustix::io::Errno;
 
 use super::call::{Base, Follow};
@@ -24,11 +24,7 @@ const MAX_LINKS: usize = 40;
 pub(super) enum Resolved {
     /// A name in a directory that exists; whether the name does is another question.
     Name {
-        /// The directory.
-        parent: OwnedFd,
-        /// The name in it.
-        name: OsString,
-        /// Both together, without links.
+        /// Its path, without links.
         path: PathBuf,
     },
     /// An object that is reached without a last name: a descriptor, `.`, `/`.
@@ -47,7 +43,7 @@ impl Resolved {
     /// The path that it is judged by.
     pub(super) fn path(&self) -> &Path {
         match self {
-            Self::Name { path, .. } | Self::Object { path } | Self::Nowhere { spelt: path } => path,
+            Self::Name { path } | Self::Object { path } | Self::Nowhere { spelt: path } => path,
         }
     }
 }
@@ -77,17 +73,56 @@ impl Resolver {
                 Base::Descriptor(_) => self.object_of_link(),
             };
         }
+        if let Some(path) = self.without_links(thread, base, spelt, follow) {
+            return Some(Resolved::Name { path });
+        }
         let path = std::mem::take(&mut self.start);
         let resolved = self.walk(&path, follow);
         self.start = path;
         resolved
     }
 
+    /// The common case at the least cost: a path spelt without detours, on which the kernel finds no link, is its own
+    /// answer. `None` where it is not so, or can't be told.
+    fn without_links(
+        &mut self,
+        thread: u32,
+        base: Base,
+        spelt: &[u8],
+        follow: Follow,
+    ) -> Option<PathBuf> {
+        let spelt = spelt.strip_prefix(b"./").unwrap_or(spelt);
+        if !is_direct(spelt) {
+            return None;
+        }
+        let path = if spelt.starts_with(b"/") {
+            absolute(spelt)?
+        } else {
+            let mut link = Vec::with_capacity(32);
+            begin(&mut link, thread, base, b"");
+            let directory = self.read_link(&link)?;
+            directory.join(OsStr::from_bytes(spelt))
+        };
+        let open = |path: &Path, flags: OFlags| {
+            let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
+            openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+        };
+        if follow == Follow::Yes {
+            match open(&path, OFlags::empty()) {
+                Ok(_) => return Some(path),
+                // Its directory may be there.
+                Err(Errno::NOENT) => {}
+                Err(_) => return None,
+            }
+        }
+        let directory = open(path.parent()?, OFlags::DIRECTORY);
+        directory.is_ok().then_some(path)
+    }
+
     fn walk(&mut self, start: &[u8], follow: Follow) -> Option<Resolved> {
         let mut current = split(start);
-        let mut parent = match open_directory(rustix::fs::CWD, current.0) {
-            Ok(parent) => parent,
-            Err(_) => return nowhere(start),
+        let Ok(mut parent) = open_directory(CWD, current.0) else {
+            return nowhere(start);
         };
         let mut names: (Vec<u8>, Vec<u8>);
         for _ in 0..MAX_LINKS {
@@ -110,9 +145,8 @@ impl Resolver {
             };
             let Ok(target) = link else {
                 let directory = self.path_of(parent.as_fd())?;
-                let name = OsStr::from_bytes(name).to_owned();
-                let path = directory.join(&name);
-                return Some(Resolved::Name { parent, name, path });
+                let path = directory.join(OsStr::from_bytes(name));
+                return Some(Resolved::Name { path });
             };
             let target = target.into_bytes();
             let directory = self.path_of(parent.as_fd())?;
@@ -142,29 +176,37 @@ impl Resolver {
 
     /// The object that the `/proc` link in `start` leads to.
     fn object_of_link(&mut self) -> Option<Resolved> {
-        let link = rustix::fs::readlink(
-            OsStr::from_bytes(&self.start),
-            std::mem::take(&mut self.link),
-        )
-        .ok()?;
-        let path = absolute(link.as_bytes());
-        self.link = link.into_bytes();
+        let start = std::mem::take(&mut self.start);
+        let path = self.read_link(&start);
+        self.start = start;
         path.map(|path| Resolved::Object { path })
+    }
+
+    /// The absolute path that a link holds.
+    fn read_link(&mut self, link: &[u8]) -> Option<PathBuf> {
+        let text = readlink(OsStr::from_bytes(link), std::mem::take(&mut self.link)).ok()?;
+        let path = absolute(text.as_bytes());
+        self.link = text.into_bytes();
+        path
     }
 
     /// The path of an open object, as the kernel knows it.
     fn path_of(&mut self, object: impl AsFd) -> Option<PathBuf> {
-        self.link.clear();
         let mut name = [0_u8; 32];
         let mut rest = name.as_mut_slice();
         write!(rest, "/proc/self/fd/{}", object.as_fd().as_raw_fd()).ok()?;
         let unused = rest.len();
         let name = name.get(..32 - unused)?;
-        let link = rustix::fs::readlink(name, std::mem::take(&mut self.link)).ok()?;
-        let path = absolute(link.as_bytes());
-        self.link = link.into_bytes();
-        path
+        self.read_link(name)
     }
+}
+
+/// Whether a path has neither `.` nor `..`, no doubled separator and none at its end.
+fn is_direct(path: &[u8]) -> bool {
+    let relative = path.strip_prefix(b"/").unwrap_or(path);
+    relative
+        .split(|byte| *byte == b'/')
+        .all(|name| !matches!(name, b"" | b"." | b".."))
 }
 
 fn absolute(path: &[u8]) -> Option<PathBuf> {

@@ -62,6 +62,12 @@ impl Tally {
         }
     }
 
+    /// The same denial as it was first counted.
+    pub(super) fn find(&self, operation: Operation, rule: RuleId, object: &str) -> Option<&Denial> {
+        let entry = self.entries.get(&(operation, rule, object.to_owned()))?;
+        Some(&entry.denial)
+    }
+
     /// Reports the repetitions since the last report.
     pub(super) fn flush(&mut self, report: &mut dyn FnMut(Event)) {
         for entry in self.entries.values_mut().chain(&mut self.overflow) {

@@ -49,7 +49,7 @@ impl Program {
 }
 
 /// Compiles `rules` as they are in force in `profile`.
-pub(crate) fn compile(rules: &[Rule], profile: &FilterProfile) -> Program {
+pub(crate) fn compile(rules: &[Rule], profile: FilterProfile) -> Program {
     let mut assembler = Assembler::default();
     let allow = assembler.ret(libc::SECCOMP_RET_ALLOW);
     let segments = segments(rules, profile);
@@ -82,10 +82,10 @@ enum Body {
     Rules(u32),
 }
 
-fn segments(rules: &[Rule], profile: &FilterProfile) -> Vec<Segment> {
+fn segments(rules: &[Rule], profile: FilterProfile) -> Vec<Segment> {
     let numbers: BTreeSet<u32> = rules
         .iter()
-        .filter(|rule| rule.in_force(profile))
+        .filter(|rule| rule.in_force(&profile))
         .flat_map(|rule| rule.calls)
         .map(|call| call.number)
         .collect();
@@ -108,19 +108,15 @@ fn segments(rules: &[Rule], profile: &FilterProfile) -> Vec<Segment> {
 }
 
 /// The rules of one number, up to and including the first without conditions.
-fn chain<'r>(
-    rules: &'r [Rule],
-    profile: &'r FilterProfile,
-    number: u32,
-) -> impl Iterator<Item = &'r Rule> {
+fn chain(rules: &[Rule], profile: FilterProfile, number: u32) -> impl Iterator<Item = &Rule> {
     let mut ended = false;
     rules
         .iter()
-        .filter(move |rule| rule.in_force(profile) && rule.call(number).is_some())
+        .filter(move |rule| rule.in_force(&profile) && rule.call(number).is_some())
         .take_while(move |rule| !std::mem::replace(&mut ended, rule.when.is_empty()))
 }
 
-fn body(rules: &[Rule], profile: &FilterProfile, number: u32) -> Body {
+fn body(rules: &[Rule], profile: FilterProfile, number: u32) -> Body {
     let mut answers: Vec<u32> = chain(rules, profile, number)
         .map(|rule| table::answer(rule.verdict, profile.observe))
         .collect();
@@ -137,7 +133,7 @@ fn body(rules: &[Rule], profile: &FilterProfile, number: u32) -> Body {
 fn search(
     assembler: &mut Assembler,
     rules: &[Rule],
-    profile: &FilterProfile,
+    profile: FilterProfile,
     segments: &[Segment],
 ) -> Option<Label> {
     let (lower, upper) = segments.split_at_checked(segments.len() / 2)?;
@@ -153,7 +149,7 @@ fn search(
     Some(assembler.branch(JUMP_AT_LEAST, first.first, above, below))
 }
 
-fn call(assembler: &mut Assembler, rules: &[Rule], profile: &FilterProfile, number: u32) -> Label {
+fn call(assembler: &mut Assembler, rules: &[Rule], profile: FilterProfile, number: u32) -> Label {
     let rules: Vec<&Rule> = chain(rules, profile, number).collect();
     let mut next = assembler.ret(libc::SECCOMP_RET_ALLOW);
     for rule in rules.into_iter().rev() {

@@ -18,7 +18,7 @@ pub enum SeccompError {
     Install {
         /// How long the filter is.
         instructions: usize,
-        /// The system's error; `EACCES` without no_new_privs, `EINVAL` for a kernel without filters.
+        /// The system's error; `EACCES` without `no_new_privs`, `EINVAL` for a kernel without filters.
         #[source]
         source: io::Error,
     },
@@ -88,7 +88,7 @@ fn set_filter(instructions: &[Instruction], flags: libc::c_ulong) -> io::Result<
     RawFd::try_from(result).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))
 }
 
-/// Puts `program` on the calling thread, which must have no_new_privs set.
+/// Puts `program` on the calling thread, which must have `no_new_privs` set.
 ///
 /// # Errors
 /// [`SeccompError::Install`].

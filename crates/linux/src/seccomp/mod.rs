@@ -22,7 +22,7 @@ pub use table::{Access, Call, Family, FilterProfile, Verdict};
 /// Compiles the filter of a session.
 #[must_use]
 pub fn compile(profile: &FilterProfile) -> Program {
-    compile::compile(&rules::RULES, profile)
+    compile::compile(&rules::RULES, *profile)
 }
 
 /// The rule that decides a call of this machine's own architecture, with the call's name; `None` where no rule

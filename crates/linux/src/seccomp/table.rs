@@ -182,8 +182,10 @@ pub fn answer(verdict: Verdict, observe: Observe) -> u32 {
         (Verdict::Absent(errno), _) | (Verdict::Refuse(errno), Observe::Off) => {
             libc::SECCOMP_RET_ERRNO | u32::from(errno)
         }
-        (Verdict::Refuse(_), Observe::Writes | Observe::All)
-        | (Verdict::Observe(Access::Write | Access::Connect), Observe::Writes | Observe::All)
+        (
+            Verdict::Refuse(_) | Verdict::Observe(Access::Write | Access::Connect),
+            Observe::Writes | Observe::All,
+        )
         | (Verdict::Observe(Access::Read | Access::Execute), Observe::All) => {
             libc::SECCOMP_RET_USER_NOTIF
         }

@@ -18,9 +18,18 @@ enum Outcome {
 }
 
 fn call(number: libc::c_long, arguments: [u64; 6]) -> Outcome {
-    let [a, b, c, d, e, f] = arguments;
     // SAFETY: the arguments of each probe are integers, addresses that are bad on purpose, or live buffers.
-    let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+    let result = unsafe {
+        libc::syscall(
+            number,
+            arguments[0],
+            arguments[1],
+            arguments[2],
+            arguments[3],
+            arguments[4],
+            arguments[5],
+        )
+    };
     if result < 0 {
         Outcome::Failed(std::io::Error::last_os_error().raw_os_error().unwrap())
     } else {

@@ -1,0 +1,133 @@
+//! Absent protected names and new repositories.
+
+use super::*;
+
+#[test]
+fn making_an_absent_protected_name_is_reported_however_it_is_made() {
+    type Attempt = fn(&Path, &Path) -> i32;
+    let attempts: [(&str, Attempt); 9] = [
+        ("mkdir", |_, name| {
+            call(libc::SYS_mkdirat, &[HERE, address(&c(name)), 0o755])
+        }),
+        ("file", |_, name| {
+            call(libc::SYS_openat, &[HERE, address(&c(name)), 0o101, 0o644])
+        }),
+        ("symlink", |_, name| {
+            call(
+                libc::SYS_symlinkat,
+                &[address(&c("x")), HERE, address(&c(name))],
+            )
+        }),
+        ("hard link", |root, name| {
+            let from = c(root.join("file"));
+            call(
+                libc::SYS_linkat,
+                &[HERE, address(&from), HERE, address(&c(name)), 0],
+            )
+        }),
+        ("rename", |root, name| {
+            let from = c(root.join("file"));
+            call(
+                libc::SYS_renameat,
+                &[HERE, address(&from), HERE, address(&c(name))],
+            )
+        }),
+        ("fifo", |_, name| {
+            call(libc::SYS_mknodat, &[HERE, address(&c(name)), 0o010_644])
+        }),
+        ("through a dangling link", |root, name| {
+            let link = root.join("link");
+            let made = call(
+                libc::SYS_symlinkat,
+                &[address(&c(name)), HERE, address(&c(&link))],
+            );
+            made + call(libc::SYS_openat, &[HERE, address(&c(&link)), 0o101, 0o644])
+        }),
+        ("through a linked directory", |root, _| {
+            let link = root.join("here");
+            let made = call(
+                libc::SYS_symlinkat,
+                &[address(&c(".")), HERE, address(&c(&link))],
+            );
+            made + call(
+                libc::SYS_mkdirat,
+                &[HERE, address(&c(link.join(".husky"))), 0o755],
+            )
+        }),
+        ("below a name made before", |_, name| {
+            let made = call(libc::SYS_mkdirat, &[HERE, address(&c(name)), 0o755]);
+            made + call(
+                libc::SYS_openat,
+                &[HERE, address(&c(name.join("pre-push"))), 0o101, 0o644],
+            )
+        }),
+    ];
+    for (what, attempt) in attempts {
+        let scene = Scene::new();
+        fs::write(scene.root.join("file"), "").unwrap();
+        let name = scene.root.join(".husky");
+        let run = || attempt(&scene.root, &name);
+        let Some((result, events)) = scene.observe(Observe::Writes, run) else {
+            return;
+        };
+        assert_eq!(result, 0, "{what}");
+        let touched = touched(&events);
+        assert!(!touched.is_empty(), "{what}: {events:?}");
+        assert!(
+            touched.iter().all(|path| *path == name),
+            "{what}: {events:?}"
+        );
+        assert!(denials(&events).is_empty(), "{what}: {events:?}");
+    }
+}
+
+#[test]
+fn neighbours_of_a_protected_name_are_not_reported() {
+    let scene = Scene::new();
+    let run = || {
+        fs::create_dir(scene.root.join(".husky2")).unwrap();
+        fs::create_dir(scene.root.join("sub")).unwrap();
+        fs::create_dir(scene.root.join("sub/.husky")).unwrap();
+        fs::write(scene.root.join("HEAD.txt"), "").unwrap();
+    };
+    let Some(((), events)) = scene.observe(Observe::Writes, run) else {
+        return;
+    };
+    assert!(events.is_empty(), "{events:?}");
+}
+
+#[test]
+fn a_new_repository_is_reported_at_any_depth() {
+    let scene = Scene::new();
+    let deep = scene.root.join("a/b");
+    let bare = scene.root.join("bare.git");
+    let committed = scene.root.join("committed/.git");
+    for path in [&deep, &bare, &committed] {
+        fs::create_dir_all(path).unwrap();
+    }
+    let run = || {
+        fs::create_dir(deep.join(".git")).unwrap();
+        fs::write(deep.join(".git/config"), "").unwrap();
+        fs::create_dir(bare.join("hooks")).unwrap();
+        fs::write(bare.join("hooks/post-update"), "").unwrap();
+        fs::write(bare.join("HEAD"), "").unwrap();
+        fs::write(committed.join("HEAD"), "").unwrap();
+        let _ = fs::create_dir(scene.outside.join(".git"));
+    };
+    let Some(((), events)) = scene.observe(Observe::Writes, run) else {
+        return;
+    };
+    let expected = [
+        deep.join(".git"),
+        deep.join(".git/config"),
+        bare.join("hooks"),
+        bare.join("hooks/post-update"),
+        bare.join("HEAD"),
+    ];
+    assert_eq!(
+        touched(&events),
+        expected.iter().map(PathBuf::as_path).collect::<Vec<_>>()
+    );
+    // The one outside is a denial, no repository.
+    assert_eq!(denials(&events).len(), 1);
+}
