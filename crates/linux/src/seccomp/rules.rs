@@ -22,6 +22,10 @@ mod legacy {
 mod numbers {
     pub(super) use libc::*;
     #[cfg(target_arch = "aarch64")]
+    pub(super) const SYS_renameat: c_long = 38;
+    #[cfg(target_arch = "aarch64")]
+    pub(super) const SYS_kexec_file_load: c_long = 294;
+    #[cfg(target_arch = "aarch64")]
     pub(super) const SYS_fchmodat2: c_long = 452;
     pub(super) const SYS_setxattrat: c_long = 463;
     pub(super) const SYS_removexattrat: c_long = 466;
