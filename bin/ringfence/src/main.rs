@@ -20,6 +20,11 @@ use clap::Parser;
 use crate::cli::{Command, CommandLine};
 use crate::failure::Failure;
 
+/// The static release's allocator.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> Status {
     // This same program is the session's init, when the harness starts it as that: nothing may come before.
     ringfence::init::run_if_asked();

@@ -19,5 +19,6 @@ pub fn all() -> Vec<Case> {
         secrets::CASES,
         sockets::CASES,
         kernel::CASES,
-    ].concat()
+    ]
+    .concat()
 }

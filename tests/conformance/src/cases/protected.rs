@@ -73,8 +73,22 @@ pub(super) const CASES: &[Case] = &[
 
 /// The protected names of the specification.
 const NAMES: &[&str] = &[
-    ".git", ".codex", ".agents", ".ringfence", ".claude", ".cursor", ".gemini", ".vscode", ".idea", ".mcp.json",
-    ".envrc", ".husky", ".githooks", "AGENTS.md", "CLAUDE.md", "GEMINI.md",
+    ".git",
+    ".codex",
+    ".agents",
+    ".ringfence",
+    ".claude",
+    ".cursor",
+    ".gemini",
+    ".vscode",
+    ".idea",
+    ".mcp.json",
+    ".envrc",
+    ".husky",
+    ".githooks",
+    "AGENTS.md",
+    "CLAUDE.md",
+    "GEMINI.md",
 ];
 
 /// The top of the workspace, and of a repository in it.
@@ -116,10 +130,32 @@ fn every_call(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
 
 /// The calls that can't be mistaken: one of each kind, on every name.
 const CORE: &[&str] = &[
-    "open-write-only", "open-truncate", "reopen-proc-self-fd", "truncate", "mmap-shared", "rename-away", "rename-out",
-    "rename-over", "rename-exchange", "link-out", "unlink", "chmod", "utimensat", "setxattr", "rename-directory-out",
-    "create-in-directory", "unlink-in-directory", "rmdir", "create", "tmpfile-elsewhere-linkat", "link-in", "rename-in",
-    "rename-directory-in", "symlink", "mkdir", "mknod-fifo",
+    "open-write-only",
+    "open-truncate",
+    "reopen-proc-self-fd",
+    "truncate",
+    "mmap-shared",
+    "rename-away",
+    "rename-out",
+    "rename-over",
+    "rename-exchange",
+    "link-out",
+    "unlink",
+    "chmod",
+    "utimensat",
+    "setxattr",
+    "rename-directory-out",
+    "create-in-directory",
+    "unlink-in-directory",
+    "rmdir",
+    "create",
+    "tmpfile-elsewhere-linkat",
+    "link-in",
+    "rename-in",
+    "rename-directory-in",
+    "symlink",
+    "mkdir",
+    "mknod-fifo",
 ];
 
 /// The attacks on each name that is a directory, with their labels; their objects are made here.
@@ -144,12 +180,20 @@ fn directory_attacks(fixture: &Fixture) -> Result<Vec<(String, Vec<String>)>, Fa
         for relative in TOPS.iter().rev() {
             for name in NAMES {
                 let directory = top(fixture, relative).join(name);
-                let mine = fixture.workspace.join("mine").join(relative).join(name).join(call);
+                let mine = fixture
+                    .workspace
+                    .join("mine")
+                    .join(relative)
+                    .join(name)
+                    .join(call);
                 fixture.prepare(&mine)?;
                 let mut itself = Target::within(&directory, mine);
                 itself.directory.clone_from(&directory);
                 itself.file = directory;
-                attacks.push((format!("{relative}/{name} itself: {call}"), itself.words(call)));
+                attacks.push((
+                    format!("{relative}/{name} itself: {call}"),
+                    itself.words(call),
+                ));
             }
         }
     }
@@ -173,7 +217,9 @@ fn directories(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     }
     for (top, before) in &before {
         let changed = changed(before, top);
-        checks.that("it is as it was", changed.is_empty(), || format!("{changed:?}"));
+        checks.that("it is as it was", changed.is_empty(), || {
+            format!("{changed:?}")
+        });
     }
     let sibling = fixture.workspace.join("ordinary");
     fixture.prepare(&sibling)?;
@@ -258,8 +304,19 @@ fn symlinked(
     fixture.prepare(&mine)?;
     let mut attacks = Vec::new();
     for (through, place) in [("through the link", &link), ("at its target", &target)] {
-        for call in ["open-write-only", "truncate", "rename-away", "unlink", "create", "rename-in", "chmod"] {
-            attacks.push((format!("{call} {through}"), Target::within(place, mine.clone()).words(call)));
+        for call in [
+            "open-write-only",
+            "truncate",
+            "rename-away",
+            "unlink",
+            "create",
+            "rename-in",
+            "chmod",
+        ] {
+            attacks.push((
+                format!("{call} {through}"),
+                Target::within(place, mine.clone()).words(call),
+            ));
         }
     }
     let mut itself = Target::within(&mine, mine.clone());
@@ -282,8 +339,16 @@ fn symlinked(
     }
     let changed = changed(&before, &target);
     let label = format!("{relative}/{name} linked {direction} the root");
-    checks.that(&format!("{label}: the target is as it was"), changed.is_empty(), || format!("{changed:?}"));
-    checks.same(&format!("{label}: the link is as it was"), &fs::read_link(&link).ok(), &Some(target));
+    checks.that(
+        &format!("{label}: the target is as it was"),
+        changed.is_empty(),
+        || format!("{changed:?}"),
+    );
+    checks.same(
+        &format!("{label}: the link is as it was"),
+        &fs::read_link(&link).ok(),
+        &Some(target),
+    );
     Ok(())
 }
 
@@ -292,8 +357,14 @@ const MAKERS: &[(&str, &str)] = &[
     ("a file", "echo planted > \"$1\""),
     ("a directory", "mkdir \"$1\" && echo planted > \"$1/inner\""),
     ("a symlink", "ln -s /etc/passwd \"$1\""),
-    ("a rename of a file", "echo planted > made && mv made \"$1\""),
-    ("a rename of a directory", "mkdir made-d && echo planted > made-d/inner && mv made-d \"$1\""),
+    (
+        "a rename of a file",
+        "echo planted > made && mv made \"$1\"",
+    ),
+    (
+        "a rename of a directory",
+        "mkdir made-d && echo planted > made-d/inner && mv made-d \"$1\"",
+    ),
     ("a hard link", "echo planted > origin && ln origin \"$1\""),
 ];
 
@@ -345,24 +416,35 @@ fn made(
     let path = top(&fixture, relative).join(name);
     let label = format!("{relative}/{name} as {how}");
     let run = launch.inside(&["/bin/sh", "-c", script, "sh", &text(&path)])?;
-    checks.that(&format!("{label}: gone from the host"), fs::symlink_metadata(&path).is_err(), || {
-        format!("status {}, {}", run.code(), run.said())
-    });
+    checks.that(
+        &format!("{label}: gone from the host"),
+        fs::symlink_metadata(&path).is_err(),
+        || format!("status {}, {}", run.code(), run.said()),
+    );
     if run.code() != 0 {
         // Refused at once is as good; but then nothing may be in quarantine.
         checks.that(&label, quarantined(&launch)?.is_empty(), || run.said());
         return Ok(());
     }
-    checks.that(&format!("{label}: told"), run.said().contains(name), || run.said());
+    checks.that(&format!("{label}: told"), run.said().contains(name), || {
+        run.said()
+    });
     let held = quarantined(&launch)?;
     let Some(entry) = held.iter().find(|entry| entry.origin == path) else {
         checks.that(&format!("{label}: listed"), false, || {
-            format!("{:?}", held.iter().map(|entry| &entry.origin).collect::<Vec<_>>())
+            format!(
+                "{:?}",
+                held.iter().map(|entry| &entry.origin).collect::<Vec<_>>()
+            )
         });
         return Ok(());
     };
     let back = launch.ringfence(&["quarantine", "restore", &entry.id])?;
-    checks.that(&format!("{label}: restored"), fs::symlink_metadata(&path).is_ok(), || back.said());
+    checks.that(
+        &format!("{label}: restored"),
+        fs::symlink_metadata(&path).is_ok(),
+        || back.said(),
+    );
     Ok(())
 }
 
@@ -372,16 +454,28 @@ fn nothing_made(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         if kind == "repository" {
             repositories(&fixture)?;
         }
-        let options: &[&str] = if kind == "read-only" { &["--mode", "read-only"] } else { &[] };
+        let options: &[&str] = if kind == "read-only" {
+            &["--mode", "read-only"]
+        } else {
+            &[]
+        };
         let launch = Launch::new(ground, &fixture).options(options);
         let before = listing(&fixture.home)?;
         let mut during = String::new();
         for _ in 0..3 {
             during = launch.shell("ls -A; true")?.text();
         }
-        checks.same(&format!("{kind}: names and inodes"), &listing(&fixture.home)?, &before);
+        checks.same(
+            &format!("{kind}: names and inodes"),
+            &listing(&fixture.home)?,
+            &before,
+        );
         let seen = launch.plain(&["ls", "-A"])?.text();
-        checks.same(&format!("{kind}: inside it looks as outside"), &during, &seen);
+        checks.same(
+            &format!("{kind}: inside it looks as outside"),
+            &during,
+            &seen,
+        );
         if kind == "read-only" {
             continue;
         }
@@ -389,7 +483,11 @@ fn nothing_made(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         let mut after = listing(&fixture.home)?;
         for made in ["made", "target", "target/debug", "target/debug/out"] {
             let own = after.remove(&fixture.workspace.join(made));
-            checks.that(&format!("{kind}: what the command made is there"), own.is_some(), || made.to_owned());
+            checks.that(
+                &format!("{kind}: what the command made is there"),
+                own.is_some(),
+                || made.to_owned(),
+            );
         }
         checks.same(&format!("{kind}: and no more"), &after, &before);
     }
@@ -398,15 +496,33 @@ fn nothing_made(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
 
 fn ancestors(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     let traps = [
-        ("mv .git .git2 && git init && hook", "mv .git .git2 && git init -q . && echo evil > .git/hooks/pre-commit"),
-        ("exchange .git", "mkdir other && mv --exchange .git other 2>/dev/null"),
+        (
+            "mv .git .git2 && git init && hook",
+            "mv .git .git2 && git init -q . && echo evil > .git/hooks/pre-commit",
+        ),
+        (
+            "exchange .git",
+            "mkdir other && mv --exchange .git other 2>/dev/null",
+        ),
         ("mv packages away", "mv packages packages2"),
-        ("mv packages/nested away", "mv packages/nested packages/nested2"),
-        ("replace packages", "cp -r packages copy && rm -rf packages; mv copy packages"),
+        (
+            "mv packages/nested away",
+            "mv packages/nested packages/nested2",
+        ),
+        (
+            "replace packages",
+            "cp -r packages copy && rm -rf packages; mv copy packages",
+        ),
         ("write a hook", "echo evil > .git/hooks/pre-commit"),
-        ("write a nested hook", "echo evil > packages/nested/.git/hooks/pre-commit"),
+        (
+            "write a nested hook",
+            "echo evil > packages/nested/.git/hooks/pre-commit",
+        ),
         ("git config", "git config core.fsmonitor evil"),
-        ("nested git config", "git -C packages/nested config core.hooksPath /tmp/evil"),
+        (
+            "nested git config",
+            "git -C packages/nested config core.hooksPath /tmp/evil",
+        ),
         ("worktree add", "git worktree add -q tree"),
         ("mv the workspace", "cd .. && mv project project2"),
     ];
@@ -428,7 +544,11 @@ fn ancestors(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         }
         if fixture.workspace.is_dir() {
             let status = launch.plain(&["git", "status", "--porcelain"])?;
-            checks.same(&format!("{label}: the host's git works"), &status.code(), &0);
+            checks.same(
+                &format!("{label}: the host's git works"),
+                &status.code(),
+                &0,
+            );
         } else {
             checks.that(label, false, || "the workspace is gone".to_owned());
         }
@@ -437,7 +557,11 @@ fn ancestors(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
 }
 
 /// The same scripts without the boundary: the ones that matter must change what they attack.
-fn control_of_ancestors(ground: &Ground, checks: &mut Checks, traps: &[(&str, &str)]) -> Result<(), Failure> {
+fn control_of_ancestors(
+    ground: &Ground,
+    checks: &mut Checks,
+    traps: &[(&str, &str)],
+) -> Result<(), Failure> {
     for (label, script) in traps {
         let fixture = ground.fixture()?;
         repositories(&fixture)?;
@@ -450,23 +574,35 @@ fn control_of_ancestors(ground: &Ground, checks: &mut Checks, traps: &[(&str, &s
             snapshot(&fixture.workspace.join(".git")),
             snapshot(&fixture.workspace.join("packages")),
         );
-        let same = after.0.is_ok_and(|new| new == before.0) && after.1.is_ok_and(|new| new == before.1);
+        let same =
+            after.0.is_ok_and(|new| new == before.0) && after.1.is_ok_and(|new| new == before.1);
         if label.starts_with("exchange") && same {
             checks.note(format!("{label}: this mv knows no --exchange"));
             continue;
         }
-        checks.that(&format!("control {label}"), !same, || format!("changes nothing: {}", run.said()));
+        checks.that(&format!("control {label}"), !same, || {
+            format!("changes nothing: {}", run.said())
+        });
     }
     Ok(())
 }
 
 fn unprotect(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     let fixture = ground.fixture()?;
-    for file in ["AGENTS.md", "CLAUDE.md", "infra/prod/main.tf", "infra/test/main.tf"] {
+    for file in [
+        "AGENTS.md",
+        "CLAUDE.md",
+        "infra/prod/main.tf",
+        "infra/test/main.tf",
+    ] {
         fixture.write(Path::new("home/project").join(file), ORIGINAL)?;
     }
-    let launch = Launch::new(ground, &fixture)
-        .options(&["--unprotect", "AGENTS.md", "--protect", "infra/prod"]);
+    let launch = Launch::new(ground, &fixture).options(&[
+        "--unprotect",
+        "AGENTS.md",
+        "--protect",
+        "infra/prod",
+    ]);
     let words = |file: &str| vec!["open-write".to_owned(), text(&fixture.workspace.join(file))];
     for (file, open) in [
         ("AGENTS.md", true),
@@ -484,7 +620,11 @@ fn unprotect(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         }
     }
     let moved = launch.shell("mv infra infra2")?;
-    checks.that("the directory above can't be moved", moved.code() != 0, || moved.said());
+    checks.that(
+        "the directory above can't be moved",
+        moved.code() != 0,
+        || moved.said(),
+    );
     Ok(())
 }
 
@@ -498,11 +638,25 @@ fn new_repository(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     )?;
     checks.same("the command works", &run.code(), &0);
     let git = fixture.workspace.join("made/.git");
-    checks.that("the repository stays", git.join("HEAD").is_file(), || run.said());
-    checks.that("its hook is gone", !git.join("hooks/post-checkout").exists(), || run.said());
+    checks.that("the repository stays", git.join("HEAD").is_file(), || {
+        run.said()
+    });
+    checks.that(
+        "its hook is gone",
+        !git.join("hooks/post-checkout").exists(),
+        || run.said(),
+    );
     let config = fs::read_to_string(git.join("config")).unwrap_or_default();
-    checks.that("its executable configuration is gone", !config.contains("evil"), || config.clone());
-    checks.that("harmless configuration stays", config.contains("agent"), || config.clone());
+    checks.that(
+        "its executable configuration is gone",
+        !config.contains("evil"),
+        || config.clone(),
+    );
+    checks.that(
+        "harmless configuration stays",
+        config.contains("agent"),
+        || config.clone(),
+    );
     let status = launch.plain(&["git", "-C", "made", "status"])?;
     checks.same("the host's git works there", &status.code(), &0);
     let held = quarantined(&launch)?;

@@ -83,8 +83,16 @@ impl How {
 
 fn protected(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     let names = [
-        ".mcp.json", ".envrc", "AGENTS.md", "CLAUDE.md", "GEMINI.md", ".codex/config.toml", ".claude/settings.json",
-        ".vscode/tasks.json", ".githooks/pre-commit", "packages/nested/AGENTS.md",
+        ".mcp.json",
+        ".envrc",
+        "AGENTS.md",
+        "CLAUDE.md",
+        "GEMINI.md",
+        ".codex/config.toml",
+        ".claude/settings.json",
+        ".vscode/tasks.json",
+        ".githooks/pre-commit",
+        "packages/nested/AGENTS.md",
     ];
     for name in names {
         for (how, label) in How::ALL {
@@ -99,9 +107,11 @@ fn protected(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
             };
             held_after(ground, checks, &fixture, &attempt)?;
             let content = fs::read_to_string(&attempt.file).unwrap_or_default();
-            checks.that(&format!("{}: the person's file is whole", attempt.label), !content.contains("attacked"), || {
-                content.clone()
-            });
+            checks.that(
+                &format!("{}: the person's file is whole", attempt.label),
+                !content.contains("attacked"),
+                || content.clone(),
+            );
         }
     }
     Ok(())
@@ -109,8 +119,13 @@ fn protected(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
 
 fn secret(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     let names = [
-        "home/.netrc", "home/.npmrc", "home/.git-credentials", "home/.docker/config.json", "home/project/.env",
-        "home/.ssh/id_ed25519", "home/.aws/credentials",
+        "home/.netrc",
+        "home/.npmrc",
+        "home/.git-credentials",
+        "home/.docker/config.json",
+        "home/project/.env",
+        "home/.ssh/id_ed25519",
+        "home/.aws/credentials",
     ];
     for name in names {
         for (how, label) in How::ALL {
@@ -129,7 +144,12 @@ fn secret(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
 }
 
 /// Starts a command that waits; replaces the file as a person does; gives the guard time; lets the command attack.
-fn held_after(ground: &Ground, checks: &mut Checks, fixture: &Fixture, attempt: &Attempt) -> Result<(), Failure> {
+fn held_after(
+    ground: &Ground,
+    checks: &mut Checks,
+    fixture: &Fixture,
+    attempt: &Attempt,
+) -> Result<(), Failure> {
     let launch = Launch::new(ground, fixture);
     let script = format!("echo ready; read go; {}; echo done", attempt.script);
     let words = ["/bin/sh", "-c", &script, "sh", &text(&attempt.file)];
@@ -148,12 +168,28 @@ fn held_after(ground: &Ground, checks: &mut Checks, fixture: &Fixture, attempt: 
     })?;
     wait(&mut child, "ringfence")?;
     let started = lines.first().is_some_and(|line| line == "ready");
-    checks.that(&format!("{}: the command ran", attempt.label), started, || format!("{lines:?}"));
+    checks.that(
+        &format!("{}: the command ran", attempt.label),
+        started,
+        || format!("{lines:?}"),
+    );
     let succeeded = lines.iter().any(|line| line == "SUCCEEDED");
-    checks.that(&attempt.label, !succeeded, || format!("the attack succeeded: {lines:?}"));
+    checks.that(&attempt.label, !succeeded, || {
+        format!("the attack succeeded: {lines:?}")
+    });
     // The control: the same words on the same file without the boundary.
-    let control = launch.plain(&["/bin/sh", "-c", &attempt.script, "sh", &text(&fixture.write("outside/copy", "x")?)])?;
-    checks.that(&format!("control {}", attempt.label), control.text().contains("SUCCEEDED"), || control.said());
+    let control = launch.plain(&[
+        "/bin/sh",
+        "-c",
+        &attempt.script,
+        "sh",
+        &text(&fixture.write("outside/copy", "x")?),
+    ])?;
+    checks.that(
+        &format!("control {}", attempt.label),
+        control.text().contains("SUCCEEDED"),
+        || control.said(),
+    );
     Ok(())
 }
 
@@ -168,7 +204,9 @@ fn converse(
     };
     let mut output = BufReader::new(output);
     let mut line = String::new();
-    output.read_line(&mut line).context(|| "reading the command's output".to_owned())?;
+    output
+        .read_line(&mut line)
+        .context(|| "reading the command's output".to_owned())?;
     lines.push(line.trim().to_owned());
     let done = meanwhile();
     let _ = input.write_all(b"go\n");
@@ -194,8 +232,13 @@ fn git(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         .spawn()
         .context(|| "starting ringfence".to_owned())?;
     let lines = converse(&mut child, || {
-        for words in [&["config", "user.name", "Person"][..], &["commit", "-q", "--allow-empty", "-m", "outside"]] {
-            let plain = launch.plain(&[&["git"], words].concat()).map_err(std::io::Error::other)?;
+        for words in [
+            &["config", "user.name", "Person"][..],
+            &["commit", "-q", "--allow-empty", "-m", "outside"],
+        ] {
+            let plain = launch
+                .plain(&[&["git"], words].concat())
+                .map_err(std::io::Error::other)?;
             if plain.code() != 0 {
                 return Err(std::io::Error::other(plain.said()));
             }
@@ -205,7 +248,13 @@ fn git(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     })?;
     wait(&mut child, "ringfence")?;
     let succeeded = lines.iter().any(|line| line == "SUCCEEDED");
-    checks.that("config and hooks are held", !succeeded, || format!("{lines:?}"));
-    checks.that("a commit still works inside", lines.iter().any(|line| line == "committed"), || format!("{lines:?}"));
+    checks.that("config and hooks are held", !succeeded, || {
+        format!("{lines:?}")
+    });
+    checks.that(
+        "a commit still works inside",
+        lines.iter().any(|line| line == "committed"),
+        || format!("{lines:?}"),
+    );
     Ok(())
 }
