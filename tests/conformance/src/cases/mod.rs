@@ -1,10 +1,17 @@
 //! The case table, one module per part of the boundary.
 
+mod denials;
+mod endings;
+mod environment;
 mod kernel;
+mod levels;
+mod places;
 mod protected;
 mod replace;
 mod secrets;
 mod sockets;
+mod streams;
+mod terminal;
 mod writes;
 
 use crate::suite::Case;
@@ -19,6 +26,13 @@ pub fn all() -> Vec<Case> {
         secrets::CASES,
         sockets::CASES,
         kernel::CASES,
+        streams::CASES,
+        terminal::CASES,
+        endings::CASES,
+        environment::CASES,
+        places::CASES,
+        levels::CASES,
+        denials::CASES,
     ]
     .concat()
 }

@@ -1,0 +1,207 @@
+//! Machines that refuse user namespaces or Landlock, made by an outer filter; and Ringfence inside Ringfence.
+
+use super::writes::text;
+use crate::checks::{Checks, Failure};
+use crate::ground::Ground;
+use crate::launch::Launch;
+use crate::objects::Target;
+use crate::suite::{Case, Needs};
+
+/// The cases of this module.
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "level.partial",
+        promise: "without user namespaces it says partial, and holds secrets, protected names and everything outside",
+        needs: Needs::Landlock,
+        run: partial,
+    },
+    Case {
+        name: "level.partial-required-full",
+        promise: "without user namespaces `--require full` exits 102 and nothing runs",
+        needs: Needs::Landlock,
+        run: required_full,
+    },
+    Case {
+        name: "level.none",
+        promise: "without user namespaces and Landlock it exits 102 and nothing runs, whatever is required",
+        needs: Needs::Nothing,
+        run: none,
+    },
+    Case {
+        name: "level.nested",
+        promise: "Ringfence inside Ringfence runs below the outer boundary, which still holds, or refuses to run",
+        needs: Needs::Full,
+        run: nested,
+    },
+];
+
+fn wrapper(ground: &Ground, name: &str) -> [std::ffi::OsString; 2] {
+    [ground.probe.clone().into_os_string(), name.into()]
+}
+
+/// The wrapper itself must do what it says, or the case means nothing.
+fn wrapper_works(ground: &Ground, checks: &mut Checks, name: &str) -> Result<(), Failure> {
+    let probe = text(&ground.probe);
+    let refused = ground.plain(&[name, &probe, "unshare", "mount"])?;
+    checks.refused(
+        &format!("{name}: the outer filter refuses namespaces"),
+        &refused,
+        &[],
+    );
+    let refused = ground.plain(&[name, &probe, "clone", "mount"])?;
+    checks.refused(&format!("{name}: also by clone"), &refused, &[]);
+    let landlock = ground.plain(&[name, &probe, "landlock-version"])?;
+    let expected = name == "deny-userns";
+    checks.same(
+        &format!("{name}: Landlock"),
+        &landlock.succeeded(),
+        &expected,
+    );
+    Ok(())
+}
+
+fn partial(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    wrapper_works(ground, checks, "deny-userns")?;
+    let fixture = ground.fixture()?;
+    fixture.repository(&fixture.workspace)?;
+    for file in [
+        "home/.ssh/id_ed25519",
+        "home/.npmrc",
+        "home/project/.env",
+        "home/project/AGENTS.md",
+        "outside/file",
+    ] {
+        fixture.write(file, "first\n")?;
+    }
+    fixture.prepare(&fixture.workspace.join("src"))?;
+    let launch = Launch::new(ground, &fixture).wrapper(&wrapper(ground, "deny-userns"));
+    let run = launch.shell("echo ran")?;
+    checks.same("it runs", &run.text(), &"ran\n".to_owned());
+    checks.that("it says partial", run.said().contains("partial"), || {
+        run.said()
+    });
+    let path = |file: &str| text(&fixture.top().join(file));
+    let refused = [
+        ["read".to_owned(), path("home/.ssh/id_ed25519")],
+        ["read".to_owned(), path("home/.npmrc")],
+        ["read".to_owned(), path("home/project/.env")],
+        ["open-write".to_owned(), path("home/project/AGENTS.md")],
+        ["open-write".to_owned(), path("home/project/.git/config")],
+        ["open-write".to_owned(), path("outside/file")],
+        ["tcp-with-itself".to_owned(), "127.0.0.1".to_owned()],
+        ["unshare".to_owned(), "user".to_owned()],
+    ];
+    for words in &refused {
+        let label = words.join(" ");
+        checks.control(&label, &launch.attack_plain(words)?);
+        let also = [libc::EAFNOSUPPORT, libc::ENOENT];
+        checks.refused(&label, &launch.attack_inside(words)?, &also);
+    }
+    let allowed = [
+        ["open-write".to_owned(), path("home/project/tracked.txt")],
+        ["open-write".to_owned(), path("home/project/src/file")],
+        ["read".to_owned(), path("home/project/AGENTS.md")],
+        ["read".to_owned(), path("outside/file")],
+    ];
+    for words in &allowed {
+        checks.sibling(&words.join(" "), &launch.attack_inside(words)?);
+    }
+    let below = fixture.workspace.join("src");
+    let words = Target::within(&below, below.join("mine")).words("create");
+    checks.sibling(
+        "a new file in a directory without protected names",
+        &launch.attack_inside(&words)?,
+    );
+    Ok(())
+}
+
+fn required_full(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    wrapper_works(ground, checks, "deny-userns")?;
+    let fixture = ground.fixture()?;
+    let launch = Launch::new(ground, &fixture).options(&["--require", "full"]);
+    let run = launch.shell("echo ran")?;
+    if ground.namespaces {
+        checks.same(
+            "control: without the outer filter it runs",
+            &run.text(),
+            &"ran\n".to_owned(),
+        );
+    }
+    let launch = launch.wrapper(&wrapper(ground, "deny-userns"));
+    refused_whole(checks, "--require full", &launch)
+}
+
+fn refused_whole(checks: &mut Checks, label: &str, launch: &Launch<'_>) -> Result<(), Failure> {
+    let run = launch.shell("echo ran; touch ran")?;
+    checks.same(&format!("{label}: status"), &run.code(), &102);
+    checks.that(
+        &format!("{label}: nothing ran"),
+        run.output.is_empty(),
+        || run.text(),
+    );
+    checks.that(
+        &format!("{label}: it says why"),
+        run.said().contains("namespace") || run.said().contains("Landlock"),
+        || run.said(),
+    );
+    Ok(())
+}
+
+fn none(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    wrapper_works(ground, checks, "deny-landlock")?;
+    let fixture = ground.fixture()?;
+    for options in [&[][..], &["--require", "partial"], &["--require", "full"]] {
+        let launch = Launch::new(ground, &fixture)
+            .options(options)
+            .wrapper(&wrapper(ground, "deny-landlock"));
+        refused_whole(checks, &options.join(" "), &launch)?;
+        checks.that(
+            "nothing was written",
+            !fixture.workspace.join("ran").exists(),
+            || "ran".to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn nested(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let fixture = ground.fixture()?;
+    let file = text(&fixture.write("outside/file", "first\n")?);
+    let inner = fixture.workspace.join("inner-state");
+    let ringfence = text(&ground.ringfence);
+    let launch = Launch::new(ground, &fixture);
+    // The outer boundary hides the outer state; the inner one needs a state of its own.
+    let nest = |options: &str, words: &str| {
+        format!(
+            "mkdir -p -m 700 {0}; RINGFENCE_STATE={0} XDG_STATE_HOME={0} {ringfence} run {options} -- {words}",
+            text(&inner)
+        )
+    };
+    let probe = text(&ground.probe);
+    let run = launch.shell(&nest("", &format!("{probe} open-write {file}")))?;
+    let refused_to_run = run.code() == 102 && run.output.is_empty();
+    checks.that(
+        "the outer boundary holds",
+        refused_to_run || run.verdict().refused(&[]),
+        || format!("{} {} {}", run.code(), run.text(), run.said()),
+    );
+    if refused_to_run {
+        checks.note("the inner one refuses to run (102)");
+    } else {
+        let run = launch.shell(&nest("", "echo nested"))?;
+        checks.same(
+            "the inner command runs",
+            &run.text(),
+            &"nested\n".to_owned(),
+        );
+        checks.that(
+            "it says so",
+            run.said().contains("partial") || run.said().contains("outer"),
+            || run.said(),
+        );
+    }
+    let run = launch.shell(&nest("--require full", "echo nested"))?;
+    checks.same("--require full inside", &run.code(), &102);
+    checks.control("open-write", &launch.attack_plain(&["open-write", &file])?);
+    Ok(())
+}
