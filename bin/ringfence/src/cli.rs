@@ -118,7 +118,7 @@ pub(crate) struct PolicyOptions {
     #[arg(long)]
     pub(crate) ask: bool,
     /// The port of a server inside, to be reached from the host's loopback
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) publish: Vec<u16>,
     /// A server on the host's loopback, to be reached from inside
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -258,7 +258,7 @@ pub(crate) struct PolicyCheck {
     /// Print the policy as JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Check this file alone, as a user's policy over the defaults
+    /// Check this file as the user's policy
     #[arg(value_name = "FILE", conflicts_with = "config")]
     pub(crate) file: Option<PathBuf>,
 }

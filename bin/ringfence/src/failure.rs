@@ -41,6 +41,23 @@ impl Failure {
         self.exit
     }
 
+    /// The next command to try; empty where there is none.
+    pub(crate) fn hint(&self) -> &str {
+        self.hint.as_deref().unwrap_or_default()
+    }
+
+    /// The error and its causes in one sentence.
+    pub(crate) fn summary(&self) -> String {
+        let mut text = self.error.to_string();
+        let mut source = self.error.source();
+        while let Some(cause) = source {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        text
+    }
+
     /// The block for a person: the error, its causes, the hint.
     pub(crate) fn render(&self) -> String {
         let mut text = format!("ringfence: error: {}\n", printable(&self.error.to_string()));
@@ -55,7 +72,7 @@ impl Failure {
             last = words;
             source = cause.source();
         }
-        if let Some(hint) = self.hint.as_deref().filter(|hint| !hint.is_empty()) {
+        for hint in self.hint().lines().filter(|hint| !hint.is_empty()) {
             let _ = writeln!(text, "  hint: {}", printable(hint));
         }
         text
@@ -81,7 +98,29 @@ from_library!(
     ringfence::quarantine::QuarantineError,
     ringfence::state::StateError,
     ringfence::trust::TrustError,
+    ringfence_policy::layers::ResolveError,
 );
+
+impl From<ringfence_policy::parse::ParseError> for Failure {
+    fn from(error: ringfence_policy::parse::ParseError) -> Self {
+        let hint = error.hint();
+        Self::new(ExitCode::PolicyInvalid, error).with_hint(hint)
+    }
+}
+
+impl From<ringfence_plan::linux::error::PlanError> for Failure {
+    fn from(error: ringfence_plan::linux::error::PlanError) -> Self {
+        let (exit, hints) = (error.exit_code(), error.hints());
+        Self::new(exit, error).with_hint(hints.join("\n"))
+    }
+}
+
+impl From<ringfence_policy::network::DestinationError> for Failure {
+    fn from(error: ringfence_policy::network::DestinationError) -> Self {
+        Self::new(ExitCode::Usage, error)
+            .with_hint("name a destination as HOST:PORT, for example example.com:443")
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -57,6 +57,8 @@ pub(crate) struct CommandPreparation {
     pub(crate) ignored_signals: u64,
     /// `RLIMIT_NPROC`, where processes are limited that way.
     pub(crate) process_limit: Option<u64>,
+    /// The caller's soft limit on open files, which init has raised for itself.
+    pub(crate) open_files: libc::rlimit,
 }
 
 /// A program, its arguments and variables, laid out for execve.
@@ -322,6 +324,11 @@ fn prepare_command(command: &CommandPreparation) -> Result<(), Stage> {
     // SAFETY: plain integers. The table is this child's own: CLONE_FILES was not asked for.
     if unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) } != 0 {
         return Err(Stage::Streams);
+    }
+    let open_files = &raw const command.open_files;
+    // SAFETY: setrlimit reads the structure, which outlives the call.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, open_files) } != 0 {
+        return Err(Stage::Limit);
     }
     if let Some(limit) = command.process_limit {
         let limit = libc::rlimit {

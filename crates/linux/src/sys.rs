@@ -87,6 +87,26 @@ pub(crate) fn set_signal_mask(mask: &libc::sigset_t) {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, std::ptr::null_mut()) };
 }
 
+/// Raises this process's soft limit on open files to the hard one, and returns what it was, getrlimit(2).
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn raise_open_files() -> Result<libc::rlimit, Errno> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the structure is valid for writes for the length of the call.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }.into())?;
+    let raised = libc::rlimit {
+        rlim_cur: limit.rlim_max,
+        rlim_max: limit.rlim_max,
+    };
+    // SAFETY: the structure is valid for reads for the length of the call.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) }.into())?;
+    Ok(limit)
+}
+
 /// The numbers of the signals that this process ignores.
 #[must_use]
 pub fn ignored_signals() -> Vec<i32> {

@@ -7,12 +7,12 @@ use std::fmt;
 use std::path::Path;
 
 use crate::decision::{Decision, Grant};
-use crate::document::NetworkMode;
+use crate::document::{Mode, NetworkMode};
 use crate::escape::{escape, escape_os};
 use crate::grant::equals_root;
-use crate::host::{Host, HostRule};
+use crate::host::{Host, HostError, HostRule, parse_port};
 use crate::layers::{LayerKind, Sourced};
-use crate::policy::NetworkPolicy;
+use crate::policy::{NetworkPolicy, Policy};
 use crate::rule::RuleId;
 
 /// Where a target wants to connect to.
@@ -29,6 +29,42 @@ pub enum Destination<'a> {
     UnixPath(&'a Path),
     /// A Unix socket by its name in the network namespace's own table, which is the session's.
     UnixAbstract(&'a [u8]),
+}
+
+/// Why a text is no destination.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DestinationError {
+    /// It names no port.
+    #[error("a destination is HOST:PORT, and this names no port")]
+    NoPort,
+    /// Its host or port can't be read.
+    #[error("this is no destination")]
+    Host(#[source] HostError),
+}
+
+impl Destination<'static> {
+    /// Reads `HOST:PORT`.
+    ///
+    /// # Errors
+    /// [`DestinationError`].
+    pub fn internet(text: &str) -> Result<Self, DestinationError> {
+        let (host, port) = text.rsplit_once(':').ok_or(DestinationError::NoPort)?;
+        Ok(Self::Internet {
+            host: Host::parse(host.as_bytes()).map_err(DestinationError::Host)?,
+            port: parse_port(port).map_err(DestinationError::Host)?,
+        })
+    }
+}
+
+impl Policy {
+    /// Judges a connection to `destination`; there is no boundary to judge by in `full-access`.
+    #[must_use]
+    pub fn decide_connect(&self, destination: &Destination<'_>) -> Decision {
+        match self.mode.value {
+            Mode::FullAccess => allow(RuleId::FullAccess, String::new()),
+            Mode::ReadOnly | Mode::WorkspaceWrite => self.network.decide(destination),
+        }
+    }
 }
 
 impl fmt::Display for Destination<'_> {

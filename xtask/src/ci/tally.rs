@@ -1,6 +1,6 @@
 //! Counts of tests, read from what the test programs print.
 //!
-//! It runs nothing. Invariant: every `test result:` line of the output is counted once.
+//! It runs nothing. Invariant: every closing line of a suite is counted once.
 
 use std::fmt;
 
@@ -52,14 +52,20 @@ impl Tally {
             .reduce(Self::plus)
     }
 
-    /// One line as the standard test harness ends with:
-    /// `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s`.
+    /// One line as the standard test harness ends with
+    /// (`test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s`),
+    /// or the conformance suite (`conformance: 5 passed, 0 failed, 1 skipped; 90 checks held, 0 notes`).
     fn read_line(line: &str) -> Option<Self> {
-        let rest = line.trim_start().strip_prefix("test result: ")?;
-        let (_, counts) = rest.split_once(". ")?;
+        let line = line.trim_start();
+        let counts = match line.strip_prefix("test result: ") {
+            Some(rest) => rest.split_once(". ")?.1,
+            None => line
+                .strip_prefix("conformance: ")
+                .filter(|rest| rest.contains(" passed, ") && rest.contains(" failed, "))?,
+        };
         let mut tally = Self::default();
-        for count in counts.split("; ") {
-            let Some((number, what)) = count.split_once(' ') else {
+        for count in counts.split([';', ',']) {
+            let Some((number, what)) = count.trim_start().split_once(' ') else {
                 continue;
             };
             let Ok(number) = number.parse::<u32>() else {
@@ -68,7 +74,7 @@ impl Tally {
             match what {
                 "passed" => tally.passed = number,
                 "failed" => tally.failed = number,
-                "ignored" => tally.skipped = number,
+                "ignored" | "skipped" => tally.skipped = number,
                 _ => {}
             }
         }
@@ -98,6 +104,14 @@ mod tests {
             test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 9 filtered out; finished in 1.20s\n";
         let tally = Tally::read(output).unwrap();
         assert_eq!(tally.to_string(), "7 passed, 3 failed, 1 skipped");
+    }
+
+    #[test]
+    fn the_conformance_suite_is_counted_too() {
+        let output = "conformance: the suite can't start: no probe\n\
+            conformance: 41 passed, 2 failed, 3 skipped; 900 checks held, 5 notes\n";
+        let tally = Tally::read(output).unwrap();
+        assert_eq!(tally.to_string(), "41 passed, 2 failed, 3 skipped");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::project::Package;
 use super::Finding;
 
 /// A member and the members it may depend on.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("ringfence-policy", &[]),
     ("ringfence-plan", &["ringfence-policy"]),
     ("ringfence-backend", &["ringfence-plan", "ringfence-policy"]),
@@ -51,7 +51,6 @@ const ARROWS: [(&str, &[&str]); 13] = [
         "ringfence-golden-tests",
         &["ringfence-plan", "ringfence-policy"],
     ),
-    ("ringfence-cli-tests", &["ringfence-policy"]),
     ("xtask", &[]),
 ];
 

@@ -1,10 +1,261 @@
-//! `ringfence doctor`: what this machine can enforce, and how that was proven.
+//! `ringfence doctor`: what this machine can enforce, how that was proven, and how to get more.
+//!
+//! Proven by doing: a real session is started in an empty directory and ended again. Invariant: a layer is said to
+//! hold only when that session says so.
 
-use crate::cli::Doctor;
+use std::fs;
+use std::io::{self, stdout};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use ringfence::{Session, SessionOptions, StateDirectory};
+use ringfence_backend::Enforcement;
+use ringfence_plan::Level;
+use ringfence_policy::ExitCode;
+use serde::Serialize;
+
+use crate::cli::{Doctor, PolicyOptions};
+use crate::context::{self, Context};
 use crate::failure::Failure;
+use crate::output;
+use crate::render::escape::{escape_os, one_line};
+use crate::render::style::{Colour, Tone};
+use crate::render::table::{self, Cell};
 
-/// Prints the table.
+/// Whether a layer is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    /// It holds.
+    Holds,
+    /// It is not there.
+    Missing,
+    /// It is not needed, and could be of use.
+    Absent,
+}
+
+/// One row.
+#[derive(Debug, Serialize)]
+struct Finding {
+    layer: String,
+    state: State,
+    /// How that is known.
+    proof: String,
+    /// What a person can do about it.
+    cure: String,
+}
+
+/// All that was found.
+#[derive(Debug, Serialize)]
+struct Diagnosis {
+    level: Level,
+    findings: Vec<Finding>,
+}
+
+/// The session's directory could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the directory `{path}` can't be made")]
+struct ScratchError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// Prints the table; exit status 102 where nothing can be enforced.
 pub(crate) fn run(options: &Doctor) -> Result<u8, Failure> {
-    let _ = options;
-    Ok(0)
+    let scratch = Scratch::make()?;
+    let policy = PolicyOptions {
+        workspace: Some(scratch.0.clone()),
+        ..PolicyOptions::default()
+    };
+    let context = context::load(&policy)?;
+    let mut findings = vec![kernel(), state_directory(&context.state)];
+    let level = session(&context, &mut findings);
+    findings.push(git());
+    let diagnosis = Diagnosis { level, findings };
+    if options.json {
+        output::json(&diagnosis)?;
+    } else {
+        output::data(&render(&diagnosis, Colour::of(&stdout())))?;
+    }
+    Ok(if level == Level::None {
+        ExitCode::NotEnforceable.code()
+    } else {
+        0
+    })
+}
+
+/// Starts a session and asks it what it holds.
+fn session(context: &Context, findings: &mut Vec<Finding>) -> Level {
+    let started = Session::start(
+        &context.loaded.policy,
+        &context.state,
+        SessionOptions::default(),
+    );
+    let session = match started {
+        Ok(session) => session,
+        Err(error) => {
+            let failure = Failure::from(error);
+            findings.push(Finding {
+                layer: "boundary".to_owned(),
+                state: State::Missing,
+                proof: one_line(&failure.summary()).into_owned(),
+                cure: failure.hint().to_owned(),
+            });
+            return Level::None;
+        }
+    };
+    let enforcement = session.enforcement().clone();
+    report_layers(&enforcement, findings);
+    match session.end() {
+        Ok(()) => enforcement.level,
+        Err(error) => {
+            let failure = Failure::from(error);
+            findings.push(Finding {
+                layer: "end of a session".to_owned(),
+                state: State::Missing,
+                proof: one_line(&failure.summary()).into_owned(),
+                cure: failure.hint().to_owned(),
+            });
+            Level::None
+        }
+    }
+}
+
+fn report_layers(enforcement: &Enforcement, findings: &mut Vec<Finding>) {
+    for line in &enforcement.proven {
+        let (layer, proof) = line.split_once(": ").unwrap_or((line, "in force"));
+        findings.push(Finding {
+            layer: layer.to_owned(),
+            state: State::Holds,
+            proof: proof.to_owned(),
+            cure: String::new(),
+        });
+    }
+    for missing in &enforcement.missing {
+        findings.push(Finding {
+            layer: missing.what.clone(),
+            state: State::Missing,
+            proof: missing.cause.clone(),
+            cure: missing.cure.clone(),
+        });
+    }
+}
+
+fn kernel() -> Finding {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let known = !release.trim().is_empty();
+    Finding {
+        layer: "kernel".to_owned(),
+        state: if known { State::Holds } else { State::Missing },
+        proof: if known {
+            format!("{} {}", std::env::consts::OS, release.trim())
+        } else {
+            "unknown".to_owned()
+        },
+        cure: String::new(),
+    }
+}
+
+fn state_directory(state: &StateDirectory) -> Finding {
+    Finding {
+        layer: "state directory".to_owned(),
+        state: State::Holds,
+        proof: format!("{}, yours alone", escape_os(state.path().as_path())),
+        cure: String::new(),
+    }
+}
+
+/// git is not needed: what of its configuration matters is read by Ringfence itself.
+fn git() -> Finding {
+    let output = Command::new("git")
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    match output {
+        Ok(output) if output.status.success() => Finding {
+            layer: "git".to_owned(),
+            state: State::Holds,
+            proof: String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+            cure: String::new(),
+        },
+        Ok(_) | Err(_) => Finding {
+            layer: "git".to_owned(),
+            state: State::Absent,
+            proof: "git --version does not work; repositories are protected all the same"
+                .to_owned(),
+            cure: String::new(),
+        },
+    }
+}
+
+fn render(diagnosis: &Diagnosis, colour: Colour) -> String {
+    let rows: Vec<_> = diagnosis
+        .findings
+        .iter()
+        .map(|finding| {
+            let state = match finding.state {
+                State::Holds => Cell::toned(Tone::Good, "holds"),
+                State::Missing => Cell::toned(Tone::Bad, "MISSING"),
+                State::Absent => Cell::toned(Tone::Warning, "absent"),
+            };
+            [
+                finding.layer.as_str().into(),
+                state,
+                finding.proof.as_str().into(),
+            ]
+        })
+        .collect();
+    let mut text = table::render(["LAYER", "STATE", "HOW IT IS KNOWN"], &rows, colour);
+    for finding in diagnosis
+        .findings
+        .iter()
+        .filter(|finding| !finding.cure.is_empty())
+    {
+        text.push_str(&format!(
+            "\n{}: {}",
+            one_line(&finding.layer),
+            one_line(&finding.cure)
+        ));
+    }
+    let (tone, words) = match diagnosis.level {
+        Level::Full => (
+            Tone::Good,
+            "Level: full. Every layer of the boundary holds on this machine.",
+        ),
+        Level::Partial => (
+            Tone::Warning,
+            "Level: partial. A part of the boundary holds; see MISSING above.",
+        ),
+        Level::None => (
+            Tone::Bad,
+            "Level: none. Nothing can be enforced here, and so nothing runs.",
+        ),
+    };
+    text.push_str(&format!("\n{}\n", colour.paint(tone, words)));
+    text
+}
+
+/// An empty directory for the session, removed when it goes out of scope.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn make() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("ringfence-doctor-{}", std::process::id()));
+        let mut builder = fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        match builder.create(&path) {
+            Ok(()) => Ok(Self(path)),
+            Err(source) => Err(Failure::internal(ScratchError { path, source })),
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Empty: nothing ran in it. If it can't be removed there is nobody to tell.
+        let _ = fs::remove_dir(&self.0);
+    }
 }

@@ -1,11 +1,129 @@
 //! `ringfence explain`: the decision on one object, its rule and its grant, with nothing run.
 
-use crate::cli::Explain;
+use std::ffi::OsStr;
+use std::io::stdout;
+use std::path::{Path, PathBuf};
+
+use ringfence::explain::{explain, resolve_links};
+use ringfence::platform::{self, PlanOptions};
+use ringfence_plan::step::Observe;
+use ringfence_policy::network::Destination;
+use ringfence_policy::{Decision, Operation, Policy};
+use serde::Serialize;
+
+use crate::cli::{Explain, ExplainOperation};
 use crate::context;
 use crate::failure::Failure;
+use crate::output;
+use crate::render::denials::{operation, render_grant, rule_name};
+use crate::render::escape::{escape_os, one_line};
+use crate::render::style::{Colour, Tone};
+
+/// What was judged, and how.
+#[derive(Debug, Serialize)]
+struct Explanation {
+    operation: Operation,
+    /// As it was named.
+    object: String,
+    /// What it leads to, where that is something else.
+    leads_to: Option<String>,
+    #[serde(flatten)]
+    decision: Decision,
+}
 
 /// Prints the decision.
 pub(crate) fn run(options: &Explain) -> Result<u8, Failure> {
-    let _context = context::load(&options.policy)?;
+    let policy = context::load(&options.policy)?.loaded.policy;
+    let explanation = match options.operation {
+        ExplainOperation::Read => on_path(&policy, Operation::Read, &options.object)?,
+        ExplainOperation::Write => on_path(&policy, Operation::Write, &options.object)?,
+        ExplainOperation::Connect => on_destination(&policy, &options.object)?,
+    };
+    if options.json {
+        output::json(&explanation)?;
+    } else {
+        output::data(&render(&explanation, Colour::of(&stdout())))?;
+    }
     Ok(0)
+}
+
+fn on_path(policy: &Policy, operation: Operation, object: &OsStr) -> Result<Explanation, Failure> {
+    let plan = platform::plan(
+        policy,
+        PlanOptions {
+            observe: Observe::Off,
+        },
+    )?;
+    let path = absolute(policy, object)?;
+    let real = resolve_links(&path);
+    Ok(Explanation {
+        operation,
+        object: escape_os(&path),
+        leads_to: (real != path).then(|| escape_os(&real)),
+        decision: explain(&plan, operation, &path),
+    })
+}
+
+/// A destination with a slash is a Unix socket's path, everything else HOST:PORT.
+fn on_destination(policy: &Policy, object: &OsStr) -> Result<Explanation, Failure> {
+    if object.as_encoded_bytes().contains(&b'/') {
+        return on_path(policy, Operation::Connect, object);
+    }
+    let destination = Destination::internet(&object.to_string_lossy())?;
+    Ok(Explanation {
+        operation: Operation::Connect,
+        object: one_line(&object.to_string_lossy()).into_owned(),
+        leads_to: None,
+        decision: policy.decide_connect(&destination),
+    })
+}
+
+/// `~` is the home; a relative path is seen from the current directory.
+fn absolute(policy: &Policy, object: &OsStr) -> Result<PathBuf, Failure> {
+    let path = Path::new(object);
+    let path = match path.strip_prefix("~") {
+        Ok(rest) => policy.home.as_path().join(rest),
+        Err(_) => context::current_directory()?.join(path),
+    };
+    Ok(context::absolute(path)?.into())
+}
+
+fn render(explanation: &Explanation, colour: Colour) -> String {
+    let leads_to = explanation
+        .leads_to
+        .as_deref()
+        .map(|real| format!(", which is {real},"))
+        .unwrap_or_default();
+    let object = format!(
+        "{} {}{leads_to}",
+        operation(explanation.operation),
+        explanation.object
+    );
+    match &explanation.decision {
+        Decision::Allow { rule, origin } => format!(
+            "{} {object} (rule {}{})\n",
+            colour.paint(Tone::Good, "allowed"),
+            rule_name(*rule),
+            from(origin),
+        ),
+        Decision::Deny {
+            rule,
+            origin,
+            grant,
+        } => format!(
+            "{} {object} (rule {}{})\n{}",
+            colour.paint(Tone::Bad, "denied"),
+            rule_name(*rule),
+            from(origin),
+            render_grant(grant.as_ref(), "run"),
+        ),
+    }
+}
+
+fn from(origin: &str) -> String {
+    if origin.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", one_line(origin))
+    }
 }

@@ -3,7 +3,6 @@
 use std::io::stdout;
 use std::path::PathBuf;
 
-use crate::render::escape::escape_os;
 use ringfence::trust::{Added, Removed};
 use ringfence::{StateDirectory, TrustStore};
 
@@ -11,6 +10,7 @@ use crate::cli::{PolicyOptions, Trust};
 use crate::context;
 use crate::failure::Failure;
 use crate::output;
+use crate::render::escape::escape_os;
 use crate::render::style::Colour;
 use crate::render::table;
 

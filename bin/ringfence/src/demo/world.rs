@@ -14,6 +14,12 @@ use super::tools::Tools;
 /// What the fake key holds: seen in an attack's output, the secret has leaked.
 pub(crate) const SECRET: &str = "demo-secret-that-nobody-may-read";
 
+/// The scratch directory's name is this and the process's id.
+const PREFIX: &str = ".ringfence-demo-";
+
+/// A file that says that the directory shall stay.
+const KEPT: &str = "KEPT";
+
 const PROBE: &str = include_str!("probe.c");
 
 /// Why the sample project could not be made.
@@ -67,7 +73,7 @@ impl Scratch {
     /// Makes a directory that only this user can enter, in the home, else in `/var/tmp`: the sandbox replaces
     /// `/tmp`, and an attack on what is not there at all would prove nothing.
     pub(crate) fn make(keep: bool) -> Result<Self, WorldError> {
-        let name = format!(".ringfence-demo-{}", std::process::id());
+        let name = format!("{PREFIX}{}", std::process::id());
         let places = std::env::home_dir()
             .into_iter()
             .chain([PathBuf::from("/var/tmp")]);
@@ -76,13 +82,19 @@ impl Scratch {
             source: io::Error::from(io::ErrorKind::NotFound),
         };
         for place in places.filter(|place| place.is_absolute()) {
+            remove_leftovers(&place);
             let path = place.join(&name);
             match fs::DirBuilder::new()
                 .mode(0o700)
                 .create(&path)
                 .and_then(|()| path.canonicalize())
             {
-                Ok(path) => return Ok(Self { path, keep }),
+                Ok(path) => {
+                    if keep {
+                        write(&path.join(KEPT), "kept by `ringfence demo --keep`\n")?;
+                    }
+                    return Ok(Self { path, keep });
+                }
                 Err(source) => last = WorldError::Scratch { path, source },
             }
         }
@@ -92,6 +104,21 @@ impl Scratch {
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Removes what a demo that was interrupted has left: its process is gone, and it was not asked to keep anything.
+fn remove_leftovers(place: &Path) {
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
+        let kept = entry.path().join(KEPT).exists();
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) && !kept {
+            // Somebody else's in a shared place: it stays.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod denials;
 pub(crate) mod escape;
+pub(crate) mod policy;
 pub(crate) mod report;
 pub(crate) mod style;
 pub(crate) mod table;

@@ -236,3 +236,98 @@ impl<'a> JsonReport<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringfence_backend::Outcome;
+    use ringfence_policy::RuleId;
+    use ringfence_policy::decision::{Denial, Evidence, Grant, Operation, OwnPermissions};
+
+    fn report(ending: Ending) -> Report {
+        Report {
+            outcome: Outcome {
+                ending,
+                cpu_microseconds: 0,
+            },
+            denials: Vec::new(),
+            quarantined: Vec::new(),
+            withheld: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    fn denial() -> Denial {
+        Denial {
+            operation: Operation::Write,
+            object: "/etc/hosts".to_owned(),
+            rule: RuleId::OutsideWritableRoots,
+            grant: Some(Grant {
+                arguments: vec!["--writable-root".to_owned(), "/etc".to_owned()],
+                caution: String::new(),
+            }),
+            syscall: "openat".to_owned(),
+            evidence: Evidence::Predicted,
+            own_permissions: OwnPermissions::Allow,
+        }
+    }
+
+    fn rendered(report: &Report, verbosity: Verbosity) -> String {
+        let frame = Frame {
+            verb: "run",
+            program: OsStr::new("tool"),
+            observe: Observe::Writes,
+            verbosity,
+            colour: Colour::Plain,
+        };
+        render_end(report, frame)
+    }
+
+    #[test]
+    fn a_command_that_succeeds_leaves_the_screen_alone() {
+        let mut success = report(Ending::Exited(0));
+        success.denials.push((denial(), 3));
+        success
+            .withheld
+            .push(("TOKEN".into(), WithheldReason::SecretName));
+        assert_eq!(rendered(&success, Verbosity::Normal), "");
+    }
+
+    #[test]
+    fn a_command_that_fails_says_what_was_refused_and_withheld() {
+        let mut failure = report(Ending::Exited(1));
+        failure.denials.push((denial(), 3));
+        failure
+            .withheld
+            .push(("TOKEN".into(), WithheldReason::SecretName));
+        assert_eq!(
+            rendered(&failure, Verbosity::Normal),
+            "ringfence: denied write /etc/hosts (rule fs.outside-writable-roots), 3 times\n  \
+             to allow: ringfence run --writable-root /etc ...\n\
+             ringfence: withheld from the environment: TOKEN (to pass one: ringfence run --env NAME ...)\n"
+        );
+        assert!(!rendered(&failure, Verbosity::Quiet).contains("withheld"));
+    }
+
+    #[test]
+    fn a_failure_with_nothing_seen_says_how_to_see_more() {
+        let text = rendered(&report(Ending::Exited(1)), Verbosity::Normal);
+        assert!(text.contains("--observe all"), "{text}");
+        assert_eq!(
+            rendered(&report(Ending::NotFound), Verbosity::Normal),
+            "ringfence: error: tool: command not found\n"
+        );
+    }
+
+    #[test]
+    fn no_boundary_is_said_loudly() {
+        let enforcement = Enforcement {
+            level: Level::None,
+            missing: Vec::new(),
+            proven: Vec::new(),
+        };
+        assert!(
+            render_start(&enforcement, &[], Colour::Plain).starts_with("ringfence: NO BOUNDARY.")
+        );
+    }
+}

@@ -14,7 +14,7 @@ use ringfence_plan::{Plan, Step};
 use ringfence_policy::AbsolutePath;
 
 use super::limits::{LimitError, Limits};
-use super::mounts::{self, MountError, View};
+use super::mounts::{self, MountError, Spot, View};
 use crate::landlock::{LandlockError, Prepared};
 use crate::seccomp;
 use crate::sys;
@@ -170,10 +170,12 @@ impl Builder<'_> {
                 mount_point,
                 ..
             } => Ok(self.view()?.bind(target, *access, *mount_point)?),
-            Step::Pin { path } => Ok(mounts::pin(path)?),
+            Step::Pin { path } => Ok(mounts::pin(Spot::at(path))?),
             // A clone of a link is a link: it leads where it led, and can't be replaced.
-            Step::Protect { path } | Step::ProtectLink { path } => Ok(mounts::protect(path)?),
-            Step::Unprotect { path } => Ok(mounts::unprotect(path)?),
+            Step::Protect { path } | Step::ProtectLink { path } => {
+                Ok(mounts::protect(Spot::at(path))?)
+            }
+            Step::Unprotect { path } => Ok(mounts::unprotect(Spot::at(path))?),
             Step::Hide { path, placeholder } => Ok(self.view()?.hide(path, *placeholder)?),
             Step::DropCapabilities => {
                 self.confinement.drop_capabilities = true;

@@ -28,6 +28,7 @@ use crate::sys;
 use build::{BuildError, build};
 use serve::Init;
 use spawner::{ConfineError, Spawner};
+use watch::{Watch, WatchError};
 
 /// What init is called as (`argv[0]`): how the one program knows that it shall be init.
 pub const INIT_NAME: &str = "ringfence-init";
@@ -118,8 +119,9 @@ struct Parts {
     spawner: Spawner,
     observer: Option<Observer>,
     limits: limits::Limits,
+    open_files: libc::rlimit,
     identity: Option<Identity>,
-    watch: Option<watch::Watch>,
+    watch: Option<Watch>,
     signals: OwnedFd,
     enforcement: Enforcement,
 }
@@ -128,12 +130,17 @@ struct Parts {
 fn launch(plan: &Plan) -> Result<Parts, Event> {
     let signals =
         sys::child_signal_descriptor().map_err(|errno| failed("signalfd", errno.raw_os_error()))?;
+    let open_files = sys::raise_open_files()
+        .map_err(|errno| failed("setrlimit (open files)", errno.raw_os_error()))?;
+    let watch_failed = |error: WatchError| failed(&describe(&error), error.errno());
+    let mut watch = Watch::start(plan).map_err(watch_failed)?;
     let mut confinement = build(plan).map_err(|(step, error)| build_failed(step, &error))?;
+    if let Some(watch) = &mut watch {
+        watch.open_parents().map_err(watch_failed)?;
+    }
     let limits = std::mem::take(&mut confinement.limits);
     let identity = confinement.identity;
     let profile = confinement.filter;
-    let watch =
-        watch::Watch::start(plan).map_err(|error| failed(&error.to_string(), error.errno()))?;
     let confined = Spawner::start(confinement);
     let (spawner, confined) = confined.map_err(|error| confine_failed(&error))?;
     let observer = match (confined.listener, profile) {
@@ -152,6 +159,7 @@ fn launch(plan: &Plan) -> Result<Parts, Event> {
         spawner,
         observer,
         limits,
+        open_files,
         identity,
         watch,
         signals,

@@ -61,6 +61,36 @@ fn failed(operation: &'static str, path: &AbsolutePath) -> impl FnOnce(Errno) ->
     }
 }
 
+/// A name of the view, to be looked up without following links.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spot<'a> {
+    /// Where the look-up starts; the current directory for an absolute name.
+    pub(crate) directory: BorrowedFd<'a>,
+    /// The name from there.
+    pub(crate) name: &'a Path,
+    /// What the spot is called in the plan.
+    pub(crate) path: &'a AbsolutePath,
+}
+
+impl<'a> Spot<'a> {
+    /// The spot that an absolute path names now.
+    pub(crate) fn at(path: &'a AbsolutePath) -> Self {
+        Self {
+            directory: CWD,
+            name: path.as_path(),
+            path,
+        }
+    }
+
+    /// Opens what is there now, link or not, following no link and no magic link.
+    pub(crate) fn open(self) -> Result<OwnedFd> {
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        openat2(self.directory, self.name, flags, Mode::empty(), resolve)
+            .map_err(failed("openat2", self.path))
+    }
+}
+
 /// The view while it is being built.
 #[derive(Debug)]
 pub(crate) struct View {
@@ -129,10 +159,10 @@ impl View {
             | MountAttrFlags::MOUNT_ATTR_NODEV
             | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         let proc = new_file_system(c"proc", &[], attributes, &path)?;
-        attach(&proc, open_in_view(&path)?, &path)?;
+        attach(&proc, Spot::at(&path).open()?, &path)?;
         self.proc = Proc::New;
         for setting in KERNEL_SETTINGS {
-            match protect(&absolute(setting)) {
+            match protect(Spot::at(&absolute(setting))) {
                 Err(MountError {
                     errno: Errno::NOENT,
                     ..
@@ -165,7 +195,7 @@ impl View {
         ] {
             symlinkat(target, &tree, name).map_err(failed("symlinkat (in)", &path))?;
         }
-        attach(&tree, open_in_view(&path)?, &path)?;
+        attach(&tree, Spot::at(&path).open()?, &path)?;
         for (name, device) in self.devices.drain(..) {
             let place = openat(&tree, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
                 .map_err(failed("openat (device mount point in)", &path))?;
@@ -179,7 +209,7 @@ impl View {
             (c"mode", c"0620"),
         ];
         let devpts = new_file_system(c"devpts", &options, attributes, &terminals)?;
-        attach(&devpts, open_in_view(&terminals)?, &terminals)?;
+        attach(&devpts, Spot::at(&terminals).open()?, &terminals)?;
         self.mount_temporary(&absolute("/dev/shm"), 0o1777, MountAccess::ReadWrite)?;
         self.sealed_last.push(tree);
         Ok(())
@@ -194,7 +224,7 @@ impl View {
     ) -> Result<()> {
         let mode = std::ffi::CString::new(format!("{mode:o}")).unwrap_or_default();
         let tree = new_temporary(&mode, target)?;
-        attach(&tree, open_in_view(target)?, target)?;
+        attach(&tree, Spot::at(target).open()?, target)?;
         match access {
             MountAccess::ReadOnly => self.sealed_last.push(tree),
             MountAccess::ReadWrite => {}
@@ -225,7 +255,7 @@ impl View {
             }
         }
         let place = match mount_point {
-            MountPoint::Existing => open_in_view(target)?,
+            MountPoint::Existing => Spot::at(target).open()?,
             MountPoint::MakeDirectory | MountPoint::MakeFile => {
                 make_mount_point(target, mount_point)?
             }
@@ -239,7 +269,7 @@ impl View {
             Placeholder::Directory => &self.placeholders.directory,
             Placeholder::File => &self.placeholders.file,
         };
-        let place = open_in_view(path)?;
+        let place = Spot::at(path).open()?;
         let tree = open_tree(source, c"", clone_flags())
             .map_err(failed("open_tree (placeholder for)", path))?;
         attach(&tree, place, path)
@@ -281,7 +311,7 @@ impl Placeholders {
             set: sys::ATTR_READ_ONLY,
             ..MountAttributes::default()
         };
-        attach(&tree, open_in_view(&path)?, &path)?;
+        attach(&tree, Spot::at(&path).open()?, &path)?;
         sys::mount_setattr(&tree, c"", Reach::Top, read_only)
             .map_err(failed("mount_setattr (placeholder)", &path))?;
         let open = |name| {
@@ -296,36 +326,37 @@ impl Placeholders {
 }
 
 /// Makes a directory a mount point by a clone of itself; it stays as writable as it is.
-pub(crate) fn pin(path: &AbsolutePath) -> Result<()> {
-    lay_on_itself(path, None)
+pub(crate) fn pin(spot: Spot<'_>) -> Result<()> {
+    lay_on_itself(spot, None)
 }
 
 /// Makes a path read-only, with all that is mounted below, by a clone of itself.
-pub(crate) fn protect(path: &AbsolutePath) -> Result<()> {
+pub(crate) fn protect(spot: Spot<'_>) -> Result<()> {
     let attributes = MountAttributes {
         set: sys::ATTR_READ_ONLY,
         ..MountAttributes::default()
     };
-    lay_on_itself(path, Some((Reach::Recursive, attributes)))
+    lay_on_itself(spot, Some((Reach::Recursive, attributes)))
 }
 
 /// Makes a part of a protected path writable by a clone of itself.
-pub(crate) fn unprotect(path: &AbsolutePath) -> Result<()> {
+pub(crate) fn unprotect(spot: Spot<'_>) -> Result<()> {
     let attributes = MountAttributes {
         clear: sys::ATTR_READ_ONLY,
         ..MountAttributes::default()
     };
-    lay_on_itself(path, Some((Reach::Top, attributes)))
+    lay_on_itself(spot, Some((Reach::Top, attributes)))
 }
 
 /// Covers a path with a fresh placeholder: for a mount that fell off after the view was finished.
-pub(crate) fn hide_again(path: &AbsolutePath, placeholder: Placeholder) -> Result<()> {
+pub(crate) fn hide_again(spot: Spot<'_>, placeholder: Placeholder) -> Result<()> {
+    let path = spot.path;
+    let place = spot.open()?;
     let tree = new_temporary(c"0000", path)?;
     let read_only = MountAttributes {
         set: sys::ATTR_READ_ONLY,
         ..MountAttributes::default()
     };
-    let place = open_in_view(path)?;
     match placeholder {
         Placeholder::Directory => {
             attach(&tree, place, path)?;
@@ -338,7 +369,7 @@ pub(crate) fn hide_again(path: &AbsolutePath, placeholder: Placeholder) -> Resul
             let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
             openat(&tree, c"file", flags, Mode::empty())
                 .map_err(failed("openat (placeholder)", path))?;
-            attach(&tree, open_in_view(&lent)?, &lent)?;
+            attach(&tree, Spot::at(&lent).open()?, &lent)?;
             let file = open_tree(
                 &tree,
                 c"file",
@@ -355,26 +386,14 @@ pub(crate) fn hide_again(path: &AbsolutePath, placeholder: Placeholder) -> Resul
     }
 }
 
-fn lay_on_itself(path: &AbsolutePath, change: Option<(Reach, MountAttributes)>) -> Result<()> {
-    let place = open_in_view(path)?;
+fn lay_on_itself(spot: Spot<'_>, change: Option<(Reach, MountAttributes)>) -> Result<()> {
+    let path = spot.path;
+    let place = spot.open()?;
     let tree = open_tree(&place, c"", clone_flags()).map_err(failed("open_tree (clone)", path))?;
     if let Some((reach, attributes)) = change {
         sys::mount_setattr(&tree, c"", reach, attributes).map_err(failed("mount_setattr", path))?;
     }
     attach(&tree, place, path)
-}
-
-/// Opens a path of the view as it is now, following no link and no magic link.
-pub(crate) fn open_in_view(path: &AbsolutePath) -> Result<OwnedFd> {
-    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    openat2(
-        CWD,
-        path.as_path(),
-        OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW,
-        Mode::empty(),
-        resolve,
-    )
-    .map_err(failed("openat2", path))
 }
 
 fn clone_flags() -> OpenTreeFlags {
@@ -385,7 +404,7 @@ fn clone_flags() -> OpenTreeFlags {
 }
 
 fn clone_source(path: &AbsolutePath, identity: Option<FileId>) -> Result<OwnedFd> {
-    let object = open_in_view(path)?;
+    let object = Spot::at(path).open()?;
     if let Some(identity) = identity {
         let status = statat(&object, c"", AtFlags::EMPTY_PATH).map_err(failed("fstat", path))?;
         let found = FileId {

@@ -220,6 +220,7 @@ impl Init {
             umask: request.umask,
             ignored_signals: signal_bits(&request.ignored_signals),
             process_limit: self.parts.limits.process_limit,
+            open_files: self.parts.open_files,
         };
         Ok((
             Job {

@@ -8,16 +8,17 @@ use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
-use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::Errno;
 
 use ringfence_plan::step::Placeholder;
 use ringfence_plan::{Plan, Step};
 use ringfence_policy::AbsolutePath;
 
-use super::mounts;
+use super::mounts::{self, Spot};
 
 /// Why the watch could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -67,13 +68,17 @@ pub(crate) enum Change {
 #[derive(Debug)]
 pub(crate) struct Watch {
     inotify: OwnedFd,
-    parents: HashMap<i32, AbsolutePath>,
+    watched: HashMap<i32, AbsolutePath>,
+    /// The parents, opened in the finished view. A target may rename a directory that holds a hidden file; the
+    /// descriptor still leads to it.
+    parents: HashMap<AbsolutePath, OwnedFd>,
     covers: BTreeMap<AbsolutePath, Cover>,
     absent: HashSet<AbsolutePath>,
 }
 
 impl Watch {
-    /// Starts to watch; `None` when there is nothing to watch.
+    /// Starts to watch, before the first mount is laid, so that no change is missed; `None` when there is nothing to
+    /// watch.
     pub(crate) fn start(plan: &Plan) -> Result<Option<Self>, WatchError> {
         let covers: BTreeMap<AbsolutePath, Cover> = plan.steps.iter().filter_map(cover).collect();
         let absent: HashSet<AbsolutePath> = plan
@@ -87,21 +92,33 @@ impl Watch {
         }
         let inotify =
             init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(WatchError::Create)?;
-        let directories: HashSet<AbsolutePath> = covers
-            .keys()
-            .chain(&absent)
-            .filter_map(AbsolutePath::parent)
-            .collect();
         let mut watch = Self {
             inotify,
+            watched: HashMap::new(),
             parents: HashMap::new(),
             covers,
             absent,
         };
-        for directory in directories {
+        for directory in watch.directories() {
             watch.add(directory)?;
         }
         Ok(Some(watch))
+    }
+
+    /// Opens the parents in the finished view.
+    pub(crate) fn open_parents(&mut self) -> Result<(), WatchError> {
+        let watched: Vec<AbsolutePath> = self.watched.values().cloned().collect();
+        watched
+            .into_iter()
+            .try_for_each(|directory| self.open_parent(directory))
+    }
+
+    fn directories(&self) -> HashSet<AbsolutePath> {
+        self.covers
+            .keys()
+            .chain(&self.absent)
+            .filter_map(AbsolutePath::parent)
+            .collect()
     }
 
     fn add(&mut self, directory: AbsolutePath) -> Result<(), WatchError> {
@@ -112,12 +129,28 @@ impl Watch {
             | WatchFlags::ONLYDIR;
         match add_watch(&self.inotify, directory.as_path(), events) {
             Ok(descriptor) => {
-                self.parents.insert(descriptor, directory);
+                self.watched.insert(descriptor, directory);
                 Ok(())
             }
             // Behind a placeholder of ours: nobody inside reaches it while the outer one stands.
             Err(Errno::ACCESS | Errno::NOENT | Errno::NOTDIR) => Ok(()),
             Err(errno) => Err(WatchError::Add { directory, errno }),
+        }
+    }
+
+    fn open_parent(&mut self, directory: AbsolutePath) -> Result<(), WatchError> {
+        match Spot::at(&directory).open() {
+            Ok(opened) => {
+                self.parents.insert(directory, opened);
+                Ok(())
+            }
+            Err(error) if matches!(error.errno, Errno::ACCESS | Errno::NOENT | Errno::NOTDIR) => {
+                Ok(())
+            }
+            Err(error) => Err(WatchError::Add {
+                directory,
+                errno: error.errno,
+            }),
         }
     }
 
@@ -133,7 +166,7 @@ impl Watch {
                 found.extend(self.absent.iter().cloned().map(Change::Appeared));
                 continue;
             }
-            let (Some(parent), Some(name)) = (self.parents.get(&event.wd()), event.file_name())
+            let (Some(parent), Some(name)) = (self.watched.get(&event.wd()), event.file_name())
             else {
                 continue;
             };
@@ -151,13 +184,42 @@ impl Watch {
 
     /// Covers `path`, and every covered name below it, again where the mount is gone; true when each is covered or
     /// nothing stands there.
-    pub(crate) fn restore(&self, path: &AbsolutePath) -> bool {
+    pub(crate) fn restore(&mut self, path: &AbsolutePath) -> bool {
         // Paths sort before what lies below them, so that outer mounts come first.
-        let mut below = self
+        let below: Vec<(AbsolutePath, Cover)> = self
             .covers
             .range(path.clone()..)
-            .take_while(|(name, _)| name.starts_with(path));
-        below.all(|(name, cover)| stands(name) || lay(name, *cover))
+            .take_while(|(name, _)| name.starts_with(path))
+            .map(|(name, cover)| (name.clone(), *cover))
+            .collect();
+        below.iter().all(|(name, cover)| {
+            if name != path {
+                // What lies above it is another object now: watch and open that one.
+                let Some(parent) = name.parent() else {
+                    return false;
+                };
+                if self.add(parent.clone()).is_err() || self.open_parent(parent).is_err() {
+                    return false;
+                }
+            }
+            self.cover_again(name, *cover)
+        })
+    }
+
+    fn cover_again(&self, path: &AbsolutePath, cover: Cover) -> bool {
+        let (Some(parent), Some(name)) = (path.parent(), path.as_path().file_name()) else {
+            return true;
+        };
+        // A parent that could not be opened lies behind a placeholder, or is gone.
+        let Some(directory) = self.parents.get(&parent) else {
+            return true;
+        };
+        let spot = Spot {
+            directory: directory.as_fd(),
+            name: Path::new(name),
+            path,
+        };
+        stands(spot) || lay(spot, cover)
     }
 
     /// Protects a name that somebody outside has made; from now on it is covered like any other.
@@ -177,12 +239,12 @@ fn cover(step: &Step) -> Option<(AbsolutePath, Cover)> {
     }
 }
 
-fn lay(path: &AbsolutePath, cover: Cover) -> bool {
+fn lay(spot: Spot<'_>, cover: Cover) -> bool {
     let result = match cover {
-        Cover::Protect => mounts::protect(path),
-        Cover::Unprotect => mounts::unprotect(path),
-        Cover::Pin => mounts::pin(path),
-        Cover::Hide(placeholder) => mounts::hide_again(path, placeholder),
+        Cover::Protect => mounts::protect(spot),
+        Cover::Unprotect => mounts::unprotect(spot),
+        Cover::Pin => mounts::pin(spot),
+        Cover::Hide(placeholder) => mounts::hide_again(spot, placeholder),
     };
     match result {
         Ok(()) => true,
@@ -190,22 +252,15 @@ fn lay(path: &AbsolutePath, cover: Cover) -> bool {
     }
 }
 
-/// Whether a mount still lies on `path`: its mount is another than its parent's (statx(2), `STATX_MNT_ID`).
-fn stands(path: &AbsolutePath) -> bool {
-    let Some(parent) = path.parent() else {
-        return true;
-    };
-    let mount_of = |path: &AbsolutePath| {
-        let status = statx(
-            CWD,
-            path.as_path(),
-            AtFlags::SYMLINK_NOFOLLOW,
-            StatxFlags::MNT_ID,
-        )
-        .ok()?;
+/// Whether a mount still lies on the spot: its mount is another than its directory's (statx(2), `STATX_MNT_ID`).
+fn stands(spot: Spot<'_>) -> bool {
+    let mount_of = |name: &Path, flags| {
+        let status = statx(spot.directory, name, flags, StatxFlags::MNT_ID).ok()?;
         Some(status.stx_mnt_id)
     };
-    match (mount_of(path), mount_of(&parent)) {
+    let own = mount_of(spot.name, AtFlags::SYMLINK_NOFOLLOW);
+    let above = mount_of(Path::new(""), AtFlags::EMPTY_PATH);
+    match (own, above) {
         (Some(own), Some(above)) => own != above,
         (None, _) | (_, None) => false,
     }

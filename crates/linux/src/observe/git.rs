@@ -1,25 +1,11 @@
-//! Where repositories keep their parts.
+//! Where repositories keep their parts, and what git configuration leads to. Git itself is never run.
+//!
+//! # Security
+//! Every file of a repository is an attacker's. A `.git` file can name anybody's repository: it counts as the working
+//! tree's own only if that repository names the tree in turn, and no link was followed on the way.
 
-use std::path::Path;
+mod config;
+mod layout;
 
-use ringfence_plan::linux::facts::{Entry, GitLayout, GitReference, RootFacts};
-use ringfence_policy::Policy;
-
-use super::error::ObserveError;
-use super::resolve::Resolved;
-
-pub(super) fn layout(
-    _policy: &Policy,
-    _top: &Path,
-    _entry: &Entry,
-) -> Result<Option<GitLayout>, ObserveError> {
-    Ok(None)
-}
-
-pub(super) fn references(
-    _policy: &Policy,
-    _home: &Resolved,
-    _roots: &[RootFacts],
-) -> Result<Vec<GitReference>, ObserveError> {
-    Ok(Vec::new())
-}
+pub(super) use config::references;
+pub(super) use layout::layout;

@@ -17,7 +17,8 @@ mod resolve;
 mod root;
 mod scan;
 
-use ringfence_plan::linux::facts::{LinuxFacts, UserNamespaces};
+use ringfence_plan::linux::directories_to_list;
+use ringfence_plan::linux::facts::{LinuxFacts, Listing, UserNamespaces};
 use ringfence_policy::Policy;
 
 pub use error::ObserveError;
@@ -45,6 +46,17 @@ pub fn observe_without_namespaces(
     gather(policy, UserNamespaces::Refused { cause, cure })
 }
 
+/// Lists what a plan by Landlock alone has to grant piecemeal.
+///
+/// A policy that makes no plan needs no listings: the planner says why.
+fn listings(policy: &Policy, facts: &LinuxFacts) -> Result<Vec<Listing>, ObserveError> {
+    let mut listings = Vec::new();
+    for path in directories_to_list(policy, facts).unwrap_or_default() {
+        listings.push(root::listing(path)?);
+    }
+    Ok(listings)
+}
+
 fn gather(policy: &Policy, namespaces: UserNamespaces) -> Result<LinuxFacts, ObserveError> {
     let mounts = mounts::read()?;
     let home = resolve::resolve(policy.home.as_path())?;
@@ -54,7 +66,7 @@ fn gather(policy: &Policy, namespaces: UserNamespaces) -> Result<LinuxFacts, Obs
     let needed = place::observe_needed(&places)?;
     let git_references = git::references(policy, &home, &roots.facts)?;
     let hidden = hidden::observe(policy, &home, roots.matches)?;
-    Ok(LinuxFacts {
+    let mut facts = LinuxFacts {
         kernel: host::kernel_release(),
         landlock_abi: crate::landlock::probe_abi(),
         seccomp: host::probe_seccomp(&namespaces),
@@ -71,5 +83,10 @@ fn gather(policy: &Policy, namespaces: UserNamespaces) -> Result<LinuxFacts, Obs
         git_references,
         cgroups: cgroup::observe(policy, &mounts),
         listings: Vec::new(),
-    })
+    };
+    match facts.user_namespaces {
+        UserNamespaces::Available => {}
+        UserNamespaces::Refused { .. } => facts.listings = listings(policy, &facts)?,
+    }
+    Ok(facts)
 }

@@ -87,11 +87,13 @@ pub(super) fn resolve(path: &Path) -> Result<Resolved, ObserveError> {
     if let Some(stat) = look_up_plain(path)
         && FileType::from_raw_mode(stat.st_mode) != FileType::Symlink
     {
+        // Without a link on the way, `..` is what its letters say.
+        let path = absolute(path)?.as_path().to_owned();
         return Ok(Resolved {
-            path: path.to_owned(),
+            existing: path.clone(),
+            path,
             links: Vec::new(),
             stat: Some(stat),
-            existing: path.to_owned(),
         });
     }
     walk(path)

@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use ringfence_plan::linux::facts::{Anchor, Entry, Kind, NameFact, RootFacts};
+use ringfence_plan::linux::facts::{Anchor, Child, Entry, Kind, Listing, NameFact, RootFacts};
 use ringfence_policy::document::Mode;
 use ringfence_policy::{AbsolutePath, Policy};
 
 use super::error::ObserveError;
 use super::git;
 use super::mounts::Mounts;
-use super::resolve::{Resolved, absolute, probe_entry, resolve};
-use super::scan::{Match, Patterns, walk};
+use super::resolve::{Resolved, absolute, kind, look_up, probe_entry, resolve};
+use super::scan::{Match, Patterns, list, walk};
+use rustix::fs::FileType;
 
 /// The facts of all roots, and what hidden patterns match in them.
 pub(super) struct Roots {
@@ -134,4 +135,26 @@ fn anchor(policy: &Policy, path: &Path) -> Result<Anchor, ObserveError> {
 
 fn absolutes(paths: &[PathBuf]) -> Result<Vec<AbsolutePath>, ObserveError> {
     paths.iter().map(|path| absolute(path)).collect()
+}
+
+/// The entries of one directory, symbolic links left out; none for one that is absent or may not be read.
+///
+/// # Errors
+/// As [`resolve`].
+pub(super) fn listing(path: AbsolutePath) -> Result<Listing, ObserveError> {
+    let mut children = Vec::new();
+    for (name, _) in list(path.as_path()).unwrap_or_default() {
+        let child = path.as_path().join(name);
+        let Some(stat) = look_up(&child)? else {
+            continue;
+        };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            children.push(Child {
+                path: absolute(&child)?,
+                kind: kind(&stat),
+            });
+        }
+    }
+    children.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(Listing { path, children })
 }

@@ -230,3 +230,97 @@ fn facts_of_this_host_make_a_plan_and_survive_their_json() {
         }
     }
 }
+
+#[test]
+fn without_namespaces_the_plan_grants_around_what_it_protects() {
+    let scratch = Scratch::new();
+    scratch.directory("w/.git");
+    scratch.directory("w/src");
+    scratch.file("w/.env", "");
+    let base = scratch.base();
+    let hidden = json!([
+        {"pattern": {"root-glob": {"glob": "**/.env", "except": []}}, "name": ".env", "kind": "built-in", "except": [], "layer": "default"},
+    ]);
+    let policy = policy(&base, &[".codex"], hidden);
+    let facts = super::observe_without_namespaces(&policy, "a test".to_owned(), "none".to_owned())
+        .expect("facts");
+    let plan = plan(&policy, &facts).expect("a plan");
+    let ruleset = plan
+        .steps
+        .iter()
+        .find_map(|step| match step {
+            ringfence_plan::Step::RestrictPaths { ruleset } => Some(ruleset),
+            _ => None,
+        })
+        .expect("a ruleset");
+    let writes = |path: &str| {
+        ruleset.rules.iter().any(|rule| {
+            base.join(path).starts_with(rule.path.as_path())
+                && rule
+                    .allowed
+                    .holds(ringfence_plan::linux::landlock::Rights::WRITE_FILE)
+        })
+    };
+    assert!(writes("w/src/x"));
+    assert!(!writes("w/.git/config") && !writes("w/.codex") && !writes("w/.env"));
+    if std::env::var_os("SHOW").is_some() {
+        println!("{}", plan.render_text());
+    }
+}
+
+#[test]
+fn git_configuration_that_leads_into_a_root_is_found() {
+    let scratch = Scratch::new();
+    scratch.directory("w/.git");
+    scratch.directory("w/tools/hooks");
+    scratch.file("w/extra", "[core]\n\tfsmonitor = ./watch.sh\n");
+    scratch.file("w/.git/config", "[core]\n\thooksPath = tools/hooks\n[include]\n\tpath = ../extra\n[alias]\n\tx = !sh run.sh\n\ty = !make\n");
+    scratch.file("w/run.sh", "");
+    scratch.directory("w/make");
+    let base = scratch.base();
+    let facts = observe(&policy(&base, &[], json!([]))).expect("facts");
+    let mut found: Vec<_> = facts
+        .git_references
+        .iter()
+        .map(|reference| {
+            reference
+                .path
+                .as_path()
+                .strip_prefix(&base)
+                .expect("below")
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    found.sort();
+    assert_eq!(
+        found,
+        ["w/extra", "w/run.sh", "w/tools/hooks", "w/watch.sh"]
+    );
+}
+
+#[test]
+fn a_git_file_counts_only_if_the_repository_names_it_in_turn() {
+    use ringfence_plan::linux::facts::BackLink;
+    let scratch = Scratch::new();
+    scratch.directory("home/main/.git/worktrees/w");
+    scratch.file("home/main/.git/worktrees/w/commondir", "../..\n");
+    let base = scratch.base();
+    let git = base.join("home/main/.git/worktrees/w");
+    scratch.file("w/.git", &format!("gitdir: {}\n", git.display()));
+    let link = |facts: &LinuxFacts| {
+        facts.roots[0].anchors[0]
+            .git
+            .as_ref()
+            .expect("a layout")
+            .back_link
+    };
+    let policy = policy(&base, &[], json!([]));
+    scratch.file("home/main/.git/worktrees/w/gitdir", "/elsewhere/.git\n");
+    assert_eq!(link(&observe(&policy).expect("facts")), BackLink::OneSided);
+    scratch.file(
+        "home/main/.git/worktrees/w/gitdir",
+        &format!("{}\n", base.join("w/.git").display()),
+    );
+    assert_eq!(link(&observe(&policy).expect("facts")), BackLink::Mutual);
+}

@@ -6,6 +6,8 @@
 pub mod error;
 pub mod facts;
 mod full;
+pub mod git_config;
+mod git_words;
 mod holds;
 pub mod landlock;
 mod limits;
@@ -14,6 +16,8 @@ mod partial;
 mod places;
 mod roots;
 mod session;
+
+pub use partial::directories_to_list;
 
 use ringfence_policy::document::{Mode, NetworkMode, Require};
 use ringfence_policy::filesystem::{FilesystemRules, GlobRule, PathAccess, PathRule, Strength};

@@ -1,0 +1,68 @@
+//! Each exit status of Ringfence's own, with what a person reads.
+
+use crate::program::Home;
+
+#[test]
+fn wrong_usage_is_2() {
+    let home = Home::new();
+    for (name, arguments) in [
+        ("no_command", &["run"] as &[&str]),
+        ("unknown_option", &["run", "--writable", "/x", "--", "true"]),
+        ("unknown_mode", &["run", "--mode", "yolo", "--", "true"]),
+        ("bad_limit", &["run", "--limit", "disk=1GiB", "--", "true"]),
+        ("bad_port", &["run", "--publish", "99999", "--", "true"]),
+        ("bad_variable", &["run", "--env", "=x", "--", "true"]),
+        (
+            "bad_address",
+            &["run", "--connect", "localhost", "--", "true"],
+        ),
+        ("unknown_command", &["exlpain"]),
+        ("unknown_shell", &["completions", "csh"]),
+    ] {
+        let ran = home.run(arguments);
+        assert_eq!(ran.status, Some(2), "{}", ran.snapshot());
+        assert!(ran.stdout.is_empty(), "{}", ran.snapshot());
+        insta::assert_snapshot!(format!("usage-{name}"), ran.snapshot());
+    }
+}
+
+#[test]
+fn a_policy_that_can_not_be_is_101_and_nothing_runs() {
+    let home = Home::new();
+    for (name, options) in [
+        ("relative_root", &["--writable-root", "scratch"] as &[&str]),
+        ("file_system_root", &["--writable-root", "/"]),
+        ("home_root", &["--writable-root", "~"]),
+        ("missing_root", &["--writable-root", "~/nothing"]),
+        ("workspace_is_home", &["--workspace", ".."]),
+        ("workspace_is_missing", &["--workspace", "nothing"]),
+        ("network_open", &["--network", "open"]),
+        (
+            "network_allowlist",
+            &["--network", "allowlist", "--allow-host", "example.com"],
+        ),
+        ("publish", &["--publish", "3000"]),
+        ("connect", &["--connect", "127.0.0.1:5432"]),
+        ("config_is_missing", &["--config", "nothing.toml"]),
+    ] {
+        let mut arguments = vec!["run"];
+        arguments.extend(options);
+        arguments.extend(["--", "sh", "-c", "echo ran > ran"]);
+        let ran = home.run(&arguments);
+        assert_eq!(ran.status, Some(101), "{}", ran.snapshot());
+        assert!(!home.project().join("ran").exists(), "it ran");
+        insta::assert_snapshot!(format!("policy-{name}"), ran.snapshot());
+    }
+}
+
+#[test]
+fn no_place_for_state_is_105() {
+    let home = Home::new();
+    let mut command = home.command();
+    command
+        .args(["run", "--", "true"])
+        .env("RINGFENCE_STATE", "/proc/nothing");
+    let ran = home.finish(command);
+    assert_eq!(ran.status, Some(105), "{}", ran.snapshot());
+    insta::assert_snapshot!("state-not-writable", ran.snapshot());
+}

@@ -1,0 +1,51 @@
+//! `explain`: the decision, its rule and the narrowest grant, with nothing run.
+
+use crate::program::Home;
+
+#[test]
+fn decisions_name_rule_and_grant() {
+    let home = Home::new();
+    home.write(".ssh/id_ed25519", "not a key");
+    home.write("project/.git/config", "");
+    home.write("project/.env", "A=b");
+    for (name, arguments) in [
+        ("write_etc", &["write", "/etc/hosts"] as &[&str]),
+        ("write_inside", &["write", "src/main.rs"]),
+        ("read_etc", &["read", "/etc/hosts"]),
+        ("read_secret", &["read", "~/.ssh/id_ed25519"]),
+        ("read_env", &["read", ".env"]),
+        ("write_hook", &["write", ".git/hooks/pre-commit"]),
+        ("write_absent_protected", &["write", ".codex/config.toml"]),
+        ("connect_host", &["connect", "example.com:443"]),
+        ("connect_metadata", &["connect", "169.254.169.254:80"]),
+        ("connect_loopback", &["connect", "127.0.0.1:5432"]),
+        ("connect_bad", &["connect", "example.com"]),
+        (
+            "full_access",
+            &["--mode", "full-access", "write", "/etc/hosts"],
+        ),
+        (
+            "read_only",
+            &["--mode", "read-only", "write", "src/main.rs"],
+        ),
+    ] {
+        let mut line = vec!["explain"];
+        line.extend(arguments);
+        insta::assert_snapshot!(format!("explain-{name}"), home.run(&line).snapshot());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_and_both_names_are_said() {
+    let home = Home::new();
+    home.write(".bashrc", "");
+    std::os::unix::fs::symlink("../.bashrc", home.project().join("innocent")).unwrap();
+    insta::assert_snapshot!(home.run(&["explain", "write", "innocent"]).snapshot());
+}
+
+#[test]
+fn json_holds_the_same_decision() {
+    let ran = Home::new().run(&["explain", "write", "/etc/hosts", "--json"]);
+    insta::assert_snapshot!(ran.snapshot());
+}

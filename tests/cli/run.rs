@@ -1,0 +1,215 @@
+//! `run`: exit statuses, streams, and what a denial looks like. Needs the full boundary.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use crate::program::{Boundary, Home, boundary};
+
+#[test]
+fn statuses_of_the_command_pass_through() {
+    let home = Home::new();
+    if boundary(&home) == Boundary::Less {
+        return;
+    }
+    for (script, status) in [
+        ("true", 0),
+        ("exit 1", 1),
+        ("exit 42", 42),
+        ("kill -9 $$", 137),
+        ("kill -TERM $$", 143),
+    ] {
+        let ran = home.run(&["run", "--", "sh", "-c", script]);
+        assert_eq!(ran.status, Some(status), "{}", ran.snapshot());
+        assert!(ran.stdout.is_empty(), "{}", ran.snapshot());
+    }
+}
+
+#[test]
+fn what_can_not_be_started_is_126_or_127() {
+    let home = Home::new();
+    if boundary(&home) == Boundary::Less {
+        return;
+    }
+    home.write("project/notes.txt", "no program\n");
+    let missing = home.run(&["run", "--", "no-such-program"]);
+    assert_eq!(missing.status, Some(127), "{}", missing.snapshot());
+    insta::assert_snapshot!("run-not-found", missing.snapshot());
+    let text = home.run(&["run", "--", "./notes.txt"]);
+    assert_eq!(text.status, Some(126), "{}", text.snapshot());
+    insta::assert_snapshot!("run-not-executable", text.snapshot());
+}
+
+#[test]
+fn time_limit_is_104() {
+    let home = Home::new();
+    if boundary(&home) == Boundary::Less {
+        return;
+    }
+    let ran = home.run(&["run", "--limit", "time=200ms", "--", "sleep", "60"]);
+    assert_eq!(ran.status, Some(104), "{}", ran.snapshot());
+    insta::assert_snapshot!("run-time-limit", ran.snapshot());
+}
+
+#[test]
+fn a_refused_write_is_explained_as_explain_does() {
+    let home = Home::new();
+    if boundary(&home) == Boundary::Less {
+        return;
+    }
+    let outside = home.write("other/notes.txt", "mine\n");
+    let script = format!("echo theirs > '{}'", outside.display());
+    let control = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .status()
+        .unwrap();
+    assert!(control.success(), "the control must work");
+    std::fs::write(&outside, "mine\n").unwrap();
+    let ran = home.run(&["run", "--", "sh", "-c", &script]);
+    assert_ne!(ran.status, Some(0), "{}", ran.snapshot());
+    assert_eq!(std::fs::read_to_string(&outside).unwrap(), "mine\n");
+    let explained = home.run(&["explain".as_ref(), "write".as_ref(), outside.as_os_str()]);
+    for line in explained.stdout.lines() {
+        assert!(
+            ran.stderr.contains(line.trim()),
+            "{line}\n{}",
+            ran.snapshot()
+        );
+    }
+}
+
+#[test]
+fn streams_are_untouched_and_ours_is_standard_error() {
+    let home = Home::new();
+    if boundary(&home) == Boundary::Less {
+        return;
+    }
+    let mut command = home.command();
+    command
+        .args(["run", "--", "cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let sent: Vec<u8> = (0..3_000_000_u32)
+        .map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1])
+        .collect();
+    let mut stdin = child.stdin.take().unwrap();
+    let writing = sent.clone();
+    let writer = std::thread::spawn(move || stdin.write_all(&writing).unwrap());
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.stdout == sent, "the stream was changed");
+}
+
+#[test]
+fn full_access_is_loud_even_when_quiet() {
+    let home = Home::new();
+    let ran = home.run(&["run", "--quiet", "--mode", "full-access", "--", "true"]);
+    assert_eq!(ran.status, Some(0), "{}", ran.snapshot());
+    insta::assert_snapshot!("run-full-access", ran.snapshot());
+}
+
+#[test]
+fn what_is_made_under_a_protected_name_is_moved_and_can_be_restored() {
+    let home = Home::new();
+    if boundary(&home) == Boundary::Less {
+        return;
+    }
+    let ran = home.run(&[
+        "run",
+        "--",
+        "sh",
+        "-c",
+        "mkdir .codex && echo made > .codex/config.toml",
+    ]);
+    assert_eq!(ran.status, Some(0), "{}", ran.snapshot());
+    assert!(
+        !home.project().join(".codex").exists(),
+        "{}",
+        ran.snapshot()
+    );
+    let listed: serde_json::Value =
+        serde_json::from_str(&home.run(&["quarantine", "list", "--json"]).stdout).unwrap();
+    let id = listed[0]["id"].as_str().unwrap();
+    assert!(
+        ran.stderr
+            .contains(&format!("ringfence quarantine restore {id}")),
+        "{}",
+        ran.snapshot()
+    );
+    let restored = home.run(&["quarantine", "restore", id]);
+    assert_eq!(restored.status, Some(0), "{}", restored.snapshot());
+    let text = std::fs::read_to_string(home.project().join(".codex/config.toml")).unwrap();
+    assert_eq!(text, "made\n");
+}
+
+#[test]
+fn json_report_and_event_stream_hold_the_denial() {
+    let home = Home::new();
+    if boundary(&home) == Boundary::Less {
+        return;
+    }
+    let outside = home.write("other/notes.txt", "mine\n");
+    let events = home.project().parent().unwrap().join("events.jsonl");
+    let script = format!("echo theirs > '{}'", outside.display());
+    let ran = home.run(&[
+        "run".as_ref(),
+        "--json".as_ref(),
+        "--events".as_ref(),
+        events.as_os_str(),
+        "--".as_ref(),
+        "sh".as_ref(),
+        "-c".as_ref(),
+        script.as_ref(),
+    ]);
+    let report: serde_json::Value =
+        serde_json::from_str(ran.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!(report["level"], "full");
+    assert_eq!(report["denials"][0]["rule"], "fs.outside-writable-roots");
+    let stream = std::fs::read_to_string(&events).unwrap();
+    let kinds: Vec<String> = stream
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["event"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    for kind in [
+        "session.start",
+        "exec.start",
+        "fs.denied",
+        "exec.end",
+        "session.end",
+    ] {
+        assert!(
+            kinds.iter().any(|known| known == kind),
+            "{kind} in {kinds:?}"
+        );
+    }
+}
+
+#[test]
+fn doctor_proves_each_layer() {
+    let home = Home::new();
+    if boundary(&home) == Boundary::Less {
+        return;
+    }
+    let ran = home.run(&["doctor"]);
+    assert_eq!(ran.status, Some(0), "{}", ran.snapshot());
+    assert!(ran.stdout.contains("Level: full."), "{}", ran.snapshot());
+    for layer in ["landlock", "seccomp", "user namespace", "state directory"] {
+        assert!(
+            ran.stdout.to_lowercase().contains(layer),
+            "{layer}\n{}",
+            ran.snapshot()
+        );
+    }
+}
