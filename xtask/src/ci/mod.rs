@@ -134,8 +134,9 @@ fn timed<T>(name: &str, work: impl FnOnce() -> (T, Verdict)) -> (T, Verdict) {
         Verdict::Skipped(reason) => {
             println!("{name:<44} {seconds:>7.1} s  SKIPPED: {reason}");
         }
-        Verdict::Failed { output, .. } => {
-            println!("{name:<44} {seconds:>7.1} s  FAILED");
+        Verdict::Failed { tests, output } => {
+            let counts = tests.map_or_else(String::new, |tests| format!(": {tests}"));
+            println!("{name:<44} {seconds:>7.1} s  FAILED{counts}");
             for line in output.lines() {
                 println!("    {line}");
             }
