@@ -10,7 +10,8 @@
 //! - A project's file that nobody has trusted may only narrow the defaults: a key that would widen them is an error
 //!   that names it, never silently left out.
 //!
-//! Invariant: adding a managed layer never allows more than the same layers without it, nor an untrusted project.
+//! Invariant: an untrusted project's file never allows more than the other layers alone, nor does a managed file that
+//! grants nothing itself.
 
 mod check;
 mod error;
@@ -223,3 +224,6 @@ pub fn resolve(layers: &[Layer], context: &Context) -> Result<Policy, ResolveErr
 
 #[cfg(test)]
 pub(crate) mod tests;
+
+#[cfg(test)]
+mod narrowing;

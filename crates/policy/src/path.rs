@@ -236,9 +236,53 @@ fn path_from_bytes(bytes: &[u8]) -> Result<PathBuf, std::str::Utf8Error> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use proptest::prelude::*;
 
-    use super::AbsolutePath;
+    #[test]
+    fn paths_are_normal_by_their_letters() {
+        for (text, normal) in [
+            ("/", "/"),
+            ("//a///b/", "/a/b"),
+            ("/a/./b/../c", "/a/c"),
+            ("/a/..", "/"),
+        ] {
+            assert_eq!(
+                AbsolutePath::new(text).unwrap().as_path().as_os_str(),
+                normal,
+                "{text}"
+            );
+        }
+        for bad in ["", "a", "./a", "~", "/..", "/a/../../b", "/a\0"] {
+            assert!(AbsolutePath::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_absolute_path_does_not_deserialise() {
+        for json in ["\"a\"", "\"/..\"", "[97]", "[47, 0]", "7", "[256]"] {
+            assert!(
+                serde_json::from_str::<AbsolutePath>(json).is_err(),
+                "{json}"
+            );
+        }
+    }
+
+    #[cfg(unix)]
+    proptest! {
+        #[test]
+        fn every_path_survives_every_format(bytes in proptest::collection::vec(1_u8.., 0..40)) {
+            use std::os::unix::ffi::OsStrExt;
+            let text = [b"/".as_slice(), bytes.as_slice()].concat();
+            if let Ok(path) = AbsolutePath::new(std::ffi::OsStr::from_bytes(&text)) {
+                let json = serde_json::to_string(&path).unwrap();
+                prop_assert_eq!(&serde_json::from_str::<AbsolutePath>(&json).unwrap(), &path);
+                let binary = postcard::to_stdvec(&path).unwrap();
+                prop_assert_eq!(&postcard::from_bytes::<AbsolutePath>(&binary).unwrap(), &path);
+                prop_assert_eq!(&AbsolutePath::new(&path).unwrap(), &path);
+            }
+        }
+    }
 
     proptest! {
         #[test]

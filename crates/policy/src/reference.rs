@@ -3,19 +3,26 @@
 //! One definition gives the parser, the schema and the pages; nothing is written down twice.
 //! Invariant: every key of the schema has a description.
 
+mod pages;
+
+use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value as Json;
 
 use crate::document::PolicyDocument;
 
+pub use pages::{render_exit_codes, render_policy_reference, render_schema};
+
 /// The schema of a policy file, every part inlined.
 pub(crate) fn schema() -> Json {
+    schema_of::<PolicyDocument>()
+}
+
+fn schema_of<T: JsonSchema>() -> Json {
     let generator = SchemaSettings::draft2020_12()
         .with(|settings| settings.inline_subschemas = true)
         .into_generator();
-    generator
-        .into_root_schema_for::<PolicyDocument>()
-        .to_value()
+    generator.into_root_schema_for::<T>().to_value()
 }
 
 /// The schema below `key`, a dotted one; the whole for an empty one.
@@ -116,3 +123,6 @@ pub(crate) fn describe_type(schema: &Json) -> String {
         .collect();
     names.join(" or ")
 }
+
+#[cfg(test)]
+mod tests;
