@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use ringfence_policy::document::NewRepositories;
 use ringfence_policy::{AbsolutePath, FilesystemRules};
 
-use crate::step::Step;
+use crate::step::{Observe, Step};
 
 /// How much of the boundary the plan holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -82,5 +82,20 @@ pub struct PlanHash(pub String);
 impl fmt::Display for PlanHash {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
+    }
+}
+
+impl Plan {
+    /// The same plan with another answer to which calls the observer sees; without a listener it stays off.
+    #[must_use]
+    pub fn observing(mut self, wanted: Observe) -> Self {
+        for step in &mut self.steps {
+            if let Step::FilterSyscalls { observe, .. } = step
+                && *observe != Observe::Off
+            {
+                *observe = wanted;
+            }
+        }
+        self
     }
 }

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use ringfence_policy::AbsolutePath;
+use ringfence_policy::escape::{escape, escape_os};
 use ringfence_policy::filesystem::{PathAccess, Strength};
 
 use crate::linux::landlock::Ruleset;
@@ -16,43 +17,17 @@ use crate::step::{
     IpSockets, LimitMechanism, MountAccess, MountPoint, Namespace, Observe, Placeholder, Step,
 };
 
-/// A path on one line: control characters, quotes and bytes that are no UTF-8 are escaped.
+/// A path on one line, escaped.
 #[must_use]
 pub fn printable(path: &AbsolutePath) -> String {
-    let mut text = String::new();
-    for chunk in path.as_path().as_os_str().as_encoded_bytes().utf8_chunks() {
-        for character in chunk.valid().chars() {
-            // Bidirectional overrides and their like reorder what a person reads.
-            if character.is_control() || is_invisible(character) || character == '\\' {
-                text.extend(character.escape_default());
-            } else {
-                text.push(character);
-            }
-        }
-        for byte in chunk.invalid() {
-            let _ = write!(text, "\\x{byte:02x}");
-        }
-    }
-    text
+    escape_os(path.as_path())
 }
 
-fn is_invisible(character: char) -> bool {
-    matches!(
-        character,
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-    )
-}
-
+/// A note on one line. Paths in it are escaped already, so a backslash stays one.
 fn escaped(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if character.is_control() || is_invisible(character) {
-                character.escape_default().to_string()
-            } else {
-                character.to_string()
-            }
-        })
-        .collect()
+    let mut parts = text.split('\\').map(|part| escape(part.as_bytes()));
+    let first = parts.next().unwrap_or_default().into_owned();
+    parts.fold(first, |text, part| text + "\\" + &part)
 }
 
 impl Plan {

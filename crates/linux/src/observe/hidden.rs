@@ -5,9 +5,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::GlobMatcher;
 use ringfence_plan::linux::facts::{Child, Entry, HiddenFact, Kind};
 use ringfence_policy::Policy;
+use ringfence_policy::filesystem::compile_glob;
 use ringfence_policy::policy::{HiddenPath, HiddenPattern};
 
 use super::error::ObserveError;
@@ -145,17 +146,13 @@ fn expand(glob: &str, home: &HomeNames) -> Result<Vec<PathBuf>, ObserveError> {
     Ok(found)
 }
 
-/// A glob whose `*` does not cross a separator.
+/// A glob in the dialect of policies.
 ///
 /// # Errors
 /// [`ObserveError::Glob`].
 pub(super) fn compile(glob: &str) -> Result<GlobMatcher, ObserveError> {
-    GlobBuilder::new(glob)
-        .literal_separator(true)
-        .build()
-        .map(|glob| glob.compile_matcher())
-        .map_err(|source| ObserveError::Glob {
-            glob: glob.to_owned(),
-            source,
-        })
+    compile_glob(glob).map_err(|source| ObserveError::Glob {
+        glob: glob.to_owned(),
+        source,
+    })
 }

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{GlobSet, GlobSetBuilder};
 use ringfence_policy::Policy;
 use ringfence_policy::policy::HiddenPattern;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags};
@@ -94,20 +94,14 @@ impl Patterns {
 }
 
 fn build(globs: &[String]) -> Result<GlobSet, ObserveError> {
-    let error = |glob: &str, source| ObserveError::Glob {
-        glob: glob.to_owned(),
-        source,
-    };
     let mut set = GlobSetBuilder::new();
     for text in globs {
-        let glob = GlobBuilder::new(text)
-            .literal_separator(true)
-            .build()
-            .map_err(|source| error(text, source))?;
-        set.add(glob);
+        set.add(compile(text)?.glob().clone());
     }
-    set.build()
-        .map_err(|source| error(&globs.join(" "), source))
+    set.build().map_err(|source| ObserveError::Glob {
+        glob: globs.join(" "),
+        source,
+    })
 }
 
 /// Walks `root`; `mounts` are the mount points below it.

@@ -224,14 +224,6 @@ fn places(policy: &Policy, facts: &LinuxFacts) -> Result<Places, PlanError> {
             "/proc",
         );
     }
-    if !is_writable_mode(policy.mode.value) {
-        places.add(
-            &session::path("/")?,
-            PlaceKind::Shown,
-            RuleId::ReadOnlyMode,
-            "mode",
-        );
-    }
     Ok(places)
 }
 

@@ -282,16 +282,25 @@ impl Collector<'_> {
     }
 
     fn hidden_rules(&mut self, path: &AbsolutePath, hidden: &HiddenPath) {
-        let rule = match hidden.kind {
-            HiddenKind::BuiltIn => RuleId::Secret,
-            HiddenKind::DenyRead => RuleId::DenyRead,
-        };
-        let shown: Vec<AbsolutePath> = hidden
+        let shown = hidden
             .except
             .iter()
             .filter(|except| except.starts_with(path))
             .cloned()
             .collect();
+        self.hide_rules(path, hidden, shown);
+    }
+
+    fn shown_rules(&mut self, path: &AbsolutePath, hidden: &HiddenPath, shown: &[Child]) {
+        let shown = shown.iter().map(|child| child.path.clone()).collect();
+        self.hide_rules(path, hidden, shown);
+    }
+
+    fn hide_rules(&mut self, path: &AbsolutePath, hidden: &HiddenPath, shown: Vec<AbsolutePath>) {
+        let rule = match hidden.kind {
+            HiddenKind::BuiltIn => RuleId::Secret,
+            HiddenKind::DenyRead => RuleId::DenyRead,
+        };
         for except in &shown {
             self.rule(except, PathAccess::ReadOnly, rule, &hidden.name);
         }
@@ -306,7 +315,9 @@ impl Collector<'_> {
     }
 
     fn secret(&mut self, fact: &HiddenFact, hidden: &HiddenPath) -> Result<(), PlanError> {
-        self.hidden_rules(&fact.path, hidden);
+        if !hidden_path_is(hidden, &fact.path) {
+            self.shown_rules(&fact.path, hidden, &fact.shown);
+        }
         let (object, kind) = match &fact.entry {
             Entry::Absent | Entry::AbsentParent { .. } | Entry::Symlink { kind: None, .. } => {
                 return Ok(());
@@ -318,7 +329,7 @@ impl Collector<'_> {
                 target,
                 kind: Some(kind),
             } => {
-                self.hidden_rules(target, hidden);
+                self.shown_rules(target, hidden, &fact.shown);
                 // Without its link, the next session would not find the object.
                 if self.places.kind_at(fact.path.as_path()) == PlaceKind::Root {
                     self.hold(&fact.path, Hold::Link, &fact.name);
@@ -335,10 +346,6 @@ impl Collector<'_> {
         if self.places.is_visible(object.as_path()) {
             let hold = hide(kind, &fact.shown);
             self.hold(object, hold, &fact.name);
-        }
-        for child in &fact.shown {
-            let rule = RuleId::Secret;
-            self.rule(&child.path, PathAccess::ReadOnly, rule, &fact.name);
         }
         Ok(())
     }
@@ -371,6 +378,13 @@ impl Collector<'_> {
         self.holds.commit_directories.sort_unstable();
         self.holds.commit_directories.dedup();
         self.holds
+    }
+}
+
+fn hidden_path_is(hidden: &HiddenPath, path: &AbsolutePath) -> bool {
+    match &hidden.pattern {
+        HiddenPattern::Path(own) => own == path,
+        HiddenPattern::HomeGlob(_) | HiddenPattern::RootGlob { .. } => false,
     }
 }
 

@@ -7,12 +7,13 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use ringfence_policy::filesystem::PathAccess;
 use ringfence_policy::{AbsolutePath, Policy, RuleId};
 
 use crate::linux::error::PlanError;
 use crate::linux::facts::{Kind, LinuxFacts, Listing, PlaceName};
 use crate::linux::full::{denied_roots, git_writes, observe, writable_places};
-use crate::linux::holds::{self, Hold, Holds, is_writable_mode};
+use crate::linux::holds::{self, Hold, Holds};
 use crate::linux::landlock::{Abi, Rights, Ruleset};
 use crate::linux::limits::{self, UserNamespace};
 use crate::linux::places::{PlaceKind, Places};
@@ -136,14 +137,6 @@ fn places(policy: &Policy, facts: &LinuxFacts, tmp: &AbsolutePath) -> Result<Pla
         RuleId::HiddenPlace,
         "/dev",
     );
-    if !is_writable_mode(policy.mode.value) {
-        places.add(
-            &session::path("/")?,
-            PlaceKind::Shown,
-            RuleId::ReadOnlyMode,
-            "mode",
-        );
-    }
     Ok(places)
 }
 
@@ -170,6 +163,8 @@ struct Carving<'a> {
     above_unreadable: HashSet<PathBuf>,
     above_unwritable: HashSet<PathBuf>,
     roots: Vec<AbsolutePath>,
+    /// What stays readable in hidden directories.
+    shown: Vec<(AbsolutePath, Kind)>,
 }
 
 impl<'a> Carving<'a> {
@@ -186,6 +181,7 @@ impl<'a> Carving<'a> {
             above_unreadable: HashSet::new(),
             above_unwritable: HashSet::new(),
             roots: places.of_kind(PlaceKind::Root),
+            shown: Vec::new(),
         };
         carving.roots.retain(|root| !denied.contains(root));
         for path in places
@@ -195,9 +191,19 @@ impl<'a> Carving<'a> {
         {
             carving.close_read(path);
         }
+        // Absent secrets as well: what is granted above them would open them once somebody makes them.
+        for rule in &holds.rules {
+            if rule.access == PathAccess::Hidden {
+                carving.close_read(&rule.path);
+            }
+        }
         for held in &holds.held {
-            match held.hold {
-                Hold::Hide(_) | Hold::HideAround(_) => carving.close_read(&held.path),
+            match &held.hold {
+                Hold::Hide(_) => carving.close_read(&held.path),
+                Hold::HideAround(shown) => {
+                    carving.close_read(&held.path);
+                    carving.shown.extend(shown.iter().cloned());
+                }
                 Hold::Protect | Hold::Link | Hold::Absent(_) => carving.close_write(&held.path),
                 Hold::Pin => {}
             }
@@ -264,6 +270,13 @@ impl<'a> Carving<'a> {
                     self.grant(&path, Kind::Directory, &reads, &mut ruleset)?;
                 }
             }
+        }
+        for (path, kind) in &self.shown {
+            let rights = match kind {
+                Kind::Directory => Rights::READ,
+                Kind::File | Kind::Other => Rights::READ.both(Rights::OF_FILES),
+            };
+            ruleset.allow(path.clone(), rights);
         }
         for root in &self.roots {
             self.grant(root, Kind::Directory, &writes, &mut ruleset)?;
