@@ -129,6 +129,8 @@ fn filesystem_rules(
     if facts.state != policy.state {
         state.push(&facts.state);
     }
+    // Without namespaces the private directory is used where it lies: in our state.
+    let private = places.of_kind(PlaceKind::Private);
     for path in state {
         paths.push(PathRule {
             path: path.clone(),
@@ -136,7 +138,11 @@ fn filesystem_rules(
             strength: Strength::HardBlock,
             rule: RuleId::RingfenceState,
             origin: "state".to_owned(),
-            except: Vec::new(),
+            except: private
+                .iter()
+                .filter(|place| place.starts_with(path))
+                .cloned()
+                .collect(),
         });
     }
     let globs = glob_rules(policy, facts)?;
@@ -184,6 +190,7 @@ fn glob_rules(policy: &Policy, facts: &LinuxFacts) -> Result<Vec<GlobRule>, Plan
 }
 
 fn guard(policy: &Policy, places: &Places, holds: &Holds) -> Guard {
+    let denied = full::denied_roots(places, holds);
     Guard {
         absent: holds
             .held
@@ -194,7 +201,11 @@ fn guard(policy: &Policy, places: &Places, holds: &Holds) -> Guard {
                 origin: held.origin.clone(),
             })
             .collect(),
-        roots: places.of_kind(PlaceKind::Root),
+        roots: places
+            .of_kind(PlaceKind::Root)
+            .into_iter()
+            .filter(|root| !denied.contains(root))
+            .collect(),
         new_repositories: policy.filesystem.new_repositories.value,
         commit_directories: holds.commit_directories.clone(),
     }

@@ -165,6 +165,8 @@ struct Carving<'a> {
     roots: Vec<AbsolutePath>,
     /// What stays readable in hidden directories.
     shown: Vec<(AbsolutePath, Kind)>,
+    /// Needed paths that are no directories: a rule on one may hold the rights of files only.
+    files: HashSet<&'a Path>,
 }
 
 impl<'a> Carving<'a> {
@@ -182,6 +184,12 @@ impl<'a> Carving<'a> {
             above_unwritable: HashSet::new(),
             roots: places.of_kind(PlaceKind::Root),
             shown: Vec::new(),
+            files: facts
+                .needed
+                .iter()
+                .filter(|needed| needed.kind != Kind::Directory)
+                .map(|needed| needed.source.as_path())
+                .collect(),
         };
         carving.roots.retain(|root| !denied.contains(root));
         for path in places
@@ -267,7 +275,12 @@ impl<'a> Carving<'a> {
         for kind in [PlaceKind::Shown, PlaceKind::Root] {
             for path in places.of_kind(kind) {
                 if !places.is_visible(path.as_path().parent().unwrap_or(Path::new("/"))) {
-                    self.grant(&path, Kind::Directory, &reads, &mut ruleset)?;
+                    let kind = if self.files.contains(path.as_path()) {
+                        Kind::File
+                    } else {
+                        Kind::Directory
+                    };
+                    self.grant(&path, kind, &reads, &mut ruleset)?;
                 }
             }
         }
