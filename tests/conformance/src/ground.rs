@@ -30,13 +30,7 @@ impl Ground {
     pub fn find() -> Result<Self, Failure> {
         let ringfence = program("RINGFENCE_BIN", "ringfence", "ringfence-cli")?;
         let built = program("RINGFENCE_PROBE", "probe", "ringfence-conformance-tests")?;
-        // Not below /tmp: the sandbox has a /tmp of its own, and the probe must be seen inside.
-        let base = std::env::var_os("RINGFENCE_SCRATCH")
-            .map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
-        let scratch = tempfile::Builder::new()
-            .prefix("ringfence-conformance-")
-            .tempdir_in(&base)
-            .context(|| format!("making a directory in {}", base.display()))?;
+        let scratch = scratch()?;
         let probe = scratch.path().join("probe");
         fs::copy(&built, &probe).context(|| format!("copying {}", built.display()))?;
         let mut ground = Self {
@@ -88,6 +82,33 @@ impl Ground {
             .context(|| format!("starting {}", self.probe.display()))?;
         Ok(crate::launch::verdict(&output.stdout, output.status))
     }
+}
+
+/// Places of which the sandbox has a private one of its own: what lies there is not seen inside.
+const PRIVATE: [&str; 4] = ["/tmp", "/var/tmp", "/dev", "/run"];
+
+/// A directory that the sandbox sees: `RINGFENCE_SCRATCH`, else cargo's own for tests, else the home.
+fn scratch() -> Result<tempfile::TempDir, Failure> {
+    let named = std::env::var_os("RINGFENCE_SCRATCH").map(PathBuf::from);
+    let cargo = option_env!("CARGO_TARGET_TMPDIR").map(PathBuf::from);
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let candidates = [named, cargo, home];
+    let seen = |path: &&PathBuf| !PRIVATE.iter().any(|place| path.starts_with(place));
+    candidates
+        .iter()
+        .flatten()
+        .filter(seen)
+        .find_map(|base| {
+            tempfile::Builder::new()
+                .prefix(".ringfence-conformance-")
+                .tempdir_in(base)
+                .ok()
+        })
+        .ok_or_else(|| {
+            Failure::Meaningless(format!(
+                "no scratch directory can be made: set RINGFENCE_SCRATCH to one that is not below {PRIVATE:?}"
+            ))
+        })
 }
 
 /// A program of this workspace: named by `variable`, else built now by the cargo that runs the test, else beside it.
