@@ -7,6 +7,8 @@
 
 pub mod command;
 pub mod enforcement;
+#[cfg(unix)]
+pub mod fake;
 pub mod session;
 pub mod wire;
 

@@ -122,13 +122,13 @@ pub fn encode<T: Serialize>(message: &T, buffer: &mut Vec<u8>) -> Result<(), Fra
 /// # Errors
 /// [`FrameError::TooLong`] or [`FrameError::Version`].
 pub fn decode_head(head: [u8; HEAD]) -> Result<usize, FrameError> {
-    let [a, b, c, d, e, f] = head;
-    let version = u16::from_le_bytes([e, f]);
+    let [length @ .., low, high] = head;
+    let version = u16::from_le_bytes([low, high]);
     if version != VERSION {
         return Err(FrameError::Version(version));
     }
-    let length = usize::try_from(u32::from_le_bytes([a, b, c, d]))
-        .map_err(|_| FrameError::TooLong(usize::MAX))?;
+    let length =
+        usize::try_from(u32::from_le_bytes(length)).map_err(|_| FrameError::TooLong(usize::MAX))?;
     if length > MAX_BODY {
         return Err(FrameError::TooLong(length));
     }

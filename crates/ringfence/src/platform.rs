@@ -77,7 +77,6 @@ pub(crate) fn plan_on(
 /// # Errors
 /// [`StartError::Unsupported`] where there is none.
 #[cfg(target_os = "linux")]
-#[expect(clippy::unnecessary_wraps, reason = "one signature on every system")]
 pub fn backend() -> Result<Box<dyn Backend>, StartError> {
     Ok(Box::new(linux::Linux))
 }

@@ -214,7 +214,8 @@ fn resolve(path: &Path) -> Result<AbsolutePath, TrustError> {
     })
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 

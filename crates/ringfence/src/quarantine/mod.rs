@@ -15,7 +15,8 @@ use crate::state::file::StateFileError;
 
 #[cfg(unix)]
 mod store;
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;
 #[cfg(unix)]
 pub(crate) mod tree;

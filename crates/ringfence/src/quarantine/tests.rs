@@ -183,8 +183,8 @@ fn a_directory_without_permissions_is_taken_and_dropped() {
     let scratch = Scratch::new();
     fs::create_dir_all(scratch.path(".git/deep")).unwrap();
     fs::write(scratch.path(".git/deep/file"), "x").unwrap();
-    fs::set_permissions(scratch.path(".git/deep"), Permissions::from_mode(0)).unwrap();
-    fs::set_permissions(scratch.path(".git"), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(scratch.path(".git/deep"), Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(scratch.path(".git"), Permissions::from_mode(0o000)).unwrap();
     if !is_root() {
         assert!(fs::read_dir(scratch.path(".git")).is_err());
     }

@@ -1,6 +1,6 @@
 //! What a command inherits from this process beside its variables: ignored signals and the file mode mask.
 //!
-//! Read from `/proc/self/status` (proc_pid_status(5)): asking the kernel for the mask by setting it would give the
+//! Read from `/proc/self/status` (`proc_pid_status(5)`): asking the kernel for the mask by setting it would give the
 //! other threads another mask for a moment. Invariant: what can't be read is the safer value.
 
 /// SIGPIPE; Rust's runtime ignores it in every program, so its state says nothing of the caller.

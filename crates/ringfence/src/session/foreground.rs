@@ -24,6 +24,7 @@ use super::signals::Signals;
 use super::{Afterwards, CommandSpec, Report, RunError, Session};
 use crate::stdio::Streams;
 use crate::stdio::relay::Relay;
+use crate::stdio::terminal::Terminal;
 use ringfence_policy::escape::escape_os;
 
 /// How often a name is looked for that was touched and is not there yet.
@@ -31,16 +32,27 @@ const RETRY: Duration = Duration::from_millis(5);
 /// How often it is looked whether a terminal that somebody else uses is free again.
 const LENT: Duration = Duration::from_millis(200);
 
-/// Runs `command` to its end.
+/// Runs `command` to its end, with this process's streams.
 pub(super) fn run(
     session: &mut Session,
     command: CommandSpec,
     variables: FilteredEnvironment,
     afterwards: Afterwards,
 ) -> Result<Report, RunError> {
-    let caller = Caller::observe();
     let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
     let own = [input.as_fd(), output.as_fd(), error.as_fd()];
+    run_with_streams(session, command, variables, afterwards, own)
+}
+
+/// Runs `command` to its end, with the streams `own`.
+pub(super) fn run_with_streams(
+    session: &mut Session,
+    command: CommandSpec,
+    variables: FilteredEnvironment,
+    afterwards: Afterwards,
+    own: [BorrowedFd<'_>; 3],
+) -> Result<Report, RunError> {
+    let caller = Caller::observe();
     let mut streams = Streams::prepare(own, &session.plan.rules).map_err(RunError::Streams)?;
     let id = CommandId(session.commands);
     let request = CommandRequest {
@@ -51,10 +63,7 @@ pub(super) fn run(
             .directory
             .unwrap_or_else(|| session.plan.workspace.clone()),
         streams: streams.kinds,
-        terminal: streams
-            .terminal
-            .as_ref()
-            .and_then(|terminal| terminal.size()),
+        terminal: streams.terminal.as_ref().and_then(Terminal::size),
         umask: caller.umask,
         ignored_signals: caller.ignored_signals(),
         time_limit: session.time_limit,

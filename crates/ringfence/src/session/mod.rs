@@ -11,6 +11,9 @@ mod caller;
 mod foreground;
 #[cfg(unix)]
 mod signals;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests;
 
 use std::ffi::OsString;
 use std::io;

@@ -51,7 +51,7 @@ impl Guardian {
         let known_commands = guard
             .commit_directories
             .iter()
-            .flat_map(|directory| repository::rebase_commands(directory))
+            .flat_map(repository::rebase_commands)
             .collect();
         Self {
             touched: vec![false; guard.absent.len()],

@@ -76,17 +76,15 @@ pub(super) fn exists(root: &AbsolutePath, directory: &AbsolutePath) -> bool {
 /// What in `directory` the host's git would execute or follow.
 pub(super) fn examine(root: &AbsolutePath, directory: &AbsolutePath) -> Vec<Finding> {
     match look(root, directory) {
-        Ok(Look::Absent) => Vec::new(),
         Ok(Look::Directory(opened)) if is_dot_git(directory) || is_repository(&opened) => {
             examine_directory(directory, &opened)
         }
-        Ok(Look::Directory(_)) => Vec::new(),
         Ok(Look::File(text)) if is_dot_git(directory) => examine_link_file(directory, &text),
         Ok(Look::Other) if is_dot_git(directory) => vec![Finding::RunsOnHost {
             path: directory.clone(),
             what: "a .git that is neither file nor directory".to_owned(),
         }],
-        Ok(Look::File(_) | Look::Other) => Vec::new(),
+        Ok(Look::Absent | Look::Directory(_) | Look::File(_) | Look::Other) => Vec::new(),
         Err(error) => vec![Finding::Unreadable {
             path: directory.clone(),
             cause: error.to_string(),
@@ -191,7 +189,7 @@ fn examine_configuration(path: &AbsolutePath, opened: &OwnedFd) -> Option<Findin
         Ok(Look::Absent) => None,
         Ok(Look::File(text)) => {
             let cleaned = git_config::clean(&text);
-            (!cleaned.dropped.is_empty()).then(|| Finding::Configuration {
+            (!cleaned.dropped.is_empty()).then_some(Finding::Configuration {
                 path,
                 cleaned: cleaned.text,
                 dropped: cleaned.dropped,
@@ -307,7 +305,7 @@ fn commands_in(rebase: &OwnedFd) -> Vec<Vec<u8>> {
                 commands.extend(lines.filter(|line| runs(line)).map(<[u8]>::to_vec));
             }
             Ok(Look::Directory(_) | Look::Other) | Err(_) => {
-                commands.push(name.as_bytes().to_vec())
+                commands.push(name.as_bytes().to_vec());
             }
         }
     }

@@ -1,0 +1,301 @@
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use ringfence_backend::fake::{FakeHost, Fault};
+use ringfence_backend::{Ending, Outcome};
+use ringfence_policy::decision::{Denial, Evidence, OwnPermissions};
+use ringfence_policy::document::PolicyDocument;
+use ringfence_policy::{Operation, RuleId};
+use tempfile::TempDir;
+
+use super::*;
+use crate::load::{LoadRequest, load_policy};
+
+struct Bench {
+    _directory: TempDir,
+    state: StateDirectory,
+    policy: Policy,
+    workspace: AbsolutePath,
+    host: FakeHost,
+    plan: Plan,
+}
+
+/// A policy for a scratch workspace, and a machine in memory with this machine's facts for it.
+fn bench(require: Require) -> Bench {
+    let directory = tempfile::tempdir().unwrap();
+    let base = directory.path().canonicalize().unwrap();
+    let make = |name: &str| {
+        fs::create_dir(base.join(name)).unwrap();
+        AbsolutePath::new(base.join(name)).unwrap()
+    };
+    let (workspace, home) = (make("work"), make("home"));
+    let state = StateDirectory::at(&base.join("state")).unwrap();
+    let command_line = PolicyDocument {
+        require: Some(require),
+        ..PolicyDocument::default()
+    };
+    let request = LoadRequest {
+        command_line,
+        managed: base.join("no-managed"),
+        ..LoadRequest::new(workspace.clone(), home)
+    };
+    let policy = load_policy(&request, &state).unwrap().policy;
+    let linux = platform::backend().unwrap();
+    let mut facts = linux.observe(&policy).unwrap();
+    let without = linux
+        .observe_without_namespaces(&policy, "refused")
+        .unwrap();
+    // Whatever this machine is: the one in memory has namespaces.
+    let ringfence_plan::HostFacts::Linux(linux_facts) = &mut facts;
+    linux_facts.user_namespaces = ringfence_plan::linux::facts::UserNamespaces::Available;
+    let options = PlanOptions {
+        observe: Observe::Writes,
+    };
+    let plan = platform::plan_for(&policy, &facts, options).unwrap();
+    let host = FakeHost::new(facts, without);
+    Bench {
+        _directory: directory,
+        state,
+        policy,
+        workspace,
+        host,
+        plan,
+    }
+}
+
+impl Bench {
+    fn start(&self, host: &FakeHost) -> Result<Session, StartError> {
+        Session::start_on(host, &self.policy, &self.state, SessionOptions::default())
+    }
+}
+
+fn command() -> CommandSpec {
+    CommandSpec {
+        arguments: vec!["true".into()],
+        directory: None,
+    }
+}
+
+/// Runs a command with streams that are no terminal, whatever this test runs in.
+fn run(session: &mut Session, afterwards: Afterwards) -> Result<Report, RunError> {
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .unwrap();
+    let own = [null.as_fd(), null.as_fd(), null.as_fd()];
+    session.commands += 1;
+    let variables = environment::compose(&session.variables, &session.plan.environment, []);
+    foreground::run_with_streams(session, command(), variables, afterwards, own)
+}
+
+#[test]
+fn a_failure_at_any_step_runs_nothing_and_is_undone() {
+    let bench = bench(Require::Full);
+    assert!(
+        bench.plan.steps.len() > 10,
+        "the plan is too small to mean anything"
+    );
+    for index in 0..bench.plan.steps.len() {
+        let host = bench.host.clone();
+        let before = host.world();
+        let host = FakeHost::with_fault(host, Fault::Step(index));
+        let error = bench.start(&host).unwrap_err();
+        assert!(matches!(error, StartError::Step { step: Some(step), .. } if step == index));
+        assert_eq!(error.exit_code().code(), 102);
+        let after = host.world();
+        assert_eq!(after.started, []);
+        assert_eq!(after.in_force, []);
+        assert_eq!(after.directories, before.directories, "step {index}");
+    }
+}
+
+#[test]
+fn a_crash_before_any_step_runs_nothing() {
+    let bench = bench(Require::Full);
+    for index in 0..bench.plan.steps.len() {
+        let host = bench.host.clone().with_fault(Fault::CrashBefore(index));
+        assert!(matches!(bench.start(&host), Err(StartError::Lost(_))));
+        let after = host.world();
+        assert_eq!((after.started.len(), after.in_force.len()), (0, 0));
+        // And the next start is as if nothing had happened.
+        let session = bench.start(&host).unwrap();
+        assert_eq!(session.enforcement().level, Level::Full);
+    }
+}
+
+#[test]
+fn a_session_of_one_leaves_nothing_in_force() {
+    let bench = bench(Require::Full);
+    let host = bench.host.clone().with_script(
+        Vec::new(),
+        Outcome {
+            ending: Ending::Exited(7),
+            cpu_microseconds: 0,
+        },
+    );
+    let mut session = bench.start(&host).unwrap();
+    assert!(!host.world().in_force.is_empty());
+    let report = run(&mut session, Afterwards::End).unwrap();
+    assert_eq!(report.exit_status(), 7);
+    let world = host.world();
+    assert_eq!(
+        (
+            world.started.len(),
+            world.running.len(),
+            world.in_force.len()
+        ),
+        (1, 0, 0)
+    );
+}
+
+#[test]
+fn refused_namespaces_are_tried_without_once_unless_full_is_required() {
+    let partial = bench(Require::Partial);
+    let host = partial.host.clone().with_fault(Fault::Namespaces);
+    match partial.start(&host) {
+        Ok(session) => assert_eq!(session.enforcement().level, Level::Partial),
+        // A machine without Landlock has no partial level.
+        Err(error) => assert!(matches!(error, StartError::Plan(_))),
+    }
+    let full = bench(Require::Full);
+    let host = full.host.clone().with_fault(Fault::Namespaces);
+    let error = full.start(&host).unwrap_err();
+    assert!(matches!(
+        error,
+        StartError::Launch(LaunchFault::NamespacesRefused(_))
+    ));
+    assert_eq!(host.world().launches, 1);
+}
+
+#[test]
+fn a_runner_that_dies_is_an_error_at_every_point() {
+    let bench = bench(Require::Full);
+    for fault in [
+        Fault::CrashAtSpawn,
+        Fault::CrashWhileRunning,
+        Fault::CrashAtEnd,
+    ] {
+        let host = bench.host.clone().with_fault(fault);
+        let mut session = bench.start(&host).unwrap();
+        let error = run(&mut session, Afterwards::End).unwrap_err();
+        assert!(matches!(error, RunError::Lost(_)), "{fault:?}: {error:?}");
+        assert_eq!(error.exit_code().code(), 100);
+        assert_eq!(host.world().in_force, [], "{fault:?}");
+    }
+    for fault in [Fault::Observe, Fault::Launch] {
+        let host = bench.host.clone().with_fault(fault);
+        let before = host.world().started;
+        assert_eq!(bench.start(&host).unwrap_err().exit_code().code(), 102);
+        assert_eq!(host.world().started, before);
+    }
+}
+
+fn denial(object: &str) -> Event {
+    Event::Denied {
+        denial: Denial {
+            operation: Operation::Write,
+            object: object.to_owned(),
+            rule: RuleId::OutsideWritableRoots,
+            grant: None,
+            syscall: "openat".to_owned(),
+            evidence: Evidence::Predicted,
+            own_permissions: OwnPermissions::Allow,
+        },
+        count: 2,
+    }
+}
+
+#[test]
+fn what_was_reported_before_the_end_is_in_the_report() {
+    let bench = bench(Require::Full);
+    let script = vec![
+        denial("/etc/a"),
+        denial("/etc/b\u{1b}[2J"),
+        denial("/etc/a"),
+    ];
+    let outcome = Outcome {
+        ending: Ending::Signalled(11),
+        cpu_microseconds: 0,
+    };
+    let host = bench.host.clone().with_script(script, outcome);
+    let mut session = bench.start(&host).unwrap();
+    let report = run(&mut session, Afterwards::Stay).unwrap();
+    assert_eq!(report.exit_status(), 139);
+    let seen: Vec<_> = report
+        .denials
+        .iter()
+        .map(|(denial, count)| (denial.object.clone(), *count))
+        .collect();
+    assert_eq!(seen.len(), 2);
+    assert_eq!(seen[0], ("/etc/a".to_owned(), 4));
+    assert!(
+        !seen[1].0.contains('\u{1b}'),
+        "a control character came through"
+    );
+    // The session stays: a second command runs in the same boundary.
+    let again = run(&mut session, Afterwards::End).unwrap();
+    assert_eq!(again.denials.len(), 2);
+    assert_eq!(host.world().launches, 1);
+}
+
+fn touched(path: &Path) -> Event {
+    Event::Touched {
+        path: AbsolutePath::new(path).unwrap(),
+    }
+}
+
+#[test]
+fn what_the_session_planted_is_gone_and_what_a_person_made_stays() {
+    let bench = bench(Require::Full);
+    let work = bench.workspace.as_path();
+    let host = bench.host.clone().with_script(
+        vec![
+            touched(&work.join(".envrc")),
+            touched(&work.join("sub/.git/config")),
+        ],
+        Outcome {
+            ending: Ending::Exited(0),
+            cpu_microseconds: 0,
+        },
+    );
+    let mut session = bench.start(&host).unwrap();
+    let absent: Vec<_> = bench
+        .plan
+        .guard
+        .absent
+        .iter()
+        .map(|name| name.path.as_path())
+        .collect();
+    assert!(
+        absent.contains(&work.join(".envrc").as_path()),
+        "{absent:?}"
+    );
+    fs::write(work.join(".envrc"), "planted").unwrap();
+    fs::write(work.join(".mcp.json"), "the person's").unwrap();
+    fs::create_dir_all(work.join("sub/.git/hooks")).unwrap();
+    fs::write(work.join("sub/.git/hooks/pre-commit"), "#!/bin/sh\n").unwrap();
+    fs::write(
+        work.join("sub/.git/config"),
+        "[core]\n\tbare = false\n\tfsmonitor = x\n",
+    )
+    .unwrap();
+    let report = run(&mut session, Afterwards::End).unwrap();
+    assert!(!work.join(".envrc").exists());
+    assert!(work.join(".mcp.json").exists());
+    assert!(!work.join("sub/.git/hooks").exists());
+    let config = fs::read_to_string(work.join("sub/.git/config")).unwrap();
+    assert!(
+        config.contains("bare") && !config.contains("fsmonitor"),
+        "{config}"
+    );
+    assert_eq!(report.quarantined.len(), 3);
+    assert!(
+        report.notes.iter().any(|note| note.contains(".mcp.json")),
+        "{:?}",
+        report.notes
+    );
+    let listing = Quarantine::open(&bench.state).list().unwrap();
+    assert_eq!(listing.entries.len(), 3);
+}
