@@ -252,6 +252,7 @@ fn namespace(namespace: Namespace) -> &'static str {
 
 /// One step on one line.
 #[must_use]
+#[expect(clippy::too_many_lines, reason = "one arm per step, two lines each")]
 pub fn render_step(step: &Step) -> String {
     match step {
         Step::MakePrivateDirectory { path, mode, owner } => {

@@ -1,5 +1,11 @@
 //! What holds for every plan, whatever stands in the roots.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test ends where its input is not what it says"
+)]
+
 use std::path::Path;
 
 use proptest::prelude::*;

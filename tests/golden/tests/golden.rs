@@ -1,5 +1,11 @@
 //! One test over all cases.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test ends where its input is not what it says"
+)]
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 

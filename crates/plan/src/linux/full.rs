@@ -40,7 +40,7 @@ pub(crate) fn plan(
 
     let mut steps = session::make_private(facts, &tmp)?;
     steps.extend(enter(facts, &mut notes));
-    steps.extend(place_steps(facts, &places, &tmp, &denied)?);
+    steps.extend(place_steps(facts, &places, &tmp, &denied));
     if places.is_visible(facts.state.as_path()) {
         steps.push(Step::Hide {
             path: facts.state.clone(),
@@ -87,11 +87,10 @@ pub(crate) fn plan(
 
 pub(crate) fn git_writes(policy: &Policy) -> GitWrites {
     match policy.filesystem.git.value {
-        GitAccess::ReadOnly => GitWrites::Refused,
         GitAccess::Commit | GitAccess::Full if is_writable_mode(policy.mode.value) => {
             GitWrites::Allowed
         }
-        GitAccess::Commit | GitAccess::Full => GitWrites::Refused,
+        GitAccess::ReadOnly | GitAccess::Commit | GitAccess::Full => GitWrites::Refused,
     }
 }
 
@@ -188,10 +187,10 @@ fn places(policy: &Policy, facts: &LinuxFacts) -> Result<Places, PlanError> {
             "workspace",
         );
     }
-    if let Some(home) = &facts.home {
-        if !places.is_visible(home.path.as_path()) {
-            places.add(&home.path, PlaceKind::Shown, RuleId::ReadDefault, "home");
-        }
+    if let Some(home) = &facts.home
+        && !places.is_visible(home.path.as_path())
+    {
+        places.add(&home.path, PlaceKind::Shown, RuleId::ReadDefault, "home");
     }
     for needed in &facts.needed {
         if !places.is_visible(needed.path.as_path()) {
@@ -292,7 +291,7 @@ fn place_steps(
     places: &Places,
     tmp: &AbsolutePath,
     denied: &[AbsolutePath],
-) -> Result<Vec<Step>, PlanError> {
+) -> Vec<Step> {
     let mut steps = vec![Step::MountDevices];
     let roots: HashSet<AbsolutePath> = places
         .of_kind(PlaceKind::Root)
@@ -348,7 +347,7 @@ fn place_steps(
     mounts.sort_by(|a, b| a.0.cmp(&b.0));
     mounts.dedup_by(|later, earlier| later.0 == earlier.0);
     steps.extend(mounts.into_iter().map(|(_, step)| step));
-    Ok(steps)
+    steps
 }
 
 /// What is shown below places that hide the host's own: target, source, kind.

@@ -281,8 +281,10 @@ fn meaning(variable: &Variable) -> Option<Meaning> {
         | ("uploadpack", "packobjectshook")
         | ("diff", "external")
         | ("web", "browser")
-        | ("pager", _) => Some(Meaning::Command),
-        ("credential", "helper") | ("filter", "clean" | "smudge" | "process") => {
+        | ("pager", _)
+        | ("credential", "helper")
+        | ("filter", "clean" | "smudge" | "process")
+        | ("sendemail", "smtpserver" | "tocmd" | "cccmd" | "headercmd" | "sendmailcmd") => {
             Some(Meaning::Command)
         }
         ("diff", "command" | "textconv")
@@ -293,9 +295,6 @@ fn meaning(variable: &Variable) -> Option<Meaning> {
         | ("difftool" | "mergetool" | "browser" | "man" | "guitool", "cmd" | "path")
             if deep =>
         {
-            Some(Meaning::Command)
-        }
-        ("sendemail", "smtpserver" | "tocmd" | "cccmd" | "headercmd" | "sendmailcmd") => {
             Some(Meaning::Command)
         }
         ("alias", _) | ("submodule", "update") => Some(Meaning::Shell),

@@ -5,6 +5,10 @@
 
 use std::path::PathBuf;
 
+#[expect(
+    clippy::match_same_arms,
+    reason = "an order of arms that reads as a shell's rules"
+)]
 /// The words of `command`, quotes removed; of an assignment or option `a=b` both sides.
 pub(crate) fn words(command: &[u8]) -> Vec<Vec<u8>> {
     let mut words = Vec::new();

@@ -176,7 +176,7 @@ impl Collector<'_> {
         for directory in &layout.directories {
             match directory.role {
                 GitRole::OtherWorktree => {
-                    self.protect(&directory.path, Hold::Protect, RuleId::ProtectedName, GIT)
+                    self.protect(&directory.path, Hold::Protect, RuleId::ProtectedName, GIT);
                 }
                 GitRole::Own | GitRole::Module => {
                     for fact in &directory.names {
