@@ -3,6 +3,12 @@
 //! The program is the real one and its home is a directory of the test. Invariant: a snapshot holds no path, version
 //! or number of the machine it was made on.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "the whole target is tests; clippy's exemption only knows functions that are marked as such"
+)]
+
 mod errors;
 mod explain;
 mod generate;

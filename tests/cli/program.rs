@@ -11,7 +11,7 @@ use tempfile::TempDir;
 /// A home with a project in it.
 pub(crate) struct Home {
     scratch: TempDir,
-    home: PathBuf,
+    path: PathBuf,
     project: PathBuf,
 }
 
@@ -30,11 +30,11 @@ impl Home {
             .tempdir()
             .unwrap();
         let real = scratch.path().canonicalize().unwrap();
-        let (home, project) = (real.join("home"), real.join("home/project"));
+        let (path, project) = (real.join("home"), real.join("home/project"));
         fs::create_dir_all(&project).unwrap();
         Self {
             scratch,
-            home,
+            path,
             project,
         }
     }
@@ -44,7 +44,7 @@ impl Home {
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.home.join(name);
+        let path = self.path.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
         path
@@ -57,7 +57,7 @@ impl Home {
             .current_dir(&self.project)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", &self.home)
+            .env("HOME", &self.path)
             .env("COLUMNS", "100")
             .stdin(Stdio::null());
         command

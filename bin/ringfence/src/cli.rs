@@ -243,6 +243,10 @@ pub(crate) struct Doctor {
 
 /// `ringfence policy`
 #[derive(Debug, Subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one value in a process's life, and the options read better flat"
+)]
 pub(crate) enum Policy {
     /// Check all layers of the policy and print it, with the layer each setting comes from
     Check(PolicyCheck),

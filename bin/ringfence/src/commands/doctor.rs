@@ -3,6 +3,7 @@
 //! Proven by doing: a real session is started in an empty directory and ended again. Invariant: a layer is said to
 //! hold only when that session says so.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, stdout};
 use std::path::PathBuf;
@@ -213,11 +214,13 @@ fn render(diagnosis: &Diagnosis, colour: Colour) -> String {
         .iter()
         .filter(|finding| !finding.cure.is_empty())
     {
-        text.push_str(&format!(
+        // Writing to a String can't fail, here and below.
+        let _ = write!(
+            text,
             "\n{}: {}",
             one_line(&finding.layer),
             one_line(&finding.cure)
-        ));
+        );
     }
     let (tone, words) = match diagnosis.level {
         Level::Full => (
@@ -233,7 +236,7 @@ fn render(diagnosis: &Diagnosis, colour: Colour) -> String {
             "Level: none. Nothing can be enforced here, and so nothing runs.",
         ),
     };
-    text.push_str(&format!("\n{}\n", colour.paint(tone, words)));
+    let _ = writeln!(text, "\n{}", colour.paint(tone, words));
     text
 }
 

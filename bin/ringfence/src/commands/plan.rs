@@ -37,17 +37,16 @@ enum StoredError {
 
 /// Prints the plan for this machine, or for the one that a file describes.
 pub(crate) fn run(options: &Plan) -> Result<u8, Failure> {
-    let plan = match &options.host_facts {
-        Some(path) => plan_for_stored(&options.policy, path)?,
-        None => {
-            let policy = context::load(&options.policy)?.loaded.policy;
-            platform::plan(
-                &policy,
-                PlanOptions {
-                    observe: options.observe,
-                },
-            )?
-        }
+    let plan = if let Some(path) = &options.host_facts {
+        plan_for_stored(&options.policy, path)?
+    } else {
+        let policy = context::load(&options.policy)?.loaded.policy;
+        platform::plan(
+            &policy,
+            PlanOptions {
+                observe: options.observe,
+            },
+        )?
     };
     if options.json {
         output::json(&plan)?;

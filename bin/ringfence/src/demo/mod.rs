@@ -257,9 +257,9 @@ fn tool_names(tools: &Tools) -> (Vec<&'static str>, Vec<&'static str>) {
             (Vec::new(), Vec::new()),
             |(mut found, mut missing), tool| {
                 if tools.program(tool).is_some() {
-                    found.push(tool.name())
+                    found.push(tool.name());
                 } else {
-                    missing.push(tool.name())
+                    missing.push(tool.name());
                 }
                 (found, missing)
             },

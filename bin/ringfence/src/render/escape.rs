@@ -1,6 +1,7 @@
 //! Escapes text that somebody else wrote, and quotes words for a shell.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 /// `text` with every character escaped that a terminal would act on, hide or reorder.
 ///
@@ -70,11 +71,12 @@ fn shell_word(word: &str) -> Cow<'_, str> {
                 '\\' => quoted.push_str("\\\\"),
                 hostile if is_hostile(hostile) => {
                     let code = u32::from(hostile);
-                    quoted.push_str(&if code < 0x80 {
-                        format!("\\x{code:02x}")
+                    // Writing to a String can't fail.
+                    let _ = if code < 0x80 {
+                        write!(quoted, "\\x{code:02x}")
                     } else {
-                        format!("\\U{code:08x}")
-                    });
+                        write!(quoted, "\\U{code:08x}")
+                    };
                 }
                 other => quoted.push(other),
             }

@@ -67,7 +67,7 @@ fn filesystem(settings: &mut Settings, policy: &Policy) {
     {
         settings.row("filesystem.deny_read", &hidden.name, Some(hidden.layer));
     }
-    let (default, named): (Vec<_>, Vec<_>) = rules
+    let (default, added): (Vec<_>, Vec<_>) = rules
         .protected
         .iter()
         .partition(|name| name.layer == LayerKind::Default);
@@ -77,7 +77,7 @@ fn filesystem(settings: &mut Settings, policy: &Policy) {
         &names.join(" "),
         Some(LayerKind::Default),
     );
-    settings.list("filesystem.protected", named);
+    settings.list("filesystem.protected", added);
     settings.one("filesystem.git", &rules.git);
     settings.one("filesystem.new_repositories", &rules.new_repositories);
     settings.one("filesystem.hard_links", &rules.hard_links);
