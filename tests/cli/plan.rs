@@ -26,6 +26,34 @@ fn plan_of_this_machine_is_json_or_text_and_does_nothing() {
     );
 }
 
+/// The same facts, policies and plans as the planner's own golden tests, through the command line.
+#[test]
+fn stored_facts_give_the_stored_plan_on_any_machine() {
+    let home = Home::new();
+    let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/cases");
+    let mut seen = 0;
+    for case in ["git-commit", "landlock-2", "hostile-names"] {
+        let file = |name: &str| format!("{cases}/{case}/{name}");
+        let mut arguments = vec![
+            "plan".to_owned(),
+            "--host-facts".to_owned(),
+            file("facts.json"),
+        ];
+        if std::path::Path::new(&file("policy.toml")).exists() {
+            arguments.extend(["--config".to_owned(), file("policy.toml")]);
+        }
+        let ran = home.run(&arguments);
+        assert_eq!(ran.status, Some(0), "{}", ran.snapshot());
+        assert_eq!(
+            ran.stdout,
+            std::fs::read_to_string(file("plan.txt")).unwrap(),
+            "{case}"
+        );
+        seen += 1;
+    }
+    assert_eq!(seen, 3);
+}
+
 #[test]
 fn facts_that_are_none_are_refused() {
     let home = Home::new();

@@ -24,10 +24,11 @@ pub(crate) struct Ran {
 }
 
 impl Home {
+    /// In `/tmp` whatever TMPDIR says: which rule decides on a path depends on where it lies.
     pub(crate) fn new() -> Self {
         let scratch = tempfile::Builder::new()
             .prefix("ringfence-cli-")
-            .tempdir()
+            .tempdir_in("/tmp")
             .unwrap();
         let real = scratch.path().canonicalize().unwrap();
         let (path, project) = (real.join("home"), real.join("home/project"));

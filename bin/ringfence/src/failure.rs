@@ -108,13 +108,6 @@ impl From<ringfence_policy::parse::ParseError> for Failure {
     }
 }
 
-impl From<ringfence_plan::linux::error::PlanError> for Failure {
-    fn from(error: ringfence_plan::linux::error::PlanError) -> Self {
-        let (exit, hints) = (error.exit_code(), error.hints());
-        Self::new(exit, error).with_hint(hints.join("\n"))
-    }
-}
-
 impl From<ringfence_policy::network::DestinationError> for Failure {
     fn from(error: ringfence_policy::network::DestinationError) -> Self {
         Self::new(ExitCode::Usage, error)

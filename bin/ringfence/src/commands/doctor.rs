@@ -11,11 +11,13 @@ use std::process::{Command, Stdio};
 
 use ringfence::{Session, SessionOptions, StateDirectory};
 use ringfence_backend::Enforcement;
-use ringfence_plan::Level;
+use ringfence_plan::step::{LimitMechanism, Observe};
+use ringfence_plan::{Level, Step};
 use ringfence_policy::ExitCode;
+use ringfence_policy::units::ByteSize;
 use serde::Serialize;
 
-use crate::cli::{Doctor, PolicyOptions};
+use crate::cli::{Doctor, Limit, PolicyOptions};
 use crate::context::{self, Context};
 use crate::failure::Failure;
 use crate::output;
@@ -67,6 +69,7 @@ pub(crate) fn run(options: &Doctor) -> Result<u8, Failure> {
     let scratch = Scratch::make()?;
     let policy = PolicyOptions {
         workspace: Some(scratch.0.clone()),
+        limit: vec![Limit::Memory(ByteSize(1 << 30)), Limit::Processes(512)],
         ..PolicyOptions::default()
     };
     let context = context::load(&policy)?;
@@ -108,6 +111,7 @@ fn session(context: &Context, findings: &mut Vec<Finding>) -> Level {
     };
     let enforcement = session.enforcement().clone();
     report_layers(&enforcement, findings);
+    findings.extend(session.plan().steps.iter().filter_map(carried_out));
     match session.end() {
         Ok(()) => enforcement.level,
         Err(error) => {
@@ -140,6 +144,54 @@ fn report_layers(enforcement: &Enforcement, findings: &mut Vec<Finding>) {
             proof: missing.cause.clone(),
             cure: missing.cure.clone(),
         });
+    }
+}
+
+/// What the session's own steps prove: it stands, so each of them was carried out.
+fn carried_out(step: &Step) -> Option<Finding> {
+    let (layer, proof) = match step {
+        Step::MountProc => (
+            "new /proc",
+            "mounted for the session's own processes".to_owned(),
+        ),
+        Step::KeepProc => (
+            "/proc",
+            "the host's, read-only: the kernel refuses a new one here".to_owned(),
+        ),
+        Step::FilterSyscalls {
+            observe: Observe::Off,
+            ..
+        } => return None,
+        Step::FilterSyscalls { .. } => (
+            "listener",
+            "installed: refused calls are reported".to_owned(),
+        ),
+        Step::LimitMemory { mechanism, .. } => ("memory limit", held_by(mechanism)),
+        Step::LimitProcesses { mechanism, .. } => ("process limit", held_by(mechanism)),
+        _ => return None,
+    };
+    Some(Finding {
+        layer: layer.to_owned(),
+        state: State::Holds,
+        proof,
+        cure: String::new(),
+    })
+}
+
+fn held_by(mechanism: &LimitMechanism) -> String {
+    match mechanism {
+        LimitMechanism::CgroupV2 { parent } => {
+            format!("cgroup v2 below {}", escape_os(parent.as_path()))
+        }
+        LimitMechanism::CgroupV1 { parent } => {
+            format!("cgroup v1 below {}", escape_os(parent.as_path()))
+        }
+        LimitMechanism::Watched => {
+            "watched by the session's init: no cgroup may be written here".to_owned()
+        }
+        LimitMechanism::ResourceLimit => {
+            "RLIMIT_NPROC of the session's own user namespace".to_owned()
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use ringfence::explain::{explain, resolve_links};
 use ringfence::platform::{self, PlanOptions};
 use ringfence_plan::step::Observe;
 use ringfence_policy::network::Destination;
-use ringfence_policy::{Decision, Operation, Policy};
+use ringfence_policy::{Decision, Operation, Policy, RuleId};
 use serde::Serialize;
 
 use crate::cli::{Explain, ExplainOperation};
@@ -101,29 +101,35 @@ fn render(explanation: &Explanation, colour: Colour) -> String {
     );
     match &explanation.decision {
         Decision::Allow { rule, origin } => format!(
-            "{} {object} (rule {}{})\n",
+            "{} {object} (rule {})\n{}{}",
             colour.paint(Tone::Good, "allowed"),
             rule_name(*rule),
-            from(origin),
+            decided_by(origin),
+            if *rule == RuleId::SessionLoopback {
+                "  this is the session's own loopback: the host's servers are not reached by it\n"
+            } else {
+                ""
+            },
         ),
         Decision::Deny {
             rule,
             origin,
             grant,
         } => format!(
-            "{} {object} (rule {}{})\n{}",
+            "{} {object} (rule {})\n{}{}",
             colour.paint(Tone::Bad, "denied"),
             rule_name(*rule),
-            from(origin),
+            decided_by(origin),
             render_grant(grant.as_ref(), "run"),
         ),
     }
 }
 
-fn from(origin: &str) -> String {
+/// The words of the policy that the rule comes from.
+fn decided_by(origin: &str) -> String {
     if origin.is_empty() {
         String::new()
     } else {
-        format!(": {}", one_line(origin))
+        format!("  decided by: {}\n", one_line(origin))
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ringfence::platform::{self, PlanOptions};
 use ringfence_plan::facts::LinuxFacts;
-use ringfence_plan::{HostFacts, Plan as Steps, linux};
+use ringfence_plan::{HostFacts, Plan as Steps};
 use ringfence_policy::layers::{Context, Layer, Trust, resolve};
 use ringfence_policy::secrets::Platform;
 use ringfence_policy::{AbsolutePath, ExitCode, LayerKind, Policy, parse};
@@ -38,7 +38,7 @@ enum StoredError {
 /// Prints the plan for this machine, or for the one that a file describes.
 pub(crate) fn run(options: &Plan) -> Result<u8, Failure> {
     let plan = if let Some(path) = &options.host_facts {
-        plan_for_stored(&options.policy, path)?
+        plan_for_stored(options, path)?
     } else {
         let policy = context::load(&options.policy)?.loaded.policy;
         platform::plan(
@@ -56,18 +56,18 @@ pub(crate) fn run(options: &Plan) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn plan_for_stored(options: &PolicyOptions, path: &Path) -> Result<Steps, Failure> {
-    let HostFacts::Linux(facts) = serde_json::from_slice(&read(path)?).map_err(|source| {
-        Failure::new(
-            ExitCode::Usage,
-            StoredError::Parse {
-                path: path.to_owned(),
-                source,
-            },
-        )
-        .with_hint("facts are one JSON object: {\"linux\": {...}}")
+fn plan_for_stored(options: &Plan, path: &Path) -> Result<Steps, Failure> {
+    let facts = serde_json::from_slice(&read(path)?).map_err(|source| {
+        let path = path.to_owned();
+        Failure::new(ExitCode::Usage, StoredError::Parse { path, source })
+            .with_hint("facts are one JSON object: {\"linux\": {...}}")
     })?;
-    Ok(linux::plan(&policy_for(options, &facts)?, &facts)?)
+    let HostFacts::Linux(linux) = &facts;
+    let policy = policy_for(&options.policy, linux)?;
+    let planning = PlanOptions {
+        observe: options.observe,
+    };
+    Ok(platform::plan_for(&policy, &facts, planning)?)
 }
 
 /// The policy of the command line and of `--config`, seen from the machine of the facts.

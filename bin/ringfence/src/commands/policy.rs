@@ -32,7 +32,7 @@ fn check(options: &PolicyCheck) -> Result<(), Failure> {
     if options.json {
         return output::json(&loaded.policy);
     }
-    for layer in &loaded.layers {
+    for layer in loaded.layers.iter().filter(|layer| layer.digest.is_some()) {
         output::message(&format!("ringfence: {}\n", describe(layer)));
     }
     for note in &loaded.notes {

@@ -91,7 +91,13 @@ fn announce(verb: &str, notes: &[String], session: &Session, report: &ReportOpti
     if report.quiet && confined {
         return;
     }
-    let notes: Vec<_> = notes.iter().chain(&session.plan().notes).cloned().collect();
+    // Where there is no boundary, that is said once and loudly.
+    let planned = if confined {
+        session.plan().notes.as_slice()
+    } else {
+        &[]
+    };
+    let notes: Vec<_> = notes.iter().chain(planned).cloned().collect();
     output::message(&render_start(enforcement, &notes, Colour::of(&stderr())));
     if verb == "shell" && confined {
         let workspace = escape_os(session.plan().workspace.as_path());

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// The targets of one run of one attack.
 #[derive(Debug)]
@@ -57,9 +58,16 @@ impl Outside {
         self.unix.accept().is_ok()
     }
 
-    /// Whether the victim was ended.
-    pub(crate) fn victim_ended(&mut self) -> bool {
-        !matches!(self.victim.try_wait(), Ok(None))
+    /// Whether the victim was ended. `told` is what the attack was told: a signal that was taken needs a moment.
+    pub(crate) fn victim_ended(&mut self, told: bool) -> bool {
+        let rounds = if told { 200 } else { 1 };
+        for _ in 0..rounds {
+            if !matches!(self.victim.try_wait(), Ok(None)) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
     }
 }
 

@@ -230,7 +230,8 @@ fn by(row: &Row, inside: &Outcome) -> String {
     match inside {
         Outcome::Refused { answer } => one_line(answer).into_owned(),
         Outcome::Quarantined => "ringfence quarantine".to_owned(),
-        Outcome::Worked | Outcome::Contained | Outcome::Unknown { .. } => String::new(),
+        Outcome::Contained => "nothing of it was left".to_owned(),
+        Outcome::Worked | Outcome::Unknown { .. } => String::new(),
     }
 }
 

@@ -114,14 +114,19 @@ impl Bench {
             Effect::Leak => contains(&output.stdout, SECRET) || contains(&output.stderr, SECRET),
             Effect::Tcp => outside.tcp_reached(),
             Effect::Unix => outside.unix_reached(),
-            Effect::Victim => outside.victim_ended(),
+            Effect::Victim => outside.victim_ended(answer(&output) == Answer::Worked),
             Effect::Daemon => daemon_lives(side, world),
             Effect::Answer => answer(&output) == Answer::Worked,
         };
         let outcome = match (seen, answer(&output)) {
             (true, _) => Outcome::Worked,
             (false, Answer::Refused) => Outcome::Refused {
-                answer: last_words(&output),
+                answer: match last_words(&output) {
+                    words if words.is_empty() && records.withheld => {
+                        "withheld from the environment".to_owned()
+                    }
+                    words => words,
+                },
             },
             (false, Answer::Worked) if records.quarantined => Outcome::Quarantined,
             (false, Answer::Worked) => Outcome::Contained,
@@ -200,12 +205,14 @@ const WORKED: &str = "ringfence-demo: worked";
 const REFUSED: &str = "ringfence-demo: refused";
 
 /// Puts the script into a shell of its own and says afterwards how it ended, so that an answer is always words:
-/// without them the shell itself did not get that far. 70 is the probe's "I could not try".
+/// without them the shell itself did not get that far. 70 is the probe's "I could not try"; 126, 127 and 129 to 192
+/// are a shell's words for a program that is not there or crashed.
 fn wrap(script: &str) -> String {
     format!(
         "( {script} ); s=$?\n\
          if [ $s -eq 0 ]; then echo '{WORKED}'\n\
-         elif [ $s -lt 126 ] && [ $s -ne 70 ]; then echo '{REFUSED}'\n\
+         elif [ $s -ne 70 ] && [ $s -ne 126 ] && [ $s -ne 127 ] && {{ [ $s -le 128 ] || [ $s -gt 192 ]; }}\n\
+         then echo '{REFUSED}'\n\
          fi; exit $s"
     )
 }
@@ -235,7 +242,7 @@ fn last_words(output: &Output) -> String {
         .rfind(|line| {
             !line.is_empty() && !line.starts_with("ringfence-demo:") && !line.starts_with("  ")
         })
-        .unwrap_or("no answer");
+        .unwrap_or_default();
     let words = words.strip_prefix("refused: ").unwrap_or(words);
     one_line(words).chars().take(160).collect()
 }
@@ -278,6 +285,8 @@ fn daemon_lives(side: Side, world: &World) -> bool {
 struct Records {
     rules: Vec<String>,
     quarantined: bool,
+    /// Whether a variable was withheld.
+    withheld: bool,
 }
 
 fn read_records(path: &Path) -> Records {
@@ -290,6 +299,8 @@ fn read_records(path: &Path) -> Records {
         if kind == Some("guard.quarantined") {
             records.quarantined = true;
         }
+        let withheld = value.get("withheld").and_then(Value::as_array);
+        records.withheld |= withheld.is_some_and(|names| !names.is_empty());
         if let Some(rule) = value.get("rule").and_then(Value::as_str)
             && kind.is_some_and(|kind| kind == "fs.denied" || kind == "net.decision")
             && !records.rules.iter().any(|known| known == rule)

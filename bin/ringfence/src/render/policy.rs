@@ -5,7 +5,6 @@ use std::fmt::Display;
 use ringfence_policy::policy::HiddenKind;
 use ringfence_policy::{LayerKind, Policy, Sourced};
 
-use crate::render::escape::one_line;
 use crate::render::style::Colour;
 use crate::render::table::{self, Cell};
 
@@ -29,8 +28,7 @@ impl Settings {
 
     fn row(&mut self, key: &str, value: &str, layer: Option<LayerKind>) {
         let layer = layer.map_or("", layer_name);
-        self.0
-            .push([key.into(), one_line(value).as_ref().into(), layer.into()]);
+        self.0.push([key.into(), layer.into(), value.into()]);
     }
 }
 
@@ -44,7 +42,7 @@ pub(crate) fn render(policy: &Policy, colour: Colour) -> String {
     network(&mut settings, policy);
     environment(&mut settings, policy);
     limits(&mut settings, policy);
-    table::render(["SETTING", "VALUE", "FROM"], &settings.0, colour)
+    table::render(["SETTING", "FROM", "VALUE"], &settings.0, colour)
 }
 
 fn filesystem(settings: &mut Settings, policy: &Policy) {
