@@ -48,11 +48,7 @@ pub(super) fn observe(policy: &Policy, mounts: &Mounts) -> Vec<Cgroup> {
 /// The nearest directory at or above our own whose children get the controller and which the caller may write.
 fn v2(mounts: &Mounts, own: &[u8], controller: &str) -> Option<PathBuf> {
     let mount = mounts.iter().find(|mount| mount.kind == b"cgroup2")?;
-    let own = directory(
-        &mount.point,
-        &mount.root,
-        entry(own, |list| list.is_empty())?,
-    );
+    let own = directory(&mount.point, &mount.root, entry(own, <[u8]>::is_empty)?);
     own.ancestors()
         .take_while(|directory| directory.starts_with(&mount.point))
         .find(|directory| {

@@ -76,7 +76,7 @@ pub(super) fn caller() -> Result<Caller, ObserveError> {
     })
 }
 
-/// What speaks against user namespaces: two sysctls, and AppArmor's rule where no profile lifts it.
+/// What speaks against user namespaces: two sysctls, and the rule of `AppArmor` where no profile lifts it.
 pub(super) fn probe_user_namespaces() -> UserNamespaces {
     let refused = |cause: &str, cure: &str| UserNamespaces::Refused {
         cause: cause.to_owned(),

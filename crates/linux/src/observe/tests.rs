@@ -10,7 +10,7 @@ use serde_json::json;
 use super::observe;
 
 /// A policy over scratch directories; written as JSON so that it stays what a stored policy looks like.
-fn policy(base: &Path, protected: &[&str], hidden: serde_json::Value) -> Policy {
+fn policy(base: &Path, protected: &[&str], hidden: &serde_json::Value) -> Policy {
     let sourced = |value: serde_json::Value| json!({"value": value, "layer": "default"});
     let names: Vec<_> = protected.iter().map(|name| sourced(json!(name))).collect();
     serde_json::from_value(json!({
@@ -87,7 +87,7 @@ fn repositories_are_found_but_not_in_directories_that_tools_fill() {
     scratch.link("../../home", "w/sub/out");
     scratch.directory("home/.git");
     let base = scratch.base();
-    let facts = observe(&policy(&base, &[".codex"], json!([]))).expect("facts");
+    let facts = observe(&policy(&base, &[".codex"], &json!([]))).expect("facts");
     let anchors: Vec<_> = facts.roots[0]
         .anchors
         .iter()
@@ -116,7 +116,7 @@ fn every_form_of_a_protected_name_is_told_apart() {
         "absent",
         "no/where",
     ];
-    let facts = observe(&policy(&base, &names, json!([]))).expect("facts");
+    let facts = observe(&policy(&base, &names, &json!([]))).expect("facts");
     let path = |path: &str| ringfence_policy::AbsolutePath::new(base.join(path)).expect("absolute");
     assert_eq!(name(&facts, 0, "file"), &Entry::File);
     assert_eq!(name(&facts, 0, "directory"), &Entry::Directory);
@@ -165,7 +165,7 @@ fn secrets_are_found_by_path_by_glob_and_through_links() {
         {"pattern": {"root-glob": {"glob": "**/.env", "except": []}}, "name": ".env", "kind": "built-in", "except": [], "layer": "default"},
         {"pattern": {"root-glob": {"glob": "**/.env.*", "except": ["**/.env.example"]}}, "name": ".env.*", "kind": "built-in", "except": [], "layer": "default"},
     ]);
-    let facts = observe(&policy(&base, &[], hidden)).expect("facts");
+    let facts = observe(&policy(&base, &[], &hidden)).expect("facts");
     let found: Vec<_> = facts
         .hidden
         .iter()
@@ -202,7 +202,7 @@ fn a_hard_link_is_counted_only_if_its_other_name_is_elsewhere() {
     let base = scratch.base();
     std::fs::hard_link(base.join("w/inside"), base.join("w/second")).expect("linked");
     std::fs::hard_link(base.join("home/outside"), base.join("w/shared")).expect("linked");
-    let facts = observe(&policy(&base, &[], json!([]))).expect("facts");
+    let facts = observe(&policy(&base, &[], &json!([]))).expect("facts");
     let links: Vec<_> = facts.roots[0]
         .outside_links
         .iter()
@@ -215,7 +215,7 @@ fn a_hard_link_is_counted_only_if_its_other_name_is_elsewhere() {
 fn facts_of_this_host_make_a_plan_and_survive_their_json() {
     let scratch = Scratch::new();
     scratch.directory("w/.git");
-    let policy = policy(&scratch.base(), &[".git", ".codex"], json!([]));
+    let policy = policy(&scratch.base(), &[".git", ".codex"], &json!([]));
     let facts = observe(&policy).expect("facts");
     let json = serde_json::to_string(&facts).expect("json");
     assert_eq!(
@@ -241,7 +241,7 @@ fn without_namespaces_the_plan_grants_around_what_it_protects() {
     let hidden = json!([
         {"pattern": {"root-glob": {"glob": "**/.env", "except": []}}, "name": ".env", "kind": "built-in", "except": [], "layer": "default"},
     ]);
-    let policy = policy(&base, &[".codex"], hidden);
+    let policy = policy(&base, &[".codex"], &hidden);
     let facts = super::observe_without_namespaces(&policy, "a test".to_owned(), "none".to_owned())
         .expect("facts");
     let plan = plan(&policy, &facts).expect("a plan");
@@ -278,7 +278,7 @@ fn git_configuration_that_leads_into_a_root_is_found() {
     scratch.file("w/run.sh", "");
     scratch.directory("w/make");
     let base = scratch.base();
-    let facts = observe(&policy(&base, &[], json!([]))).expect("facts");
+    let facts = observe(&policy(&base, &[], &json!([]))).expect("facts");
     let mut found: Vec<_> = facts
         .git_references
         .iter()
@@ -315,7 +315,7 @@ fn a_git_file_counts_only_if_the_repository_names_it_in_turn() {
             .expect("a layout")
             .back_link
     };
-    let policy = policy(&base, &[], json!([]));
+    let policy = policy(&base, &[], &json!([]));
     scratch.file("home/main/.git/worktrees/w/gitdir", "/elsewhere/.git\n");
     assert_eq!(link(&observe(&policy).expect("facts")), BackLink::OneSided);
     scratch.file(
