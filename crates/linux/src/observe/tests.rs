@@ -4,39 +4,32 @@ use std::path::Path;
 
 use ringfence_plan::linux::facts::{Entry, Kind, LinuxFacts};
 use ringfence_plan::linux::plan;
-use ringfence_policy::Policy;
+use ringfence_policy::layers::{Context, LayerKind, Sourced, resolve};
+use ringfence_policy::secrets::Platform;
+use ringfence_policy::{AbsolutePath, Policy};
 use serde_json::json;
 
 use super::observe;
 
-/// A policy over scratch directories; written as JSON so that it stays what a stored policy looks like.
+/// The default policy over scratch directories, with these names protected and these patterns hidden.
 fn policy(base: &Path, protected: &[&str], hidden: &serde_json::Value) -> Policy {
-    let sourced = |value: serde_json::Value| json!({"value": value, "layer": "default"});
-    let names: Vec<_> = protected.iter().map(|name| sourced(json!(name))).collect();
-    serde_json::from_value(json!({
-        "mode": sourced(json!("workspace-write")),
-        "require": sourced(json!("partial")),
-        "workspace": base.join("w"),
-        "home": base.join("home"),
-        "state": base.join("home/state"),
-        "filesystem": {
-            "writable_roots": [],
-            "hidden": hidden,
-            "protected": names,
-            "git": sourced(json!("read-only")),
-            "new_repositories": sourced(json!("clean")),
-            "hard_links": sourced(json!("warn")),
-        },
-        "network": {
-            "mode": sourced(json!("offline")),
-            "allow": [], "deny": [], "ask": sourced(json!(false)),
-            "publish": [], "connect": [], "unix_sockets": [], "upstream_proxy": null,
-        },
-        "environment": {"mode": sourced(json!("filtered")), "pass": [], "set": {}},
-        "limits": {"memory": null, "processes": null, "time": null},
-        "layers": ["default"],
-    }))
-    .expect("a policy")
+    let path = |name: &str| AbsolutePath::new(base.join(name)).expect("absolute");
+    let context = Context {
+        home: path("home"),
+        workspace: path("w"),
+        state: path("home/state"),
+        platform: Platform::Linux,
+    };
+    let mut policy = resolve(&[], &context).expect("a policy");
+    policy.filesystem.hidden = serde_json::from_value(hidden.clone()).expect("hidden paths");
+    policy.filesystem.protected = protected
+        .iter()
+        .map(|name| Sourced {
+            value: (*name).to_owned(),
+            layer: LayerKind::Default,
+        })
+        .collect();
+    policy
 }
 
 struct Scratch(tempfile::TempDir);
@@ -117,7 +110,7 @@ fn every_form_of_a_protected_name_is_told_apart() {
         "no/where",
     ];
     let facts = observe(&policy(&base, &names, &json!([]))).expect("facts");
-    let path = |path: &str| ringfence_policy::AbsolutePath::new(base.join(path)).expect("absolute");
+    let path = |path: &str| AbsolutePath::new(base.join(path)).expect("absolute");
     assert_eq!(name(&facts, 0, "file"), &Entry::File);
     assert_eq!(name(&facts, 0, "directory"), &Entry::Directory);
     assert_eq!(
