@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 use crate::state::StateDirectory;
 use crate::state::file::StateFileError;
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod store;
 #[cfg(test)]
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod tests;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 pub(crate) mod tree;
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 mod unsupported;
 
 /// The name of a quarantined object, as `quarantine restore` takes it.

@@ -6,7 +6,7 @@ use ringfence_backend::session::{LaunchFault, ObserveFault, SessionFault};
 use ringfence_plan::linux::error::PlanError;
 use ringfence_policy::ExitCode;
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 use crate::stdio::StreamError;
 
 /// Why no session was started; nothing ran.
@@ -83,7 +83,7 @@ pub enum RunError {
     #[error("Ringfence runs no commands on this operating system")]
     Unsupported,
     /// A stream can't be given to the command.
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     #[error("the command's streams can't be used")]
     Streams(#[source] StreamError),
     /// Signals could not be taken over.
@@ -110,7 +110,7 @@ impl RunError {
         match self {
             Self::NoCommand => ExitCode::Usage,
             Self::Unsupported => ExitCode::NotEnforceable,
-            #[cfg(unix)]
+            #[cfg(target_os = "linux")]
             Self::Streams(_) => ExitCode::Usage,
             Self::Signals(_)
             | Self::Terminal(_)
@@ -126,7 +126,7 @@ impl RunError {
         match self {
             Self::NoCommand => "ringfence run -- COMMAND".to_owned(),
             Self::Unsupported => "run it on Linux".to_owned(),
-            #[cfg(unix)]
+            #[cfg(target_os = "linux")]
             Self::Streams(error) => error.hint(),
             Self::Signals(_) | Self::Terminal(_) | Self::Wait(_) => {
                 "check the limit on open files (ulimit -n)".to_owned()

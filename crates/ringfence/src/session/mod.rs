@@ -5,11 +5,11 @@
 mod error;
 mod report;
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod caller;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod foreground;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod signals;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
@@ -244,7 +244,7 @@ impl Session {
         Ok(())
     }
 
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     fn foreground(
         &mut self,
         command: CommandSpec,
@@ -258,7 +258,7 @@ impl Session {
         foreground::run(self, command, variables, afterwards)
     }
 
-    #[cfg(not(unix))]
+    #[cfg(not(target_os = "linux"))]
     fn foreground(
         &mut self,
         _command: CommandSpec,

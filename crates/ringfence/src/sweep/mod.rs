@@ -5,18 +5,18 @@
 //! session made is left, and no repository it made has a hook or a setting that the host's git would execute.
 
 mod git_config;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod guardian;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod repository;
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 mod unsupported;
 
 use crate::quarantine::Entry;
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 pub(crate) use self::guardian::Guardian;
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 pub(crate) use self::unsupported::Guardian;
 
 /// What a sweep did.
