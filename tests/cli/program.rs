@@ -51,13 +51,14 @@ impl Home {
         path
     }
 
-    /// The program with nothing of this machine but PATH.
+    /// The program with nothing of the caller's environment.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
         command
             .current_dir(&self.project)
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            // Not the caller's: a directory in it that may not be entered turns "not found" into "refused".
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("HOME", &self.path)
             .env("COLUMNS", "100")
             .stdin(Stdio::null());

@@ -168,7 +168,21 @@ fn carried_out(step: &Step) -> Option<Finding> {
         ),
         Step::LimitMemory { mechanism, .. } => ("memory limit", held_by(mechanism)),
         Step::LimitProcesses { mechanism, .. } => ("process limit", held_by(mechanism)),
-        _ => return None,
+        Step::MakePrivateDirectory { .. }
+        | Step::EnterNamespaces { .. }
+        | Step::RaiseLoopback
+        | Step::SealMounts
+        | Step::MountDevices
+        | Step::MountTemporary { .. }
+        | Step::Bind { .. }
+        | Step::Pin { .. }
+        | Step::Protect { .. }
+        | Step::ProtectLink { .. }
+        | Step::Unprotect { .. }
+        | Step::Hide { .. }
+        | Step::DropCapabilities
+        | Step::SetNoNewPrivs
+        | Step::RestrictPaths { .. } => return None,
     };
     Some(Finding {
         layer: layer.to_owned(),

@@ -233,15 +233,18 @@ fn answer(output: &Output) -> Answer {
     }
 }
 
-/// The last line that the case itself wrote.
+/// The last line that the case itself wrote; where it wrote none, Ringfence's.
 fn last_words(output: &Output) -> String {
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
-    let words = text
-        .lines()
-        .rfind(|line| {
+    let lines = || {
+        text.lines().filter(|line| {
             !line.is_empty() && !line.starts_with("ringfence-demo:") && !line.starts_with("  ")
         })
+    };
+    let words = lines()
+        .rfind(|line| !line.starts_with("ringfence:"))
+        .or_else(|| lines().next_back())
         .unwrap_or_default();
     let words = words.strip_prefix("refused: ").unwrap_or(words);
     one_line(words).chars().take(160).collect()
