@@ -159,16 +159,19 @@ fn carried_out(step: &Step) -> Option<Finding> {
             "the host's, read-only: the kernel refuses a new one here".to_owned(),
         ),
         Step::FilterSyscalls {
-            observe: Observe::Off,
+            observe: Observe::Writes | Observe::All,
             ..
-        } => return None,
-        Step::FilterSyscalls { .. } => (
+        } => (
             "listener",
             "installed: refused calls are reported".to_owned(),
         ),
         Step::LimitMemory { mechanism, .. } => ("memory limit", held_by(mechanism)),
         Step::LimitProcesses { mechanism, .. } => ("process limit", held_by(mechanism)),
-        Step::MakePrivateDirectory { .. }
+        Step::FilterSyscalls {
+            observe: Observe::Off,
+            ..
+        }
+        | Step::MakePrivateDirectory { .. }
         | Step::EnterNamespaces { .. }
         | Step::RaiseLoopback
         | Step::SealMounts
