@@ -11,7 +11,7 @@ use crate::verdict::Verdict;
 /// The suite's ground.
 #[derive(Debug)]
 pub struct Ground {
-    /// The program under test.
+    /// The program under test, copied likewise: it is attacked by running it inside itself, too.
     pub ringfence: PathBuf,
     /// The attacker, copied to where every user and every sandbox can read it.
     pub probe: PathBuf,
@@ -28,11 +28,13 @@ impl Ground {
     /// # Errors
     /// [`Failure`] when a program is missing or no scratch directory can be made.
     pub fn find() -> Result<Self, Failure> {
-        let ringfence = program("RINGFENCE_BIN", "ringfence", "ringfence-cli")?;
+        let tested = program("RINGFENCE_BIN", "ringfence", "ringfence-cli")?;
         let built = program("RINGFENCE_PROBE", "probe", "ringfence-conformance-tests")?;
         let scratch = scratch()?;
         let probe = scratch.path().join("probe");
         fs::copy(&built, &probe).context(|| format!("copying {}", built.display()))?;
+        let ringfence = scratch.path().join("ringfence");
+        fs::copy(&tested, &ringfence).context(|| format!("copying {}", tested.display()))?;
         let mut ground = Self {
             ringfence,
             probe,

@@ -95,7 +95,10 @@ fn refuse(
 ) -> Result<(Finished, Vec<Value>), Failure> {
     let events = fixture.top().join("events.jsonl");
     let _ = std::fs::remove_file(&events);
-    let mut command = launch.inside_command(&launch.probe(&refusal.words))?;
+    // What was refused is told after a command that fails.
+    let failing = ["/bin/sh", "-c", "\"$@\"; exit 1", "sh"].map(std::ffi::OsString::from);
+    let words = [&failing[..], &launch.probe(&refusal.words)].concat();
+    let mut command = launch.inside_command(&words)?;
     let mut words: Vec<std::ffi::OsString> = command.get_args().map(ToOwned::to_owned).collect();
     words.splice(1..1, ["--events".into(), events.clone().into_os_string()]);
     command = launch.plain_command(&[&[command.get_program().to_owned()][..], &words].concat())?;

@@ -68,7 +68,7 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-const MARK: &str = "RINGFENCE_TEST_MARK";
+const MARK: &str = "CONFORMANCE_MARK";
 
 /// A value that no other process of the machine has in its variables.
 fn mark() -> String {

@@ -141,7 +141,9 @@ fn refused_whole(checks: &mut Checks, label: &str, launch: &Launch<'_>) -> Resul
     );
     checks.that(
         &format!("{label}: it says why"),
-        run.said().contains("namespace") || run.said().contains("Landlock"),
+        ["namespace", "landlock"]
+            .iter()
+            .any(|layer| run.said().to_lowercase().contains(layer)),
         || run.said(),
     );
     Ok(())

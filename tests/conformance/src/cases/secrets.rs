@@ -20,6 +20,18 @@ pub(super) const CASES: &[Case] = &[
         run: every_form,
     },
     Case {
+        name: "secret.built-in",
+        promise: "every built-in secret of the policy is hidden in every form, as a file and as a directory",
+        needs: Needs::Full,
+        run: built_in,
+    },
+    Case {
+        name: "secret.allow-each",
+        promise: "each built-in secret can be taken back by its own name, and no neighbour comes with it",
+        needs: Needs::Full,
+        run: allow_each,
+    },
+    Case {
         name: "secret.workspace",
         promise: ".env and .env.* are hidden at any depth of the workspace, .env.example is not",
         needs: Needs::Full,
@@ -100,7 +112,7 @@ const SECRETS: &[Secret] = &[
     secret(".mozilla/firefox/x.default/logins.json", "~/.mozilla"),
     secret(
         ".config/google-chrome/Default/Cookies",
-        "~/.config/google-chrome",
+        "~/.config/google-chrome*",
     ),
     secret(".config/chromium/Default/Cookies", "~/.config/chromium"),
     secret(
@@ -441,6 +453,75 @@ fn own_state(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
             checks.that(&label, finished.output.is_empty(), || finished.text());
         } else {
             hidden(checks, &label, &finished.verdict());
+        }
+    }
+    Ok(())
+}
+
+/// Each built-in secret of the home: its name, and a path that it covers.
+fn built_in_paths() -> Vec<(&'static str, String)> {
+    use ringfence_policy::secrets::{BUILT_IN, Platform};
+    BUILT_IN
+        .iter()
+        .filter(|secret| secret.platforms.contains(&Platform::Linux))
+        .filter_map(|secret| {
+            let below = secret.name.strip_prefix("~/")?;
+            Some((secret.name, below.replace('*', "-more")))
+        })
+        .collect()
+}
+
+fn built_in(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let paths = built_in_paths();
+    checks.that(
+        "the policy knows at least this table",
+        paths.len() > 20,
+        || paths.len().to_string(),
+    );
+    for inner in ["", "/inner/file"] {
+        let fixture = ground.fixture()?;
+        let launch = Launch::new(ground, &fixture);
+        let mut attacks = Vec::new();
+        for (_, path) in &paths {
+            let file = fixture.write(format!("home/{path}{inner}"), CONTENT)?;
+            for (form, extra) in FORMS {
+                // The forms that need a process outside and a directory that moves have a case of their own.
+                if extra.contains(&"P") || *form == "read-moved-parent" {
+                    continue;
+                }
+                attacks.push(words(form, extra, &file, &fixture.workspace, 0));
+            }
+        }
+        for words in &attacks {
+            checks.control(&words.join(" "), &launch.attack_plain(words)?);
+        }
+        for (words, verdict) in attacks.iter().zip(launch.batch_inside(&attacks)?) {
+            hidden(checks, &words.join(" "), &verdict);
+        }
+    }
+    Ok(())
+}
+
+fn allow_each(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let paths = built_in_paths();
+    let fixture = ground.fixture()?;
+    for (_, path) in &paths {
+        fixture.write(format!("home/{path}"), CONTENT)?;
+    }
+    let attack = |path: &String| vec!["read".to_owned(), text(&fixture.home.join(path))];
+    for (index, (name, path)) in paths.iter().enumerate() {
+        let neighbours = paths.iter().cycle().skip(index + 1).take(3);
+        let mut attacks = vec![attack(path)];
+        attacks.extend(neighbours.map(|(_, path)| attack(path)));
+        let launch = Launch::new(ground, &fixture).options(&["--allow-read", name]);
+        let verdicts = launch.batch_inside(&attacks)?;
+        for (position, verdict) in verdicts.iter().enumerate() {
+            let label = format!("--allow-read {name}: row {position}");
+            if position == 0 {
+                checks.sibling(&label, verdict);
+            } else {
+                hidden(checks, &label, verdict);
+            }
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use libc::AT_FDCWD;
 use ringfence_conformance_tests::verdict::Stopped;
 
 use crate::calls::{Outcome, clone_process, descriptor, leave, wait_child};
-use crate::writes::{join, open, text};
+use crate::writes::{join, open, text, unique};
 use crate::{sys, sys_number};
 
 /// Runs the attack of that name; `None` when this table has no such row.
@@ -377,11 +377,11 @@ fn privileged_modes(name: &str, words: &[CString]) -> Option<Outcome> {
     };
     let create = libc::O_WRONLY | libc::O_CREAT;
     let made = || -> Result<(i32, CString), Stopped> {
-        let path = join(directory, &format!("made-{}", std::process::id()))?;
+        let path = join(directory, &format!("made-{}", unique()))?;
         let fd = sys!(SYS_openat, AT_FDCWD, &*path, create | libc::O_EXCL, 0o644)?;
         Ok((descriptor(fd), path))
     };
-    let fresh = || join(directory, &format!("fresh-{}", std::process::id()));
+    let fresh = || join(directory, &format!("fresh-{}", unique()));
     let character = libc::S_IFCHR | 0o666;
     let block = libc::S_IFBLK | 0o660;
     let outcome = match name {

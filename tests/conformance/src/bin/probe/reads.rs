@@ -7,7 +7,7 @@ use ringfence_conformance_tests::verdict::Stopped;
 
 use crate::calls::{Outcome, clone_process, descriptor, leave, wait_child};
 use crate::sys;
-use crate::writes::{join, open, split, text};
+use crate::writes::{join, open, split, text, unique};
 
 /// Runs the attack of that name; `None` when this table has no such row.
 pub(crate) fn run(name: &str, words: &[CString]) -> Option<Outcome> {
@@ -61,7 +61,7 @@ fn prefixed(prefix: &str, path: &CStr) -> Result<CString, Stopped> {
 
 /// A name of its own in `mine` for this process.
 fn fresh(mine: &CStr, what: &str) -> Result<CString, Stopped> {
-    join(mine, &format!("{what}-{}", std::process::id()))
+    join(mine, &format!("{what}-{}", unique()))
 }
 
 fn read_symlink(path: &CStr, mine: &CStr) -> Outcome {

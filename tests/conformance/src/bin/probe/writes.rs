@@ -578,3 +578,11 @@ fn mknod(new: &CStr, kind: u32) -> Outcome {
 fn mknod(new: &CStr, kind: u32) -> Outcome {
     done(sys!(SYS_mknodat, AT_FDCWD, new, kind | 0o644, 0))
 }
+
+/// A number that no other attack has: process numbers inside begin anew with each session.
+pub(crate) fn unique() -> String {
+    let mut random = [0_u64; 1];
+    let _ = sys!(SYS_getrandom, &mut random, 8, 0);
+    let [random] = random;
+    format!("{random:x}")
+}
