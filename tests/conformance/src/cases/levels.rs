@@ -169,14 +169,14 @@ fn none(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
 fn nested(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     let fixture = ground.fixture()?;
     let file = text(&fixture.write("outside/file", "first\n")?);
-    let inner = fixture.workspace.join("inner-state");
+    let inner = std::path::Path::new("/tmp/inner-state");
     let ringfence = text(&ground.ringfence);
     let launch = Launch::new(ground, &fixture);
     // The outer boundary hides the outer state; the inner one needs a state of its own.
     let nest = |options: &str, words: &str| {
         format!(
             "mkdir -p -m 700 {0}; RINGFENCE_STATE={0} XDG_STATE_HOME={0} {ringfence} run {options} -- {words}",
-            text(&inner)
+            text(inner)
         )
     };
     let probe = text(&ground.probe);

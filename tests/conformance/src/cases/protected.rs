@@ -185,7 +185,7 @@ fn directory_attacks(fixture: &Fixture) -> Result<Vec<(String, Vec<String>)>, Fa
                     .join("mine")
                     .join(relative)
                     .join(name)
-                    .join(call);
+                    .join(format!("itself-{call}"));
                 fixture.prepare(&mine)?;
                 let mut itself = Target::within(&directory, mine);
                 itself.directory.clone_from(&directory);
