@@ -69,7 +69,8 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Vec<Row>, TrialError> {
     let count = arguments.repetitions(50, 2).to_string();
     let mut rows = Vec::new();
     for work in &WORK {
-        let target = ["sh", "-c", work.script, "sh", &workspace, &count];
+        let script = cpu::timed(work.script);
+        let target = ["bash", "-c", &script, "bash", &workspace, &count];
         let contenders = [
             contender::plain(&target),
             contender::ringfence(arguments, &scene, Observer::Off, &target),
@@ -103,10 +104,12 @@ fn processor_time(contenders: &[Contender; 3], rounds: usize) -> [Result<Samples
     for round in 0..=rounds {
         for (contender, lane) in contenders.iter().zip(&mut times) {
             let Ok(measured) = lane else { continue };
-            let before = cpu::children();
-            match trial::run_once(contender) {
-                Ok(_) if round > 0 => measured.push(cpu::children().saturating_sub(before)),
-                Ok(_) => {}
+            match trial::capture(contender) {
+                Ok(output) => match cpu::read(&output) {
+                    Some(time) if round > 0 => measured.push(time),
+                    Some(_) => {}
+                    None => *lane = Err(format!("no times in {output:?}")),
+                },
                 Err(why) => *lane = Err(why.to_string()),
             }
         }

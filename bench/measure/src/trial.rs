@@ -80,6 +80,24 @@ pub(crate) fn run_once(contender: &Contender) -> Result<Duration, TrialError> {
     }
 }
 
+/// Runs one contender once and gives what it printed to standard output.
+pub(crate) fn capture(contender: &Contender) -> Result<String, TrialError> {
+    let mut command = contender.command()?;
+    command.stderr(Stdio::inherit());
+    let output = command.output().map_err(|cause| TrialError::Start {
+        name: contender.name.clone(),
+        cause,
+    })?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(TrialError::Status {
+            name: contender.name.clone(),
+            status: output.status,
+        })
+    }
+}
+
 /// Runs all contenders in turn: `warmup` rounds for nothing, then `rounds` that count.
 ///
 /// A contender that fails in its first round is left out, with its failure.

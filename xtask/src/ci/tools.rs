@@ -13,7 +13,8 @@ use crate::process;
 use crate::project::{self, Project};
 
 /// A program some step starts, and the Debian package that brings it.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
+    ("bash", "bash"),
     ("bwrap", "bubblewrap"),
     ("git", "git"),
     ("make", "make"),
