@@ -13,7 +13,7 @@ pub enum Failure {
         /// Why it failed.
         source: std::io::Error,
     },
-    /// A program did not end in two minutes and was killed.
+    /// A program did not end in three minutes and was killed.
     #[error("{0} did not end")]
     Hung(String),
     /// Anything else that makes the case meaningless.

@@ -166,7 +166,7 @@ fn report(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         let option = grant(event);
         checks.that(
             &format!("{object}: the option is told"),
-            !option.is_empty() && said.contains(&*option[0]),
+            !option.is_empty() && option.first().is_some_and(|word| said.contains(word)),
             || format!("{option:?} in {said}"),
         );
         let whole = ["session.start", "exec.start", "exec.end", "session.end"];

@@ -94,7 +94,7 @@ fn with<'a>(mut launch: Launch<'a>, variables: &[(&str, &str)]) -> Launch<'a> {
     launch
 }
 
-fn all<'a>(launch: Launch<'a>) -> Launch<'a> {
+fn all(launch: Launch<'_>) -> Launch<'_> {
     with(with(launch, BY_NAME), ORDINARY)
 }
 

@@ -367,8 +367,8 @@ fn mode_refused(
         checks.control(&label, &control);
     }
     let inside = launch.attack_inside(words)?;
-    let made = u32::from_str_radix(inside.detail(), 8).unwrap_or(0) & 0o6000;
-    let dropped = inside.succeeded() && made == 0 && bits == 0;
+    let left = u32::from_str_radix(inside.detail(), 8).unwrap_or(0) & 0o6000;
+    let dropped = inside.succeeded() && left == 0 && bits == 0;
     checks.that(&label, dropped || inside.refused(NO_CALL), || {
         format!("must be refused, but: {inside:?}")
     });

@@ -109,13 +109,22 @@ fn bytes() -> Vec<u8> {
         .collect()
 }
 
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String can't fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 fn streams(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     use sha2::Digest;
     let fixture = ground.fixture()?;
     let launch = Launch::new(ground, &fixture);
     let bytes = bytes();
     let hash = sha2::Sha256::digest(&bytes);
-    let expected: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected = hex(&hash);
     let expected = format!("{SIZE} {expected}");
     let run = finish(
         &mut launch.inside_command(&launch.probe(&["hash-input"]))?,

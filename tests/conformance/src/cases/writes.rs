@@ -218,7 +218,7 @@ pub(super) fn held_on_file(
     let mut attacks = Vec::new();
     for call in &stand {
         let mut target = Target::within(&mine, mine.join(name).join(call.name));
-        target.file = file.to_owned();
+        file.clone_into(&mut target.file);
         target.new = file.with_file_name(format!("new-{}", call.name));
         attacks.push(vec!["prepare".to_owned(), text(&target.mine)]);
         attacks.push(target.words(call.name));

@@ -89,9 +89,9 @@ pub(crate) unsafe fn call(
     for (slot, word) in six.iter_mut().zip(words) {
         *slot = *word;
     }
-    let [a, b, c, d, e, f] = six;
+    let [first, second, third, fourth, fifth, sixth] = six;
     // SAFETY: `syscall` takes any six words; the caller vouches for those that are pointers.
-    let answer = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+    let answer = unsafe { libc::syscall(number, first, second, third, fourth, fifth, sixth) };
     if answer == -1 {
         return Err(Stopped {
             call: name.trim_start_matches("SYS_").to_owned(),
@@ -110,9 +110,12 @@ pub(crate) fn errno() -> i32 {
 #[macro_export]
 macro_rules! sys {
     ($name:ident $(, $word:expr)* $(,)?) => {
-        // SAFETY: pointers among the words are borrows of this expression, so they outlive the call; each attack
-        // gives buffers as long as the call's manual page asks for.
-        unsafe { $crate::calls::call(stringify!($name), libc::$name, &[$($crate::calls::Word::word($word)),*]) }
+        // A match, not a let: what the arguments borrow lives until its end.
+        match [$($crate::calls::Word::word($word)),*] {
+            // SAFETY: pointers among the words are borrows that live until the end of this match; each attack
+            // gives buffers as long as the call's manual page asks for.
+            words => unsafe { $crate::calls::call(stringify!($name), libc::$name, &words) },
+        }
     };
 }
 
@@ -120,8 +123,10 @@ macro_rules! sys {
 #[macro_export]
 macro_rules! sys_number {
     ($name:literal, $number:expr $(, $word:expr)* $(,)?) => {
-        // SAFETY: as for `sys!`.
-        unsafe { $crate::calls::call($name, $number, &[$($crate::calls::Word::word($word)),*]) }
+        match ($name, $number, [$($crate::calls::Word::word($word)),*]) {
+            // SAFETY: as for `sys!`.
+            (name, number, words) => unsafe { $crate::calls::call(name, number, &words) },
+        }
     };
 }
 

@@ -46,10 +46,10 @@ fn mounts(name: &str, words: &[CString]) -> Option<Outcome> {
         ("mount-bind", [from, place]) => {
             done(sys!(SYS_mount, &**from, &**place, 0, libc::MS_BIND, 0)).inspect(|_| detach(place))
         }
-        ("mount-remount-writable", [place]) => (|| {
+        ("mount-remount-writable", [place]) => {
             let flags = libc::MS_REMOUNT | libc::MS_BIND;
             done(sys!(SYS_mount, 0, &**place, 0, flags, 0))
-        })(),
+        }
         ("mount-proc", [place]) => {
             done(sys!(SYS_mount, c"proc", &**place, c"proc", 0, 0)).inspect(|_| detach(place))
         }
@@ -376,7 +376,7 @@ fn privileged_modes(name: &str, words: &[CString]) -> Option<Outcome> {
         _ => return None,
     };
     let create = libc::O_WRONLY | libc::O_CREAT;
-    let made = || -> Result<(i32, CString), Stopped> {
+    let existing = || -> Result<(i32, CString), Stopped> {
         let path = join(directory, &format!("made-{}", unique()))?;
         let fd = sys!(SYS_openat, AT_FDCWD, &*path, create | libc::O_EXCL, 0o644)?;
         Ok((descriptor(fd), path))
@@ -385,12 +385,11 @@ fn privileged_modes(name: &str, words: &[CString]) -> Option<Outcome> {
     let character = libc::S_IFCHR | 0o666;
     let block = libc::S_IFBLK | 0o660;
     let outcome = match name {
-        "mode-chmod" => made().and_then(|(_, path)| chmod(&path, mode).map(|()| path)),
-        "mode-fchmod" => made().and_then(|(fd, path)| sys!(SYS_fchmod, fd, mode).map(|_| path)),
-        "mode-fchmodat" => {
-            made().and_then(|(_, path)| sys!(SYS_fchmodat, AT_FDCWD, &*path, mode).map(|_| path))
-        }
-        "mode-fchmodat2" => made()
+        "mode-chmod" => existing().and_then(|(_, path)| chmod(&path, mode).map(|()| path)),
+        "mode-fchmod" => existing().and_then(|(fd, path)| sys!(SYS_fchmod, fd, mode).map(|_| path)),
+        "mode-fchmodat" => existing()
+            .and_then(|(_, path)| sys!(SYS_fchmodat, AT_FDCWD, &*path, mode).map(|_| path)),
+        "mode-fchmodat2" => existing()
             .and_then(|(_, path)| sys!(SYS_fchmodat2, AT_FDCWD, &*path, mode, 0).map(|_| path)),
         "mode-open" => fresh().and_then(|path| open_mode(&path, create, mode).map(|()| path)),
         "mode-openat" => {

@@ -16,7 +16,7 @@ pub(crate) fn run(name: &str, words: &[CString]) -> Option<Outcome> {
         ("fork-many", [count]) => fork_many(count),
         ("tree", [depth]) => tree(depth),
         ("daemon", []) => daemon(),
-        ("terminal", []) => terminal(),
+        ("terminal", []) => Ok(terminal()),
         ("await-resize", []) => await_resize(),
         ("hash-input", []) => hash_input(),
         ("write-input", []) => write_input(),
@@ -160,7 +160,7 @@ fn terminal_size(fd: i32) -> Outcome {
 }
 
 /// Which of the three streams are terminals, the size, and whether `/dev/tty` opens.
-fn terminal() -> Outcome {
+fn terminal() -> String {
     use std::io::IsTerminal;
     let streams = [
         std::io::stdin().is_terminal(),
@@ -171,10 +171,7 @@ fn terminal() -> Outcome {
         .or_else(|_| terminal_size(1))
         .or_else(|_| terminal_size(2));
     let controlling = open(c"/dev/tty", libc::O_RDWR).is_ok();
-    Ok(format!(
-        "{streams:?} {} {controlling}",
-        size.unwrap_or_default()
-    ))
+    format!("{streams:?} {} {controlling}", size.unwrap_or_default())
 }
 
 /// Prints its size, waits for another, prints that.
@@ -209,8 +206,13 @@ fn hash_input() -> Outcome {
     use sha2::Digest;
     let bytes = input()?;
     let hash = sha2::Sha256::digest(&bytes);
-    let text: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{} {text}", bytes.len()))
+    let mut text = bytes.len().to_string() + " ";
+    for byte in hash {
+        use std::fmt::Write;
+        // Writing to a String can't fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(text)
 }
 
 /// Opens standard input's file again, for writing.

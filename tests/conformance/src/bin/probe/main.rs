@@ -8,7 +8,6 @@
     unsafe_code,
     reason = "an attack is a system call as it is; wrappers would refuse the hostile forms"
 )]
-#![expect(clippy::print_stdout, reason = "the result goes to standard output")]
 
 mod calls;
 mod kernel;

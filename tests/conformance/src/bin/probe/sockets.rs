@@ -117,7 +117,7 @@ fn greeting(stream: &mut TcpStream) -> Outcome {
     Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
-/// `sendto` with MSG_FASTOPEN connects without `connect`.
+/// `sendto` with `MSG_FASTOPEN` connects without `connect`.
 fn tcp_fast_open(ip: &CStr, port: &CStr) -> Outcome {
     let SocketAddr::V4(place) = address(ip, port)? else {
         return Err(Stopped::untried("an IPv4 address was expected"));

@@ -39,7 +39,7 @@ fn number(call: libc::c_long) -> u32 {
     u32::try_from(call).unwrap_or(u32::MAX)
 }
 
-/// `unshare` and `clone` with CLONE_NEWUSER: EPERM; `clone3`: ENOSYS; Landlock's calls, when asked: EOPNOTSUPP.
+/// `unshare` and `clone` with `CLONE_NEWUSER`: EPERM; `clone3`: ENOSYS; Landlock's calls, when asked: EOPNOTSUPP.
 fn filter(no_landlock: bool) -> Vec<libc::sock_filter> {
     let statement = |code, k| libc::sock_filter {
         code,

@@ -266,12 +266,11 @@ fn mmap_shared(file: &CStr) -> Outcome {
         0
     )
     .and_then(|address| sys!(SYS_mprotect, address, 4096, both).map(|_| address));
-    let address = match raised {
-        Ok(address) => address,
-        Err(_) => {
-            let fd = writable(file)?;
-            sys!(SYS_mmap, 0, 4096, both, libc::MAP_SHARED, fd, 0)?
-        }
+    let address = if let Ok(address) = raised {
+        address
+    } else {
+        let fd = writable(file)?;
+        sys!(SYS_mmap, 0, 4096, both, libc::MAP_SHARED, fd, 0)?
     };
     let mut ends = [0_i32; 2];
     sys!(SYS_pipe2, &mut ends, 0)?;
