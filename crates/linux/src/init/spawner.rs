@@ -13,9 +13,9 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::{
-    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, clear_ambient_capability_set,
-    remove_capability_from_bounding_set, set_capabilities, set_capabilities_secure_bits,
-    set_no_new_privs,
+    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, capabilities,
+    clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
+    set_capabilities_secure_bits, set_no_new_privs,
 };
 
 use ringfence_backend::CommandId;
@@ -164,9 +164,11 @@ fn serve(jobs: &Receiver<Job>, starts: &Sender<Start>, wake: &OwnedFd) {
 /// Takes every restriction, in the order in which each still can be taken.
 fn confine(confinement: Confinement) -> Result<Confined, ConfineError> {
     let mut proven = confinement.proven;
-    if confinement.drop_capabilities {
-        drop_bounding_set()?;
-    }
+    let bounding = if confinement.drop_capabilities {
+        drop_bounding_set()?
+    } else {
+        BoundingSet::OutOfReach
+    };
     if let Some(identity) = confinement.identity
         && identity.target != (identity.uid, identity.gid)
     {
@@ -176,7 +178,13 @@ fn confine(confinement: Confinement) -> Result<Confined, ConfineError> {
     }
     if confinement.drop_capabilities {
         drop_capabilities()?;
-        proven.push("capabilities: all sets empty, bounding set too".to_owned());
+        proven.push(match bounding {
+            BoundingSet::Empty => "capabilities: all sets empty, bounding set too".to_owned(),
+            BoundingSet::OutOfReach => {
+                "capabilities: all sets empty; no_new_privs keeps the bounding set from mattering"
+                    .to_owned()
+            }
+        });
     }
     if confinement.no_new_privs {
         set_no_new_privs(true).map_err(ConfineError::NoNewPrivs)?;
@@ -208,8 +216,21 @@ fn confine(confinement: Confinement) -> Result<Confined, ConfineError> {
     Ok(Confined { listener, proven })
 }
 
+/// What became of the bounding set.
+#[derive(Clone, Copy)]
+enum BoundingSet {
+    /// Nothing is in it.
+    Empty,
+    /// An ordinary user without a user namespace can't change it, and has nothing that it would bound.
+    OutOfReach,
+}
+
 /// Empties the bounding set, so that root regains nothing by executing a program.
-fn drop_bounding_set() -> Result<(), ConfineError> {
+fn drop_bounding_set() -> Result<BoundingSet, ConfineError> {
+    let own = capabilities(None).map_err(|errno| ConfineError::Capabilities("own sets", errno))?;
+    if own.permitted.is_empty() {
+        return Ok(BoundingSet::OutOfReach);
+    }
     for capability in CapabilitySet::all() {
         match remove_capability_from_bounding_set(capability) {
             // A kernel that does not know the capability has none to give.
@@ -224,7 +245,8 @@ fn drop_bounding_set() -> Result<(), ConfineError> {
         | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
         | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED;
     set_capabilities_secure_bits(bits)
-        .map_err(|errno| ConfineError::Capabilities("secure bits", errno))
+        .map_err(|errno| ConfineError::Capabilities("secure bits", errno))?;
+    Ok(BoundingSet::Empty)
 }
 
 fn drop_capabilities() -> Result<(), ConfineError> {
