@@ -127,9 +127,10 @@ impl Drop for Mounts {
 pub(crate) fn measure_among_mounts(arguments: &Arguments) -> Result<Vec<Row>, TrialError> {
     let scene = Scene::make(0)?;
     let mut mounts = Mounts::default();
-    let source = scene.tmp().join("source");
+    // Not below what is bound: a mount with others below it can only be copied with them.
+    let source = scene.home().join("source");
     for index in 0..MOUNTS {
-        let target: PathBuf = scene.tmp().join("mounts").join(index.to_string());
+        let target: PathBuf = scene.home().join("mounts").join(index.to_string());
         write_deep(&target.join("empty"), b"")?;
         write_deep(&source.join("empty"), b"")?;
         mount_bind(&source, &target).map_err(|cause| TrialError::Mount {

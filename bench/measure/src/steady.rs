@@ -1,6 +1,6 @@
 //! What work costs inside: processor time inside ÷ outside, for real work and for loops that do one thing.
 //!
-//! Invariant: the same shell script runs in all places, and it must succeed there.
+//! The observer's own work, done by the session's init, is not in these figures. Invariant: the same shell script runs in all places, and it must succeed there.
 
 use std::path::Path;
 use std::time::Duration;
