@@ -65,7 +65,7 @@ pub enum SessionError {
 pub struct Session {
     channel: Channel,
     init: Pid,
-    reaped: bool,
+    ended: bool,
 }
 
 impl Session {
@@ -105,7 +105,7 @@ impl Session {
         let mut session = Self {
             channel: Channel::new(ours),
             init,
-            reaped: false,
+            ended: false,
         };
         if let Some(identity) = entry.identity {
             write_id_maps(init, identity)?;
@@ -146,6 +146,7 @@ impl Session {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             if let Some(event) = self.channel.next::<Event>()? {
+                self.ended |= event == Event::Ended;
                 let descriptor = match event {
                     Event::Started { .. } => self.channel.next_descriptor(),
                     _ => None,
@@ -208,11 +209,15 @@ impl AsFd for Session {
 }
 
 impl Drop for Session {
-    /// Reaps init where it has ended; one that still ends its commands is reaped by whoever reaps for this process.
+    /// Reaps init. One that has said its last word exits at once and is waited for: what its commands used up then counts
+    /// as used by this process's children. One that still ends its commands is left to whoever reaps for this process.
     fn drop(&mut self) {
-        if !self.reaped {
-            self.reaped = matches!(waitpid(Some(self.init), WaitOptions::NOHANG), Ok(Some(_)));
-        }
+        let options = if self.ended {
+            WaitOptions::empty()
+        } else {
+            WaitOptions::NOHANG
+        };
+        let _ = waitpid(Some(self.init), options);
     }
 }
 

@@ -161,6 +161,10 @@ impl NetworkPolicy {
     }
 }
 
+/// What a person must know before typing a network option.
+pub const OFFLINE_ONLY: &str =
+    "this version knows the network `offline` alone, and refuses the option";
+
 /// The option that allows just `host` at `port`; `None` for what a rule can't name.
 fn grant_host(mode: NetworkMode, host: &Host, port: u16) -> Option<Grant> {
     let rule: HostRule = format!("{host}:{port}").parse().ok()?;
@@ -173,7 +177,7 @@ fn grant_host(mode: NetworkMode, host: &Host, port: u16) -> Option<Grant> {
     arguments.push(rule.to_string());
     Some(Grant {
         arguments,
-        caution: String::new(),
+        caution: OFFLINE_ONLY.to_owned(),
     })
 }
 

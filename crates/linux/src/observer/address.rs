@@ -27,3 +27,37 @@ pub(super) fn is_session_loopback(address: &SocketAddr) -> bool {
     let address = address.ip();
     address.is_loopback() || address.is_unspecified()
 }
+
+/// Whether a TCP server of the session listens on `port`, proc(5) `net/tcp`. Where that can't be read, yes: a missing
+/// denial is better than a wrong one.
+pub(super) fn is_served(port: u16) -> bool {
+    ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"]
+        .into_iter()
+        .any(|table| std::fs::read_to_string(table).map_or(true, |table| listens(&table, port)))
+}
+
+/// Whether a line of the table has this local port and the state LISTEN (`0A`).
+fn listens(table: &str, port: u16) -> bool {
+    table.lines().skip(1).any(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let local = fields.next().and_then(|local| local.rsplit_once(':'));
+        let is_port = local.is_some_and(|(_, hex)| u16::from_str_radix(hex, 16) == Ok(port));
+        is_port && fields.nth(1) == Some("0A")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::listens;
+
+    #[test]
+    fn only_a_listening_socket_serves_a_port() {
+        let table = "  sl  local_address rem_address   st tx_queue\n\
+            0: 0100007F:1F90 00000000:0000 0A 00000000\n\
+            1: 0100007F:1F91 0100007F:1F90 01 00000000\n\
+            2: junk\n";
+        assert!(listens(table, 8080));
+        assert!(!listens(table, 8081), "a connected socket is no server");
+        assert!(!listens(table, 8082));
+    }
+}

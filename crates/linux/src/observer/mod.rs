@@ -15,7 +15,9 @@ use ringfence_backend::wire::Event;
 use ringfence_plan::plan::Guard;
 use ringfence_policy::decision::{Denial, Evidence, OwnPermissions};
 use ringfence_policy::escape::escape_os;
-use ringfence_policy::host::METADATA_ADDRESSES;
+use ringfence_policy::host::Host;
+use ringfence_policy::network::{self, Destination};
+use ringfence_policy::policy::NetworkPolicy;
 use ringfence_policy::{AbsolutePath, Decision, FilesystemRules, Grant, Operation, RuleId};
 
 use crate::seccomp::{self, Access, Call, Family, FilterProfile, Verdict};
@@ -404,19 +406,26 @@ fn refused(family: Family, object: String, syscall: &'static str) -> Denial {
     }
 }
 
-/// A connection that leaves the session. Port 0 is no connection: resolvers ask so which source address they get.
+/// A connection that fails because of the boundary. Port 0 is no connection: resolvers ask so which source address
+/// they get.
 fn connection(address: &SocketAddr, syscall: &'static str) -> Option<Denial> {
-    if address::is_session_loopback(address) || address.port() == 0 {
+    if address.port() == 0 {
         return None;
     }
-    let (rule, grant) = if METADATA_ADDRESSES.contains(&address.ip()) {
-        (RuleId::Metadata, None)
+    let (rule, grant) = if address::is_session_loopback(address) {
+        if address::is_served(address.port()) {
+            return None;
+        }
+        // Nobody listens in the session: whoever does on the host's loopback is out of reach.
+        let arguments = vec!["--connect".to_owned(), address.to_string()];
+        let caution = network::OFFLINE_ONLY.to_owned();
+        (RuleId::SessionLoopback, Some(Grant { arguments, caution }))
     } else {
-        let words = ["--network", "allowlist", "--allow-host"];
-        let mut arguments: Vec<String> = words.map(str::to_owned).into();
-        arguments.push(address.to_string());
-        let caution = String::new();
-        (RuleId::Offline, Some(Grant { arguments, caution }))
+        let (host, port) = (Host::Address(address.ip()), address.port());
+        match NetworkPolicy::offline().decide(&Destination::Internet { host, port }) {
+            Decision::Allow { .. } => return None,
+            Decision::Deny { rule, grant, .. } => (rule, grant),
+        }
     };
     Some(Denial {
         operation: Operation::Connect,
