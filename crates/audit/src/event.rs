@@ -75,7 +75,8 @@ pub enum Event {
     ExecEnd {
         /// Its number within the session.
         command: u64,
-        /// How it ended: `exited`, `signalled`, `time-limit`, `memory-limit`, `process-limit`, `not-found` or `not-executable`.
+        /// How it ended: `exited`, `signalled`, `time-limit`, `memory-limit`, `process-limit`, `not-found`, `not-executable`, or
+        /// `lost` when the session broke before it was known.
         ending: String,
         /// The exit status that is passed on.
         status: u8,

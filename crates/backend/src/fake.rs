@@ -17,7 +17,8 @@ use ringfence_policy::{AbsolutePath, Policy};
 use crate::command::{CommandId, CommandRequest, Ending, Outcome};
 use crate::enforcement::Enforcement;
 use crate::session::{
-    Backend, BorrowedDescriptor, LaunchFault, ObserveFault, Received, RunningSession, SessionFault,
+    Backend, BorrowedDescriptor, LaunchFault, ObserveFault, Received, Remains, RunningSession,
+    SessionFault,
 };
 use crate::wire::Event;
 
@@ -315,6 +316,11 @@ impl RunningSession for FakeSession {
         }
         self.post(Event::Ended);
         Ok(())
+    }
+
+    fn stop(&mut self) -> Remains {
+        self.die();
+        Remains::Nothing
     }
 
     fn readiness(&self) -> BorrowedFd<'_> {

@@ -14,4 +14,4 @@ pub mod wire;
 
 pub use command::{CommandId, CommandRequest, Ending, Outcome, Stream};
 pub use enforcement::Enforcement;
-pub use session::{Backend, Received, RunningSession};
+pub use session::{Backend, Received, Remains, RunningSession};

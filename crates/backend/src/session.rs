@@ -56,6 +56,15 @@ pub enum SessionFault {
     Failed(#[source] Cause),
 }
 
+/// What is left of a session that was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remains {
+    /// No process of it runs.
+    Nothing,
+    /// Its processes could not all be waited for: some may run on.
+    Unknown,
+}
+
 /// A message of the runner, with the descriptor that travelled along.
 #[derive(Debug)]
 pub struct Received {
@@ -119,6 +128,11 @@ pub trait RunningSession: Debug {
     /// # Errors
     /// [`SessionFault`] when the request could not be sent.
     fn end(&mut self) -> Result<(), SessionFault>;
+
+    /// Ends everything in it without asking the runner, and waits until nothing is left.
+    ///
+    /// What the runner had sent before can still be received; then [`SessionFault`] follows.
+    fn stop(&mut self) -> Remains;
 
     /// What becomes readable when a message waits, for a caller that waits for other things as well.
     ///

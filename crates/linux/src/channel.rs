@@ -122,6 +122,11 @@ impl Channel {
         self.outgoing.len()
     }
 
+    /// How many bytes have arrived and are no message yet, or were not asked for.
+    pub(crate) fn arrived(&self) -> usize {
+        self.incoming.len()
+    }
+
     /// The next message that has arrived whole, without reading the socket.
     pub(crate) fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ChannelError> {
         wire::take(&mut self.incoming).map_err(ChannelError::Frame)

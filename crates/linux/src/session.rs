@@ -8,17 +8,24 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Pid, PidfdFlags, WaitOptions, getpid, pidfd_open, waitpid};
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, kill_process, pidfd_open, waitpid,
+};
 
 use ringfence_backend::wire::{Event, Request};
-use ringfence_backend::{CommandId, CommandRequest};
+use ringfence_backend::{CommandId, CommandRequest, Remains};
 use ringfence_plan::step::{Identity, Namespace};
 use ringfence_plan::{Plan, Step};
 
 use crate::channel::{Channel, ChannelError};
 use crate::exec::{self, Preparation, Program, Stage, StartError};
 use crate::init::INIT_NAME;
+
+/// How long a session that was stopped may take to end, before and again after its init is killed.
+const STOP_TIME: Duration = Duration::from_secs(5);
+/// What init may still send meanwhile, in bytes; more is left unread.
+const MAX_ARRIVED: usize = 16 << 20;
 
 /// Why a session did not start.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +72,28 @@ pub enum SessionError {
 pub struct Session {
     channel: Channel,
     init: Pid,
-    ended: bool,
+    /// Whether init has said that the session has ended.
+    has_said_end: bool,
+    /// Whether init's end is the end of every process of the session.
+    namespace: ProcessNamespace,
+    /// How init ended, once it is known.
+    ended: Option<InitEnd>,
+}
+
+/// Whether a session has a process namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ProcessNamespace {
+    Own,
+    Shared,
+}
+
+/// How init ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InitEnd {
+    /// By itself: it has ended every process of the session before.
+    Orderly,
+    /// By a signal or a crash, or nobody knows how.
+    Otherwise,
 }
 
 impl Session {
@@ -105,7 +133,13 @@ impl Session {
         let mut session = Self {
             channel: Channel::new(ours),
             init,
-            ended: false,
+            has_said_end: false,
+            namespace: if entry.flags & libc::CLONE_NEWPID == 0 {
+                ProcessNamespace::Shared
+            } else {
+                ProcessNamespace::Own
+            },
+            ended: None,
         };
         if let Some(identity) = entry.identity {
             write_id_maps(init, identity)?;
@@ -146,7 +180,7 @@ impl Session {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             if let Some(event) = self.channel.next::<Event>()? {
-                self.ended |= event == Event::Ended;
+                self.has_said_end |= event == Event::Ended;
                 let descriptor = match event {
                     Event::Started { .. } => self.channel.next_descriptor(),
                     _ => None,
@@ -176,6 +210,66 @@ impl Session {
     /// [`SessionError::Channel`] when init is gone.
     pub fn end(&mut self) -> Result<(), SessionError> {
         Ok(self.channel.send(&Request::End, &[])?)
+    }
+
+    /// Ends the session without asking: init ends it when the channel's other half closes, and is killed where it does
+    /// not. What init had sent before can still be received.
+    pub fn stop(&mut self) -> Remains {
+        // Closed already is as good.
+        let _ = shutdown(&self.channel, Shutdown::Write);
+        let ended = self.wait_for_end().or_else(|| {
+            // Nobody has reaped it, so the id is still its own.
+            let _ = kill_process(self.init, Signal::KILL);
+            self.wait_for_end()
+        });
+        match (ended, self.namespace) {
+            (Some(_), ProcessNamespace::Own)
+            | (Some(InitEnd::Orderly), ProcessNamespace::Shared) => Remains::Nothing,
+            (None, _) | (Some(InitEnd::Otherwise), ProcessNamespace::Shared) => Remains::Unknown,
+        }
+    }
+
+    /// Waits [`STOP_TIME`] for init's end, and keeps what it sends meanwhile, so that it can't be stuck in sending.
+    fn wait_for_end(&mut self) -> Option<InitEnd> {
+        let deadline = Instant::now() + STOP_TIME;
+        let mut is_open = true;
+        loop {
+            if self.reap(WaitOptions::NOHANG).is_some() {
+                return self.ended;
+            }
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return None;
+            };
+            let Ok(process) = pidfd_open(self.init, PidfdFlags::empty()) else {
+                return None;
+            };
+            let timeout = Timespec {
+                tv_sec: left.as_secs().cast_signed(),
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            let mut fds = vec![PollFd::new(&process, PollFlags::IN)];
+            if is_open && self.channel.arrived() < MAX_ARRIVED {
+                fds.push(PollFd::new(&self.channel, PollFlags::IN));
+            }
+            let _ = poll(&mut fds, Some(&timeout));
+            let is_readable = fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
+            if is_readable {
+                is_open = self.channel.fill().is_ok();
+            }
+        }
+    }
+
+    /// Takes init's end where it has ended.
+    fn reap(&mut self, options: WaitOptions) -> Option<InitEnd> {
+        if self.ended.is_none() {
+            self.ended = match waitpid(Some(self.init), options) {
+                Ok(Some((_, status))) if is_orderly(status) => Some(InitEnd::Orderly),
+                Ok(None) | Err(Errno::INTR) => None,
+                // Whoever reaps for this process was faster.
+                Ok(Some(_)) | Err(_) => Some(InitEnd::Otherwise),
+            };
+        }
+        self.ended
     }
 
     /// init's process id on the host.
@@ -212,13 +306,18 @@ impl Drop for Session {
     /// Reaps init. One that has said its last word exits at once and is waited for: what its commands used up then counts
     /// as used by this process's children. One that still ends its commands is left to whoever reaps for this process.
     fn drop(&mut self) {
-        let options = if self.ended {
+        let options = if self.has_said_end {
             WaitOptions::empty()
         } else {
             WaitOptions::NOHANG
         };
-        let _ = waitpid(Some(self.init), options);
+        let _ = self.reap(options);
     }
+}
+
+/// The two statuses of [`crate::init::run_if_asked`]: a crash has another.
+fn is_orderly(status: WaitStatus) -> bool {
+    matches!(status.exit_status(), Some(0 | 1))
 }
 
 /// What clone needs to know of the plan.

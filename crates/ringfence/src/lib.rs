@@ -40,6 +40,7 @@ pub use digest::Digest;
 pub use explain::explain;
 pub use load::{LoadError, LoadRequest, Loaded, load_policy};
 pub use quarantine::Quarantine;
-pub use session::{CommandSpec, Report, RunError, Session, SessionOptions, StartError};
+pub use session::{BreakError, CommandSpec, Report, RunError, Session, SessionOptions, StartError};
 pub use state::StateDirectory;
+pub use sweep::Swept;
 pub use trust::TrustStore;

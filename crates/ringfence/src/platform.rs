@@ -98,7 +98,9 @@ mod linux {
     use std::time::Duration;
 
     use ringfence_backend::session::{LaunchFault, ObserveFault, SessionFault};
-    use ringfence_backend::{Backend, CommandId, CommandRequest, Received, RunningSession};
+    use ringfence_backend::{
+        Backend, CommandId, CommandRequest, Received, Remains, RunningSession,
+    };
     use ringfence_linux::observe;
     use ringfence_linux::session::{LaunchError, Session, SessionError};
     use ringfence_plan::{HostFacts, Plan};
@@ -161,6 +163,10 @@ mod linux {
 
         fn end(&mut self) -> Result<(), SessionFault> {
             self.0.end().map_err(fault)
+        }
+
+        fn stop(&mut self) -> Remains {
+            self.0.stop()
         }
 
         fn readiness(&self) -> BorrowedFd<'_> {

@@ -113,7 +113,7 @@ fn session(context: &Context, findings: &mut Vec<Finding>) -> Level {
     report_layers(&enforcement, findings);
     findings.extend(session.plan().steps.iter().filter_map(carried_out));
     match session.end() {
-        Ok(()) => enforcement.level,
+        Ok(_) => enforcement.level,
         Err(error) => {
             let failure = Failure::from(error);
             findings.push(Finding {

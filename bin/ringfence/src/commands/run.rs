@@ -16,7 +16,7 @@ use crate::cli::{PolicyOptions, ReportOptions, Run, Shell};
 use crate::context;
 use crate::failure::Failure;
 use crate::output;
-use crate::render::report::{Frame, JsonReport, Verbosity, render_end, render_start};
+use crate::render::report::{Frame, JsonReport, Verbosity, render_end, render_start, render_swept};
 use crate::render::style::Colour;
 
 /// The file of `--events` can't be written.
@@ -57,6 +57,7 @@ fn session_of_one(
     let options = SessionOptions {
         observe: report.observe,
         events,
+        layers: context.loaded.layers.clone(),
     };
     let session = Session::start(&context.loaded.policy, &context.state, options)?;
     let enforcement = session.enforcement().clone();
@@ -65,7 +66,16 @@ fn session_of_one(
     let ended = session.run(CommandSpec {
         arguments: command,
         directory,
-    })?;
+    });
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(error) => {
+            if let Some(swept) = error.swept() {
+                output::message(&render_swept(swept));
+            }
+            return Err(Failure::from(error));
+        }
+    };
     conclude(
         Frame {
             verb,

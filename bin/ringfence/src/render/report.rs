@@ -3,8 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 
-use ringfence::Report;
 use ringfence::quarantine::Entry;
+use ringfence::{Report, Swept};
 use ringfence_backend::{Ending, Enforcement};
 use ringfence_plan::step::Observe;
 use ringfence_plan::{Level, Missing};
@@ -108,6 +108,16 @@ pub(crate) fn render_end(report: &Report, frame: Frame<'_>) -> String {
             text.push_str(unobserved(frame.observe));
         }
     }
+    text
+}
+
+/// Says what was moved away after a session that broke; its notes are warnings and always said.
+pub(crate) fn render_swept(swept: &Swept) -> String {
+    let mut text = String::new();
+    for note in &swept.notes {
+        let _ = writeln!(text, "ringfence: {}", one_line(note));
+    }
+    text.push_str(&quarantined(&swept.quarantined));
     text
 }
 

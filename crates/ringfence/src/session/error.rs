@@ -8,6 +8,7 @@ use ringfence_policy::ExitCode;
 
 #[cfg(target_os = "linux")]
 use crate::stdio::StreamError;
+use crate::sweep::Swept;
 
 /// Why no session was started; nothing ran.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,23 @@ impl StartError {
     }
 }
 
+/// Why a session broke while a command may have been running.
+#[derive(Debug, thiserror::Error)]
+pub enum BreakError {
+    /// The terminal could not be joined with the session's.
+    #[error("the terminal could not be joined with the command's")]
+    Terminal(#[source] io::Error),
+    /// Waiting failed.
+    #[error("waiting for the command failed")]
+    Wait(#[source] io::Error),
+    /// The session's runner is gone, and the command with it.
+    #[error("the session ended before the command did")]
+    Lost(#[source] SessionFault),
+    /// The session ended without the command having been reported.
+    #[error("the session ended and did not say how the command did")]
+    NoOutcome,
+}
+
 /// Why a command was not run to its end; its session is over.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -89,21 +107,29 @@ pub enum RunError {
     /// Signals could not be taken over.
     #[error("signals could not be forwarded to the command")]
     Signals(#[source] io::Error),
-    /// The terminal could not be joined with the session's.
-    #[error("the terminal could not be joined with the command's")]
-    Terminal(#[source] io::Error),
-    /// Waiting failed.
-    #[error("waiting for the command failed")]
-    Wait(#[source] io::Error),
-    /// The session's runner is gone, and the command with it.
-    #[error("the session ended before the command did")]
-    Lost(#[source] SessionFault),
-    /// The session ended without the command having been reported.
-    #[error("the session ended and did not say how the command did")]
-    NoOutcome,
+    /// The session broke while a command may have been running. It was stopped, and what it had left was swept.
+    #[error("the command was not run to its end")]
+    Broken {
+        /// What broke.
+        #[source]
+        cause: BreakError,
+        /// What was moved to quarantine since the last report, and what a person should know.
+        swept: Swept,
+    },
 }
 
 impl RunError {
+    /// What was moved to quarantine because of it, and what a person should know.
+    #[must_use]
+    pub fn swept(&self) -> Option<&Swept> {
+        match self {
+            Self::Broken { swept, .. } => Some(swept),
+            #[cfg(target_os = "linux")]
+            Self::Streams(_) => None,
+            Self::NoCommand | Self::Unsupported | Self::Signals(_) => None,
+        }
+    }
+
     /// The exit status that goes with it.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
@@ -112,11 +138,7 @@ impl RunError {
             Self::Unsupported => ExitCode::NotEnforceable,
             #[cfg(target_os = "linux")]
             Self::Streams(_) => ExitCode::Usage,
-            Self::Signals(_)
-            | Self::Terminal(_)
-            | Self::Wait(_)
-            | Self::Lost(_)
-            | Self::NoOutcome => ExitCode::Internal,
+            Self::Signals(_) | Self::Broken { .. } => ExitCode::Internal,
         }
     }
 
@@ -128,10 +150,15 @@ impl RunError {
             Self::Unsupported => "run it on Linux".to_owned(),
             #[cfg(target_os = "linux")]
             Self::Streams(error) => error.hint(),
-            Self::Signals(_) | Self::Terminal(_) | Self::Wait(_) => {
-                "check the limit on open files (ulimit -n)".to_owned()
-            }
-            Self::Lost(_) | Self::NoOutcome => "ringfence doctor".to_owned(),
+            Self::Signals(_)
+            | Self::Broken {
+                cause: BreakError::Terminal(_) | BreakError::Wait(_),
+                ..
+            } => "check the limit on open files (ulimit -n)".to_owned(),
+            Self::Broken {
+                cause: BreakError::Lost(_) | BreakError::NoOutcome,
+                ..
+            } => "ringfence doctor".to_owned(),
         }
     }
 }

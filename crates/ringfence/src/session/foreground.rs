@@ -11,6 +11,7 @@ use ringfence_audit::event::Event as AuditEvent;
 use ringfence_audit::redact_arguments;
 use ringfence_backend::wire::Event;
 use ringfence_backend::{CommandId, CommandRequest, Outcome};
+use ringfence_policy::ExitCode;
 use ringfence_policy::decision::Denial;
 use ringfence_policy::environment::FilteredEnvironment;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -19,13 +20,14 @@ use rustix::process::Signal;
 use signal_hook::consts::{SIGCONT, SIGSTOP, SIGTSTP, SIGWINCH};
 
 use super::caller::Caller;
-use super::report::{Denials, denial_event, ending_name, exit_status};
+use super::report::{Denials, LOST, denial_event, ending_name, exit_status};
 use super::signals::Signals;
-use super::{Afterwards, CommandSpec, Report, RunError, Session};
+use super::{
+    Afterwards, BreakError, CommandSpec, Report, RunError, Seen, Session, Sweep, escape_os,
+};
 use crate::stdio::Streams;
 use crate::stdio::relay::Relay;
 use crate::stdio::terminal::Terminal;
-use ringfence_policy::escape::escape_os;
 
 /// How often a name is looked for that was touched and is not there yet.
 const RETRY: Duration = Duration::from_millis(5);
@@ -77,10 +79,8 @@ pub(super) fn run_with_streams(
         withheld: withheld.iter().map(|(name, _)| escape_os(name)).collect(),
     });
     let begun = Instant::now();
-    session
-        .running
-        .spawn(&request, &streams.descriptors(own))
-        .map_err(RunError::Lost)?;
+    session.sweep = Sweep::Due;
+    let spawned = session.running.spawn(&request, &streams.descriptors(own));
     streams.close_given();
     let mut foreground = Foreground {
         session,
@@ -93,10 +93,15 @@ pub(super) fn run_with_streams(
         outcome: None,
         phase: Phase::Running,
     };
-    foreground.run()?;
+    let result = match spawned {
+        Ok(()) => foreground.run(),
+        Err(fault) => Err(BreakError::Lost(fault)),
+    };
     let Foreground {
+        session,
         mut streams,
-        signals,
+        // Until the sweep is done: a signal that ended this process before would leave what was planted.
+        signals: _signals,
         denials,
         mut notes,
         outcome,
@@ -105,28 +110,37 @@ pub(super) fn run_with_streams(
     if let Some(terminal) = &mut streams.terminal {
         terminal.give_back();
     }
-    drop(signals);
-    let outcome = outcome.ok_or(RunError::NoOutcome)?;
-    let swept = session.guardian.sweep();
-    notes.extend(swept.notes);
-    for entry in &swept.quarantined {
-        session.journal.write(|| AuditEvent::GuardQuarantined {
-            id: entry.id.to_string(),
-            path: escape_os(entry.origin.as_path()),
-            reason: entry.reason.words(),
-        });
-    }
-    let total = denials.total();
-    session.journal.write(|| AuditEvent::ExecEnd {
+    let result = result.and(outcome.ok_or(BreakError::NoOutcome));
+    let (ending, status) = match &result {
+        Ok(outcome) => (ending_name(outcome.ending), exit_status(outcome.ending)),
+        Err(_) => (LOST, ExitCode::Internal.code()),
+    };
+    let ended = AuditEvent::ExecEnd {
         command: id.0,
-        ending: ending_name(outcome.ending).to_owned(),
-        status: exit_status(outcome.ending),
+        ending: ending.to_owned(),
+        status,
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        denials: total,
-    });
-    if afterwards == Afterwards::End {
-        session.journal.write(|| AuditEvent::SessionEnd);
+        denials: denials.total(),
+    };
+    let outcome = match result {
+        Ok(outcome) => outcome,
+        Err(cause) => {
+            session.journal.write(|| ended);
+            let mut swept = session.break_off();
+            notes.append(&mut swept.notes);
+            swept.notes = notes;
+            return Err(RunError::Broken { cause, swept });
+        }
+    };
+    session.sweep_up(Seen::All);
+    session.journal.write(|| ended);
+    match afterwards {
+        Afterwards::End => session.record_end(),
+        // What it has left running may make more.
+        Afterwards::Stay => session.sweep = Sweep::Due,
     }
+    let swept = session.guardian.take_swept();
+    notes.extend(swept.notes);
     let (denials, more) = denials.finish();
     notes.extend(more);
     notes.extend(session.journal.take_fault());
@@ -179,11 +193,12 @@ enum Part {
 }
 
 impl Foreground<'_> {
-    fn run(&mut self) -> Result<(), RunError> {
+    fn run(&mut self) -> Result<(), BreakError> {
         loop {
             self.hear()?;
             self.forward_signals()?;
             self.session.guardian.retry();
+            self.session.record_quarantined();
             let ready = self.wait()?;
             for part in &ready {
                 self.step(*part);
@@ -198,10 +213,10 @@ impl Foreground<'_> {
     }
 
     /// Takes every message that is there.
-    fn hear(&mut self) -> Result<(), RunError> {
+    fn hear(&mut self) -> Result<(), BreakError> {
         while self.phase != Phase::Draining {
             let received = self.session.running.receive(Some(Duration::ZERO));
-            let Some(received) = received.map_err(RunError::Lost)? else {
+            let Some(received) = received.map_err(BreakError::Lost)? else {
                 return Ok(());
             };
             self.take(received.event, received.descriptor)?;
@@ -209,11 +224,15 @@ impl Foreground<'_> {
         Ok(())
     }
 
-    fn take(&mut self, event: Event, descriptor: Option<OwnedFd>) -> Result<(), RunError> {
+    fn take(&mut self, event: Event, descriptor: Option<OwnedFd>) -> Result<(), BreakError> {
         match event {
             Event::Started { command } if command == self.id => self.attach(descriptor)?,
             Event::Denied { denial, count } => self.deny(denial, count),
-            Event::Touched { path } => self.session.guardian.touched(&path),
+            Event::Touched { path } => {
+                self.session.guardian.touched(&path);
+                self.session.guardian.retry();
+                self.session.record_quarantined();
+            }
             Event::Remounted { path, restored } => {
                 let path = escape_os(path.as_path());
                 self.notes.push(if restored {
@@ -227,7 +246,7 @@ impl Foreground<'_> {
                 match self.afterwards {
                     Afterwards::End => {
                         self.phase = Phase::Ending;
-                        self.session.running.end().map_err(RunError::Lost)?;
+                        self.session.running.end().map_err(BreakError::Lost)?;
                     }
                     Afterwards::Stay => self.phase = Phase::Draining,
                 }
@@ -242,12 +261,12 @@ impl Foreground<'_> {
         Ok(())
     }
 
-    fn attach(&mut self, descriptor: Option<OwnedFd>) -> Result<(), RunError> {
+    fn attach(&mut self, descriptor: Option<OwnedFd>) -> Result<(), BreakError> {
         match (&mut self.streams.terminal, descriptor) {
             (Some(terminal), Some(controller)) => terminal
                 .attach(controller)
-                .map_err(|errno| RunError::Terminal(errno.into())),
-            (Some(_), None) => Err(RunError::Terminal(Errno::NOTTY.into())),
+                .map_err(|errno| BreakError::Terminal(errno.into())),
+            (Some(_), None) => Err(BreakError::Terminal(Errno::NOTTY.into())),
             (None, _) => Ok(()),
         }
     }
@@ -263,7 +282,7 @@ impl Foreground<'_> {
         self.denials.add(denial, count);
     }
 
-    fn forward_signals(&mut self) -> Result<(), RunError> {
+    fn forward_signals(&mut self) -> Result<(), BreakError> {
         for signal in self.signals.pending() {
             match signal {
                 SIGWINCH => {
@@ -277,27 +296,27 @@ impl Foreground<'_> {
                     .session
                     .running
                     .signal(self.id, signal)
-                    .map_err(RunError::Lost)?,
+                    .map_err(BreakError::Lost)?,
             }
         }
         Ok(())
     }
 
     /// Stops the command and then ourselves: a process group of its own in its own namespace heeds no SIGTSTP.
-    fn stop(&mut self) -> Result<(), RunError> {
+    fn stop(&mut self) -> Result<(), BreakError> {
         self.session
             .running
             .signal(self.id, SIGSTOP)
-            .map_err(RunError::Lost)?;
+            .map_err(BreakError::Lost)?;
         if let Some(terminal) = &mut self.streams.terminal {
             terminal.give_back();
         }
         let stopped = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP);
-        stopped.map_err(|errno| RunError::Wait(errno.into()))?;
+        stopped.map_err(|errno| BreakError::Wait(errno.into()))?;
         self.session
             .running
             .signal(self.id, SIGCONT)
-            .map_err(RunError::Lost)
+            .map_err(BreakError::Lost)
     }
 
     fn resume(&mut self) {
@@ -308,7 +327,7 @@ impl Foreground<'_> {
     }
 
     /// Waits until something is ready. While draining it waits only for who reads slowly.
-    fn wait(&self) -> Result<Vec<Part>, RunError> {
+    fn wait(&self) -> Result<Vec<Part>, BreakError> {
         let waits = self.interests();
         let mut fds: Vec<_> = waits
             .iter()
@@ -320,7 +339,7 @@ impl Foreground<'_> {
         });
         match rustix::event::poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(RunError::Wait(errno.into())),
+            Err(errno) => return Err(BreakError::Wait(errno.into())),
         }
         let ready = fds
             .iter()

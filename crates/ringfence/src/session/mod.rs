@@ -1,6 +1,7 @@
 //! One policy and one boundary in which commands run.
 //!
-//! Invariant: when `run` returns, nothing of the session is left running and guarded names were swept.
+//! Invariant: however a session ends on whose commands may have run, by a report, an error or a drop, nothing of it is
+//! left running and guarded names were swept; where one of the two could not be made sure, it is said.
 
 mod error;
 mod report;
@@ -17,25 +18,29 @@ mod tests;
 
 use std::ffi::OsString;
 use std::io;
+use std::time::Duration;
 
-use ringfence_audit::event::Event as AuditEvent;
+use ringfence_audit::event::{Event as AuditEvent, LoadedLayer as LayerEvent};
 use ringfence_audit::{EventSink, SessionId};
-use ringfence_backend::session::{LaunchFault, Received};
+use ringfence_backend::session::{LaunchFault, Received, SessionFault};
 use ringfence_backend::wire::Event;
-use ringfence_backend::{Backend, Enforcement, RunningSession};
+use ringfence_backend::{Backend, Enforcement, Remains, RunningSession};
 use ringfence_plan::step::Observe;
 use ringfence_plan::{Level, Plan, Step};
 use ringfence_policy::document::{GitAccess, Require};
+use ringfence_policy::escape::escape_os;
+use ringfence_policy::layers::LayerKind;
 use ringfence_policy::policy::EnvironmentPolicy;
 use ringfence_policy::{AbsolutePath, Policy};
 
-pub use self::error::{RunError, StartError};
+pub use self::error::{BreakError, RunError, StartError};
 use self::report::Journal;
 pub use self::report::Report;
+use crate::load::LoadedLayer;
 use crate::platform::{self, Namespaces, PlanOptions};
 use crate::quarantine::Quarantine;
 use crate::state::StateDirectory;
-use crate::sweep::{Guardian, Repositories, Watching};
+use crate::sweep::{Guardian, Repositories, Seen, Swept, Watching};
 use crate::{clock, environment};
 
 /// How a session is started.
@@ -45,6 +50,8 @@ pub struct SessionOptions {
     pub observe: Observe,
     /// Where events go; its session name is the session's.
     pub events: Option<EventSink>,
+    /// Where the policy comes from, for the record.
+    pub layers: Vec<LoadedLayer>,
 }
 
 impl Default for SessionOptions {
@@ -52,6 +59,7 @@ impl Default for SessionOptions {
         Self {
             observe: Observe::Writes,
             events: None,
+            layers: Vec::new(),
         }
     }
 }
@@ -77,6 +85,24 @@ pub struct Session {
     guardian: Guardian,
     journal: Journal,
     commands: u64,
+    sweep: Sweep,
+    life: Life,
+}
+
+/// Whether the session's end was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Open,
+    Over,
+}
+
+/// Whether something may have been left in the workspace that was not looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sweep {
+    /// No command has run since the last sweep, and none is running.
+    Done,
+    /// A command may have run, or may still.
+    Due,
 }
 
 /// What becomes of the session when its command has ended.
@@ -117,44 +143,22 @@ impl Session {
         let planning = PlanOptions {
             observe: options.observe,
         };
+        let id = match &options.events {
+            Some(sink) => sink.session().clone(),
+            None => clock::new_session_id(),
+        };
+        let mut journal = Journal::new(options.events);
+        journal.write(|| policy_event(&options.layers));
         let plan = platform::plan_on(backend, policy, planning, Namespaces::Expected)?;
-        match launch(backend, &plan) {
-            Ok((running, enforcement)) => Ok(Self::new(
-                policy,
-                state,
-                options,
-                plan,
-                running,
-                enforcement,
-            )),
+        let (plan, running, enforcement) = match launch(backend, &plan) {
+            Ok((running, enforcement)) => (plan, running, enforcement),
             Err(error) if falls_back(&error, policy, &plan) => {
                 let plan =
                     platform::plan_on(backend, policy, planning, Namespaces::Refused(&error))?;
                 let (running, enforcement) = launch(backend, &plan)?;
-                Ok(Self::new(
-                    policy,
-                    state,
-                    options,
-                    plan,
-                    running,
-                    enforcement,
-                ))
+                (plan, running, enforcement)
             }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn new(
-        policy: &Policy,
-        state: &StateDirectory,
-        options: SessionOptions,
-        plan: Plan,
-        running: Box<dyn RunningSession>,
-        enforcement: Enforcement,
-    ) -> Self {
-        let id = match &options.events {
-            Some(sink) => sink.session().clone(),
-            None => clock::new_session_id(),
+            Err(error) => return Err(error),
         };
         let repositories = match policy.filesystem.git.value {
             GitAccess::ReadOnly | GitAccess::Commit => Repositories::AsPlanned,
@@ -166,7 +170,6 @@ impl Session {
             Quarantine::open(state),
             id.clone(),
         );
-        let mut journal = Journal::new(options.events);
         journal.write(|| AuditEvent::SessionStart {
             plan: plan.hash().to_string(),
             level: level_name(enforcement.level).to_owned(),
@@ -176,7 +179,7 @@ impl Session {
                 .map(|missing| missing.what.clone())
                 .collect(),
         });
-        Self {
+        Ok(Self {
             id,
             plan,
             enforcement,
@@ -186,7 +189,9 @@ impl Session {
             guardian,
             journal,
             commands: 0,
-        }
+            sweep: Sweep::Done,
+            life: Life::Open,
+        })
     }
 
     /// The session's name.
@@ -223,25 +228,87 @@ impl Session {
         self.foreground(command, Afterwards::Stay)
     }
 
-    /// Ends the session and everything in it.
+    /// Ends the session and everything in it, and says what was moved to quarantine since the last report.
     ///
     /// # Errors
-    /// [`RunError::Lost`] when its runner was gone already; nothing is left running in either case.
-    pub fn end(mut self) -> Result<(), RunError> {
-        self.running.end().map_err(RunError::Lost)?;
+    /// [`RunError::Broken`] when its runner was gone already; nothing is left running in either case.
+    pub fn end(mut self) -> Result<Swept, RunError> {
+        match self.end_in_order() {
+            Ok(()) => {
+                self.sweep_up(Seen::All);
+                self.record_end();
+                Ok(self.guardian.take_swept())
+            }
+            Err(fault) => Err(RunError::Broken {
+                cause: BreakError::Lost(fault),
+                swept: self.break_off(),
+            }),
+        }
+    }
+
+    fn end_in_order(&mut self) -> Result<(), SessionFault> {
+        self.running.end()?;
         loop {
-            match self.running.receive(None) {
-                Ok(Some(Received {
+            match self.running.receive(None)? {
+                Some(Received {
                     event: Event::Ended,
                     ..
-                })) => break,
-                Ok(Some(_) | None) => {}
-                Err(fault) => return Err(RunError::Lost(fault)),
+                }) => return Ok(()),
+                Some(Received {
+                    event: Event::Touched { path },
+                    ..
+                }) => self.guardian.touched(&path),
+                Some(_) | None => {}
             }
         }
-        let _ = self.guardian.sweep();
-        self.journal.write(|| AuditEvent::SessionEnd);
-        Ok(())
+    }
+
+    /// Stops what still runs, hears what was said before, and sweeps: the end of a session that broke.
+    fn break_off(&mut self) -> Swept {
+        let remains = self.running.stop();
+        while let Ok(Some(received)) = self.running.receive(Some(Duration::ZERO)) {
+            if let Event::Touched { path } = received.event {
+                self.guardian.touched(&path);
+            }
+        }
+        self.sweep_up(Seen::InPart);
+        self.record_end();
+        let mut swept = self.guardian.take_swept();
+        swept.notes.extend(self.journal.take_fault());
+        if remains == Remains::Unknown {
+            swept.notes.push(
+                "WARNING: processes of the session may still be running; look for them with ps"
+                    .to_owned(),
+            );
+        }
+        swept
+    }
+
+    /// Takes away what the session may have left, where a command may have run since the last time.
+    fn sweep_up(&mut self, seen: Seen) {
+        if self.sweep == Sweep::Due {
+            self.guardian.sweep(seen);
+            self.sweep = Sweep::Done;
+        }
+        self.record_quarantined();
+    }
+
+    /// Records what was moved away, as soon as it was.
+    fn record_quarantined(&mut self) {
+        for entry in self.guardian.news() {
+            self.journal.write(|| AuditEvent::GuardQuarantined {
+                id: entry.id.to_string(),
+                path: escape_os(entry.origin.as_path()),
+                reason: entry.reason.words(),
+            });
+        }
+    }
+
+    fn record_end(&mut self) {
+        if self.life == Life::Open {
+            self.life = Life::Over;
+            self.journal.write(|| AuditEvent::SessionEnd);
+        }
     }
 
     #[cfg(target_os = "linux")]
@@ -268,6 +335,15 @@ impl Session {
     }
 }
 
+impl Drop for Session {
+    /// A session that was neither run to its end nor ended: what it moves away is in the record and in quarantine.
+    fn drop(&mut self) {
+        if self.life == Life::Open {
+            let _ = self.break_off();
+        }
+    }
+}
+
 /// Launches `plan` and waits until the boundary stands.
 fn launch(
     backend: &dyn Backend,
@@ -286,7 +362,7 @@ fn launch(
                 errno,
             } => Err(StartError::Step {
                 step,
-                operation: ringfence_policy::escape::escape_os(&operation),
+                operation: escape_os(&operation),
                 source: io::Error::from_raw_os_error(errno),
             }),
             Event::Started { .. } => Err(StartError::Protocol("started")),
@@ -349,6 +425,24 @@ fn watching(plan: &Plan) -> Watching {
         Watching::Observed
     } else {
         Watching::Unobserved
+    }
+}
+
+fn policy_event(layers: &[LoadedLayer]) -> AuditEvent {
+    let layers = layers.iter().map(|layer| LayerEvent {
+        kind: match layer.kind {
+            LayerKind::Managed => "managed",
+            LayerKind::CommandLine => "command-line",
+            LayerKind::User => "user",
+            LayerKind::Project => "project",
+            LayerKind::Default => "default",
+        }
+        .to_owned(),
+        source: layer.source.clone(),
+        sha256: layer.digest.map(|digest| digest.to_string()),
+    });
+    AuditEvent::PolicyLoaded {
+        layers: layers.collect(),
     }
 }
 

@@ -58,6 +58,9 @@ pub(crate) fn exit_status(ending: Ending) -> u8 {
     }
 }
 
+/// The `ending` of a command whose session broke.
+pub(crate) const LOST: &str = "lost";
+
 pub(crate) fn ending_name(ending: Ending) -> &'static str {
     match ending {
         Ending::Exited(_) => "exited",

@@ -1,6 +1,8 @@
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use ringfence_backend::fake::{FakeHost, Fault};
 use ringfence_backend::{Ending, Outcome};
@@ -180,7 +182,11 @@ fn a_runner_that_dies_is_an_error_at_every_point() {
         let host = bench.host.clone().with_fault(fault);
         let mut session = bench.start(&host).unwrap();
         let error = run(&mut session, Afterwards::End).unwrap_err();
-        assert!(matches!(error, RunError::Lost(_)), "{fault:?}: {error:?}");
+        let cause = match &error {
+            RunError::Broken { cause, .. } => cause,
+            other => panic!("{fault:?}: {other:?}"),
+        };
+        assert!(matches!(cause, BreakError::Lost(_)), "{fault:?}: {error:?}");
         assert_eq!(error.exit_code().code(), 100);
         assert_eq!(host.world().in_force, [], "{fault:?}");
     }
@@ -298,4 +304,173 @@ fn what_the_session_planted_is_gone_and_what_a_person_made_stays() {
     );
     let listing = Quarantine::open(&bench.state).list().unwrap();
     assert_eq!(listing.entries.len(), 3);
+}
+
+/// What was written to an event stream, shared with the test.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn records(&self) -> Vec<serde_json::Value> {
+        let bytes = self.0.lock().unwrap().clone();
+        let text = String::from_utf8(bytes).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let records = self.records();
+        let name = |record: &serde_json::Value| record["event"].as_str().unwrap().to_owned();
+        records.iter().map(name).collect()
+    }
+}
+
+impl Bench {
+    fn start_recorded(&self, host: &FakeHost) -> (Session, Lines) {
+        let lines = Lines::default();
+        let sink = EventSink::new(clock::new_session_id(), Box::new(lines.clone()));
+        let options = SessionOptions {
+            events: Some(sink),
+            layers: vec![LoadedLayer {
+                kind: LayerKind::CommandLine,
+                source: "command line".to_owned(),
+                digest: None,
+                trust: ringfence_policy::layers::Trust::Trusted,
+            }],
+            ..SessionOptions::default()
+        };
+        let session = Session::start_on(host, &self.policy, &self.state, options).unwrap();
+        (session, lines)
+    }
+}
+
+const SUCCESS: Outcome = Outcome {
+    ending: Ending::Exited(0),
+    cpu_microseconds: 0,
+};
+
+#[test]
+fn a_session_that_breaks_is_swept_and_says_what_was_moved() {
+    let bench = bench(Require::Full);
+    let work = bench.workspace.as_path();
+    for fault in [
+        Fault::CrashAtSpawn,
+        Fault::CrashWhileRunning,
+        Fault::CrashAtEnd,
+    ] {
+        let script = vec![touched(&work.join("sub/.git/config"))];
+        let host = bench.host.clone().with_script(script, SUCCESS);
+        let (mut session, lines) = bench.start_recorded(&host.with_fault(fault));
+        // Made while the runner could not tell any more.
+        fs::write(work.join(".mcp.json"), "planted").unwrap();
+        fs::create_dir_all(work.join("sub/.git/hooks")).unwrap();
+        fs::write(work.join("sub/.git/hooks/pre-commit"), "#!/bin/sh\n").unwrap();
+        let error = run(&mut session, Afterwards::End).unwrap_err();
+        let mut expected = vec![work.join(".mcp.json")];
+        // A runner that died before the command ran reported no repository.
+        if fault != Fault::CrashAtSpawn {
+            expected.push(work.join("sub/.git/hooks"));
+        }
+        let swept = error.swept().unwrap();
+        let moved: Vec<_> = swept
+            .quarantined
+            .iter()
+            .map(|entry| entry.origin.as_path().to_owned())
+            .collect();
+        assert_eq!(moved, expected, "{fault:?}");
+        assert!(expected.iter().all(|path| !path.exists()), "{fault:?}");
+        let names = lines.names();
+        let count = |name| names.iter().filter(|found| *found == name).count();
+        assert_eq!(count("guard.quarantined"), expected.len(), "{names:?}");
+        assert_eq!(names.last().unwrap(), "session.end");
+        let end = lines
+            .records()
+            .into_iter()
+            .find(|record| record["event"] == "exec.end");
+        let end = end.unwrap();
+        assert_eq!(
+            (&end["ending"], &end["status"]),
+            (&"lost".into(), &100.into())
+        );
+        drop(session);
+        assert_eq!(lines.names(), names, "the end was recorded twice");
+        fs::remove_dir_all(work.join("sub")).unwrap();
+    }
+}
+
+#[test]
+fn a_session_that_is_dropped_or_ended_is_swept_of_what_came_after_its_last_command() {
+    let bench = bench(Require::Full);
+    let work = bench.workspace.as_path();
+    let planted = work.join(".envrc");
+    let script = vec![touched(&planted)];
+    let host = bench.host.clone().with_script(script, SUCCESS);
+
+    let (mut session, lines) = bench.start_recorded(&host);
+    assert_eq!(run(&mut session, Afterwards::Stay).unwrap().quarantined, []);
+    fs::write(&planted, "by a process that was left running").unwrap();
+    let swept = session.end().unwrap();
+    assert_eq!(swept.quarantined.len(), 1);
+    assert!(!planted.exists());
+    assert_eq!(lines.names().last().unwrap(), "session.end");
+
+    let (mut session, lines) = bench.start_recorded(&host);
+    let _ = run(&mut session, Afterwards::Stay).unwrap();
+    fs::write(&planted, "again").unwrap();
+    drop(session);
+    assert!(!planted.exists());
+    assert_eq!(host.world().in_force, []);
+    let names = lines.names();
+    assert_eq!(
+        names[names.len() - 2..],
+        ["guard.quarantined", "session.end"]
+    );
+
+    // Where no command has run, nobody but the person can have made it.
+    let (session, lines) = bench.start_recorded(&host);
+    fs::write(&planted, "the person's").unwrap();
+    drop(session);
+    assert!(planted.exists());
+    assert!(!lines.names().contains(&"guard.quarantined".to_owned()));
+}
+
+#[test]
+fn the_record_begins_with_the_policy_and_tells_a_quarantine_when_it_happens() {
+    let bench = bench(Require::Full);
+    let planted = bench.workspace.as_path().join(".envrc");
+    let script = vec![touched(&planted), denial("/etc/a")];
+    let host = bench.host.clone().with_script(script, SUCCESS);
+    let (mut session, lines) = bench.start_recorded(&host);
+    fs::write(&planted, "planted").unwrap();
+    let report = run(&mut session, Afterwards::End).unwrap();
+    assert_eq!(report.quarantined.len(), 1);
+    assert_eq!(
+        lines.names(),
+        [
+            "policy.loaded",
+            "session.start",
+            "exec.start",
+            "guard.quarantined",
+            "fs.denied",
+            "exec.end",
+            "session.end",
+        ]
+    );
+    let records = lines.records();
+    assert_eq!(records[0]["layers"][0]["kind"], "command-line");
+    assert_eq!(records[1]["level"], "full");
+    assert_eq!(records[1]["plan"], bench.plan.hash().to_string());
+    assert_eq!(records[3]["id"], report.quarantined[0].id.to_string());
 }

@@ -4,6 +4,7 @@
 //! beyond a cap is said.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use ringfence_audit::SessionId;
 use ringfence_plan::plan::Guard;
@@ -11,14 +12,14 @@ use ringfence_policy::AbsolutePath;
 use ringfence_policy::document::NewRepositories;
 
 use super::repository::{self, Finding};
-use super::{Repositories, Swept, Watching};
-use crate::quarantine::{Quarantine, Reason, Taking};
+use super::{Repositories, Seen, Swept, Watching};
+use crate::quarantine::{Entry, Quarantine, Reason, Taking};
 use ringfence_policy::escape::escape_os;
 
 /// Objects that are taken at once during one command; what comes after waits for the sweep.
 const MAX_AT_ONCE: usize = 64;
-/// Rounds in which a touched name is looked for before it is left to the sweep.
-const MAX_ROUNDS: u32 = 100;
+/// How long a touched name is looked for before it is left to the sweep: the call that was seen comes after the report.
+const LOOK_FOR: Duration = Duration::from_millis(500);
 /// Possible repositories that are remembered.
 const MAX_CANDIDATES: usize = 100_000;
 
@@ -32,13 +33,15 @@ pub(crate) struct Guardian {
     session: SessionId,
     /// For each absent name whether the session touched it.
     touched: Vec<bool>,
-    /// Absent names to look for now, by index, and for how many rounds yet.
-    waiting: Vec<(usize, u32)>,
+    /// Absent names to look for now, by index, and until when.
+    waiting: Vec<(usize, Instant)>,
     candidates: BTreeSet<AbsolutePath>,
     overflow: bool,
     /// Commands in rebases that were open before the session.
     known_commands: BTreeSet<(AbsolutePath, Vec<u8>)>,
     swept: Swept,
+    /// How much of `swept.quarantined` was told by [`Guardian::news`].
+    told: usize,
 }
 
 impl Guardian {
@@ -65,6 +68,7 @@ impl Guardian {
             overflow: false,
             known_commands,
             swept: Swept::default(),
+            told: 0,
         }
     }
 
@@ -76,7 +80,7 @@ impl Guardian {
                     *touched = true;
                 }
                 self.waiting.retain(|(waiting, _)| *waiting != index);
-                self.waiting.push((index, MAX_ROUNDS));
+                self.waiting.push((index, Instant::now() + LOOK_FOR));
                 return;
             }
         }
@@ -102,24 +106,33 @@ impl Guardian {
     /// Takes what was touched and is there by now.
     pub(crate) fn retry(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
-        for (index, rounds) in waiting {
+        for (index, until) in waiting {
             if self.swept.quarantined.len() >= MAX_AT_ONCE {
                 return;
             }
-            let taken = self.take_absent(index);
-            if !taken && let Some(rounds) = rounds.checked_sub(1) {
-                self.waiting.push((index, rounds));
+            if !self.take_absent(index) && Instant::now() < until {
+                self.waiting.push((index, until));
             }
         }
     }
 
-    /// Takes everything the session left behind, and says what was done since the last sweep.
-    pub(crate) fn sweep(&mut self) -> Swept {
+    /// What was moved and is not recorded yet; each object is told once.
+    pub(crate) fn news(&mut self) -> Vec<Entry> {
+        let news = self.swept.quarantined.get(self.told..).unwrap_or_default();
+        self.told = self.swept.quarantined.len();
+        news.to_vec()
+    }
+
+    /// Takes everything the session left behind; [`Guardian::take_swept`] says what was done.
+    ///
+    /// Where not all was seen, a guarded name that is there now counts as the session's: taking a person's file, which
+    /// can be restored, is the smaller harm.
+    pub(crate) fn sweep(&mut self, seen: Seen) {
         self.waiting.clear();
         for index in 0..self.guard.absent.len() {
-            let made = match self.watching {
-                Watching::Unobserved => true,
-                Watching::Observed => self.touched.get(index).copied().unwrap_or(true),
+            let made = match (self.watching, seen) {
+                (Watching::Unobserved, _) | (Watching::Observed, Seen::InPart) => true,
+                (Watching::Observed, Seen::All) => self.touched.get(index).copied().unwrap_or(true),
             };
             if made {
                 self.take_absent(index);
@@ -134,6 +147,11 @@ impl Guardian {
                 "the command made more than {MAX_CANDIDATES} directories that may be repositories; run git in the workspace only after you have looked at them"
             ));
         }
+    }
+
+    /// What was done and noted since the last call.
+    pub(crate) fn take_swept(&mut self) -> Swept {
+        self.told = 0;
         std::mem::take(&mut self.swept)
     }
 

@@ -37,6 +37,15 @@ pub(crate) enum Watching {
     Unobserved,
 }
 
+/// Whether the session's runner could tell all it saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// It reported to the end.
+    All,
+    /// It was lost, and what it saw last with it.
+    InPart,
+}
+
 /// What happens to repositories that the session made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repositories {

@@ -4,7 +4,7 @@ use ringfence_audit::SessionId;
 use ringfence_plan::plan::Guard;
 
 use super::Swept;
-use crate::quarantine::Quarantine;
+use crate::quarantine::{Entry, Quarantine};
 
 /// Guards nothing.
 #[derive(Debug)]
@@ -20,7 +20,13 @@ impl Guardian {
         Self
     }
 
-    pub(crate) fn sweep(&mut self) -> Swept {
+    pub(crate) fn news(&mut self) -> Vec<Entry> {
+        Vec::new()
+    }
+
+    pub(crate) fn sweep(&mut self, _seen: super::Seen) {}
+
+    pub(crate) fn take_swept(&mut self) -> Swept {
         Swept::default()
     }
 }
