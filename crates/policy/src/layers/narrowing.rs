@@ -205,10 +205,22 @@ fn narrow(document: &mut PolicyDocument, change: u8, index: Index) {
             list.remove(index.index(list.len()));
         }
     }
+    // A root protects names at its own top. One that holds another root protects there what the inner one does not,
+    // so that taking the outer one away is no narrowing.
+    fn drop_root(roots: &mut Vec<String>, index: Index) {
+        if roots.is_empty() {
+            return;
+        }
+        let chosen = roots[index.index(roots.len())].clone();
+        let holds_another = |root: &String| *root != chosen && Path::new(root).starts_with(&chosen);
+        if !roots.iter().any(holds_another) {
+            roots.retain(|root| *root != chosen);
+        }
+    }
     let files = &mut document.filesystem;
     match change % 12 {
         0 => document.mode = Some(Mode::ReadOnly),
-        1 => drop_one(&mut files.writable_roots, index),
+        1 => drop_root(&mut files.writable_roots, index),
         2 => files.deny_read.push((*index.get(&DENIED)).to_owned()),
         3 => drop_one(&mut files.allow_read, index),
         4 => files.protected.push((*index.get(&NAMES)).to_owned()),
