@@ -38,9 +38,12 @@ struct Group<'a> {
 
 /// Renders `denials` in the order they came in, grouped; `verb` is the command a person typed (`run`, `shell`).
 pub(crate) fn render(denials: &[Counted<'_>], verb: &str, colour: Colour) -> String {
-    let (refused, failing): (Vec<_>, Vec<_>) = group(denials)
+    let (mut refused, failing): (Vec<_>, Vec<_>) = group(denials)
         .into_iter()
         .partition(|group| group.own_permissions == OwnPermissions::Allow);
+    if !refused.iter().all(is_socket_attempt) {
+        refused.retain(|group| !is_socket_attempt(group));
+    }
     let mut text = String::new();
     for group in refused.iter().take(MAX_GROUPS) {
         render_group(&mut text, group, verb, colour);
@@ -66,6 +69,12 @@ pub(crate) fn render(denials: &[Counted<'_>], verb: &str, colour: Colour) -> Str
         );
     }
     text
+}
+
+/// A refused attempt to make a Unix socket. The C library makes one for every look-up of a name and does without, so
+/// that it is worth a line only when nothing else can have made the command fail. The record has them all.
+fn is_socket_attempt(group: &Group<'_>) -> bool {
+    group.rule == RuleId::UnixSocket && group.grant.is_none()
 }
 
 fn group<'a>(denials: &[Counted<'a>]) -> Vec<Group<'a>> {
@@ -114,6 +123,11 @@ fn render_group(text: &mut String, group: &Group<'_>, verb: &str, colour: Colour
     let others = others(group);
     if !others.is_empty() {
         let _ = writeln!(text, "  also:{}", others.trim_start_matches(','));
+    }
+    if is_socket_attempt(group) {
+        text.push_str(
+            "  programs look users and hosts up by such a socket too, and do without it\n",
+        );
     }
     text.push_str(&render_grant(group.grant, verb));
 }
@@ -251,6 +265,16 @@ mod tests {
         assert!(text.contains("988 more kinds of refusals"));
         let long = rendered(&[denial(&"x".repeat(5000), None)]);
         assert!(long.len() < 400, "{}", long.len());
+    }
+
+    #[test]
+    fn attempts_at_a_socket_are_told_only_when_nothing_else_is() {
+        let mut attempt = denial("AF_UNIX socket", None);
+        attempt.rule = RuleId::UnixSocket;
+        let alone = rendered(std::slice::from_ref(&attempt));
+        assert!(alone.contains("rule net.unix-socket"), "{alone}");
+        let write = denial("/etc/hosts", Some("/etc"));
+        assert_eq!(rendered(&[attempt, write.clone()]), rendered(&[write]));
     }
 
     #[test]
