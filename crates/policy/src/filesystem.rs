@@ -6,11 +6,11 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Decision, Operation};
 use crate::document::{GitAccess, Mode};
+use crate::glob::Glob;
 use crate::grant;
 use crate::path::AbsolutePath;
 use crate::rule::RuleId;
@@ -132,20 +132,8 @@ impl Eq for Cache {}
 
 #[derive(Debug)]
 struct CompiledGlob {
-    matcher: Option<GlobMatcher>,
-    except: Vec<GlobMatcher>,
-}
-
-/// Compiles `glob` in the one dialect that policies use: `*` and `?` stay within a name, `**` crosses them.
-///
-/// # Errors
-/// globset's reason why it is no glob.
-pub fn compile_glob(glob: &str) -> Result<GlobMatcher, globset::Error> {
-    GlobBuilder::new(glob)
-        .literal_separator(true)
-        .backslash_escape(true)
-        .build()
-        .map(|glob| glob.compile_matcher())
+    matcher: Option<Glob>,
+    except: Vec<Glob>,
 }
 
 /// The rule that decides, be it on a path or a glob.
@@ -422,11 +410,11 @@ impl FilesystemRules {
     fn compile(&self) -> Vec<CompiledGlob> {
         let one = |rule: &GlobRule| CompiledGlob {
             // Globs are checked when the policy is resolved; one that fails here covers its whole anchor.
-            matcher: compile_glob(&rule.glob).ok(),
+            matcher: Glob::new(&rule.glob).ok(),
             except: rule
                 .except
                 .iter()
-                .filter_map(|glob| compile_glob(glob).ok())
+                .filter_map(|glob| Glob::new(glob).ok())
                 .collect(),
         };
         self.globs.iter().map(one).collect()

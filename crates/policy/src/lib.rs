@@ -13,6 +13,7 @@ pub mod environment;
 pub mod escape;
 pub mod exit;
 pub mod filesystem;
+pub mod glob;
 pub mod grant;
 pub mod host;
 pub mod layers;

@@ -1,14 +1,12 @@
 //! What the policy's hidden paths and patterns match on this host.
 
-use std::collections::HashSet;
+use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use globset::GlobMatcher;
 use ringfence_plan::linux::facts::{Child, Entry, HiddenFact, Kind};
 use ringfence_policy::Policy;
-use ringfence_policy::filesystem::compile_glob;
+use ringfence_policy::glob::Glob;
 use ringfence_policy::policy::{HiddenPath, HiddenPattern};
 
 use super::error::ObserveError;
@@ -84,20 +82,44 @@ fn fact(hidden: &HiddenPath, path: &Path, home: &HomeNames) -> Result<HiddenFact
     })
 }
 
-/// The home's entries, so that a hundred absent secrets cost one directory read instead of a hundred look-ups.
+/// The names in the home and in the directories directly below it, each read at most once: a hundred absent secrets
+/// cost a few directory reads instead of a hundred look-ups.
 struct HomeNames {
     named: PathBuf,
     resolved: PathBuf,
-    names: Option<HashSet<OsString>>,
+    top: Option<Names>,
+    below: RefCell<Vec<(OsString, Option<Names>)>>,
+}
+
+/// Sorted names.
+struct Names(Vec<OsString>);
+
+impl Names {
+    /// `None` where they can't be read: nothing is known then.
+    fn read(directory: &Path) -> Option<Self> {
+        let mut names: Vec<OsString> = list(directory)
+            .ok()?
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        names.sort_unstable();
+        Some(Self(names))
+    }
+
+    fn holds(&self, wanted: &OsStr) -> bool {
+        self.0
+            .binary_search_by(|name| name.as_os_str().cmp(wanted))
+            .is_ok()
+    }
 }
 
 impl HomeNames {
     fn read(policy: &Policy, home: &Resolved) -> Self {
-        let names = list(&home.path).ok();
         Self {
             named: policy.home.as_path().to_owned(),
             resolved: home.path.clone(),
-            names: names.map(|names| names.into_iter().map(|(name, _)| name).collect()),
+            top: Names::read(&home.path),
+            below: RefCell::default(),
         }
     }
 
@@ -106,12 +128,31 @@ impl HomeNames {
         let Ok(relative) = path.strip_prefix(&self.named) else {
             return Some(path.to_owned());
         };
-        if let (Some(first), Some(names)) = (relative.components().next(), &self.names)
-            && !names.contains(first.as_os_str())
-        {
-            return None;
+        let mut parts = relative.iter();
+        if let (Some(first), Some(names)) = (parts.next(), &self.top) {
+            let absent = !names.holds(first)
+                || parts
+                    .next()
+                    .is_some_and(|second| self.is_absent(first, second));
+            if absent {
+                return None;
+            }
         }
         Some(self.resolved.join(relative))
+    }
+
+    /// Whether the home's directory `first` is known to hold no `second`.
+    fn is_absent(&self, first: &OsStr, second: &OsStr) -> bool {
+        let mut below = self.below.borrow_mut();
+        let known = below.iter().position(|(name, _)| name == first);
+        let index = known.unwrap_or_else(|| {
+            below.push((first.to_owned(), Names::read(&self.resolved.join(first))));
+            below.len() - 1
+        });
+        below
+            .get(index)
+            .and_then(|(_, names)| names.as_ref())
+            .is_some_and(|names| !names.holds(second))
     }
 }
 
@@ -135,7 +176,7 @@ fn expand(glob: &str, home: &HomeNames) -> Result<Vec<PathBuf>, ObserveError> {
         for directory in found {
             // Absent, unreadable or no directory: there is nothing that the target could read either.
             for (name, _) in list(&directory).unwrap_or_default() {
-                if matcher.is_match(OsStr::from_bytes(name.as_bytes())) {
+                if matcher.is_match(Path::new(&name)) {
                     next.push(directory.join(name));
                 }
             }
@@ -150,8 +191,8 @@ fn expand(glob: &str, home: &HomeNames) -> Result<Vec<PathBuf>, ObserveError> {
 ///
 /// # Errors
 /// [`ObserveError::Glob`].
-pub(super) fn compile(glob: &str) -> Result<GlobMatcher, ObserveError> {
-    compile_glob(glob).map_err(|source| ObserveError::Glob {
+pub(super) fn compile(glob: &str) -> Result<Glob, ObserveError> {
+    Glob::new(glob).map_err(|source| ObserveError::Glob {
         glob: glob.to_owned(),
         source,
     })

@@ -74,7 +74,12 @@ pub(super) fn observe_needed(places: &[PlaceFact]) -> Result<Vec<Needed>, Observ
     }
     add(&found.path, &found, resolver)?;
     let path = std::env::var_os("PATH").unwrap_or_default();
-    for entry in std::env::split_paths(&path).filter(|entry| entry.is_absolute()) {
+    let mut entries: Vec<PathBuf> = std::env::split_paths(&path)
+        .filter(|entry| entry.is_absolute())
+        .collect();
+    entries.sort_unstable();
+    entries.dedup();
+    for entry in entries {
         let found = resolve(&entry)?;
         let origin = format!("PATH entry {}", entry.display());
         add(&found.path, &found, &origin)?;

@@ -3,6 +3,7 @@
 //! Invariant: no component of a resolved path is a symbolic link, as far as the path exists.
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -117,16 +118,22 @@ fn look_up_plain(path: &Path) -> Option<Stat> {
 /// # Errors
 /// [`ObserveError::LookUp`] for every other failure.
 pub(super) fn look_up(path: &Path) -> Result<Option<Stat>, ObserveError> {
-    match rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(stat)),
-        // What the caller may not search, its target may not either.
+    found(rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)).map_err(|source| {
+        ObserveError::LookUp {
+            path: path.to_owned(),
+            source,
+        }
+    })
+}
+
+/// What the caller may not search, its target may not either: that counts as nothing.
+fn found<T>(answer: Result<T, Errno>) -> Result<Option<T>, Errno> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP | Errno::NAMETOOLONG) => {
             Ok(None)
         }
-        Err(source) => Err(ObserveError::LookUp {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(source) => Err(source),
     }
 }
 
@@ -229,6 +236,50 @@ pub(super) fn probe_entry(path: &Path) -> Result<(AbsolutePath, Entry), ObserveE
         Some(stat) => entry_of(&path, &stat)?,
     };
     Ok((absolute(&path)?, entry))
+}
+
+/// What stands at the name `name`, one component, in the directory `directory`, which is resolved.
+///
+/// # Errors
+/// As [`resolve`].
+pub(super) fn probe_name(directory: &Directory<'_>, name: &str) -> Result<Entry, ObserveError> {
+    let found = found(rustix::fs::statat(
+        &directory.descriptor,
+        name,
+        AtFlags::SYMLINK_NOFOLLOW,
+    ));
+    let path = || directory.path.join(name);
+    match found {
+        Ok(Some(stat)) => entry_of(&path(), &stat),
+        Ok(None) => Ok(Entry::Absent),
+        Err(source) => Err(ObserveError::LookUp {
+            path: path(),
+            source,
+        }),
+    }
+}
+
+/// A resolved directory in which many names are looked up.
+pub(super) struct Directory<'a> {
+    path: &'a Path,
+    descriptor: OwnedFd,
+}
+
+impl<'a> Directory<'a> {
+    /// Opens it; `None` where nothing is, or nothing the caller may see.
+    ///
+    /// # Errors
+    /// [`ObserveError::LookUp`].
+    pub(super) fn open(path: &'a Path) -> Result<Option<Self>, ObserveError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match found(rustix::fs::openat(CWD, path, flags, Mode::empty())) {
+            Ok(descriptor) => Ok(descriptor.map(|descriptor| Self { path, descriptor })),
+            Err(source) => Err(ObserveError::LookUp {
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
 }
 
 /// The entry of an object that was looked up at `path` without following it.

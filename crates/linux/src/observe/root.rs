@@ -9,7 +9,9 @@ use ringfence_policy::{AbsolutePath, Policy};
 use super::error::ObserveError;
 use super::git;
 use super::mounts::Mounts;
-use super::resolve::{Resolved, absolute, kind, look_up, probe_entry, resolve};
+use super::resolve::{
+    Directory, Resolved, absolute, kind, look_up, probe_entry, probe_name, resolve,
+};
 use super::scan::{Match, Patterns, list, walk};
 use rustix::fs::FileType;
 
@@ -109,7 +111,8 @@ fn scan(
 }
 
 fn anchor(policy: &Policy, path: &Path) -> Result<Anchor, ObserveError> {
-    let mut names = Vec::new();
+    let directory = Directory::open(path)?;
+    let mut names = Vec::with_capacity(policy.filesystem.protected.len() + 1);
     let protected = policy
         .filesystem
         .protected
@@ -117,7 +120,10 @@ fn anchor(policy: &Policy, path: &Path) -> Result<Anchor, ObserveError> {
         .map(|name| name.value.as_str());
     let mut git = Entry::Absent;
     for name in protected.filter(|name| *name != ".git").chain([".git"]) {
-        let (_, entry) = probe_entry(&path.join(name))?;
+        let entry = match &directory {
+            Some(directory) if !name.contains('/') => probe_name(directory, name)?,
+            Some(_) | None => probe_entry(&path.join(name))?.1,
+        };
         if name == ".git" {
             git = entry.clone();
         }

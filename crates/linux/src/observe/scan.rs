@@ -11,8 +11,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use globset::{GlobSet, GlobSetBuilder};
 use ringfence_policy::Policy;
+use ringfence_policy::glob::Glob;
 use ringfence_policy::policy::HiddenPattern;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::io::Errno;
@@ -48,11 +48,13 @@ pub(super) struct Found {
     pub(super) unread: Vec<PathBuf>,
 }
 
-/// The policy's patterns for names in roots, compiled once.
-pub(super) struct Patterns {
-    set: GlobSet,
-    /// For each glob of `set`: the policy's entry, and what takes a match back.
-    entries: Vec<(usize, GlobSet)>,
+/// The policy's patterns for names in roots.
+pub(super) struct Patterns(Vec<Pattern>);
+
+struct Pattern {
+    hidden: usize,
+    glob: Glob,
+    except: Vec<Glob>,
 }
 
 impl Patterns {
@@ -61,47 +63,33 @@ impl Patterns {
     /// # Errors
     /// [`ObserveError::Glob`].
     pub(super) fn compile(policy: &Policy) -> Result<Self, ObserveError> {
-        let mut set = GlobSetBuilder::new();
-        let mut entries = Vec::new();
-        for (index, hidden) in policy.filesystem.hidden.iter().enumerate() {
-            let HiddenPattern::RootGlob { glob, except } = &hidden.pattern else {
+        let mut patterns = Vec::new();
+        for (hidden, entry) in policy.filesystem.hidden.iter().enumerate() {
+            let HiddenPattern::RootGlob { glob, except } = &entry.pattern else {
                 continue;
             };
-            set.add(compile(glob)?.glob().clone());
-            entries.push((index, build(except)?));
+            patterns.push(Pattern {
+                hidden,
+                glob: compile(glob)?,
+                except: except
+                    .iter()
+                    .map(|glob| compile(glob))
+                    .collect::<Result<_, _>>()?,
+            });
         }
-        let set = set.build().map_err(|source| ObserveError::Glob {
-            glob: "the policy's patterns".to_owned(),
-            source,
-        })?;
-        Ok(Self { set, entries })
+        Ok(Self(patterns))
     }
 
-    fn matching(&self, relative: &Path) -> Vec<usize> {
-        let indices = if self.entries.is_empty() {
-            Vec::new()
-        } else {
-            self.set.matches(relative)
-        };
-        indices
-            .into_iter()
-            .filter_map(|index| {
-                let (hidden, except) = self.entries.get(index)?;
-                (!except.is_match(relative)).then_some(*hidden)
+    /// The policy's hidden entries that `relative` matches.
+    fn matching(&self, relative: &Path) -> impl Iterator<Item = usize> {
+        self.0
+            .iter()
+            .filter(move |pattern| {
+                pattern.glob.is_match(relative)
+                    && !pattern.except.iter().any(|glob| glob.is_match(relative))
             })
-            .collect()
+            .map(|pattern| pattern.hidden)
     }
-}
-
-fn build(globs: &[String]) -> Result<GlobSet, ObserveError> {
-    let mut set = GlobSetBuilder::new();
-    for text in globs {
-        set.add(compile(text)?.glob().clone());
-    }
-    set.build().map_err(|source| ObserveError::Glob {
-        glob: globs.join(" "),
-        source,
-    })
 }
 
 /// Walks `root`; `mounts` are the mount points below it.

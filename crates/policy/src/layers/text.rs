@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{Context, ResolveFault};
 use crate::escape::escape;
-use crate::filesystem::compile_glob;
+use crate::glob::Glob;
 use crate::host::{Host, parse_port};
 use crate::path::AbsolutePath;
 use crate::policy::HiddenPattern;
@@ -92,7 +92,7 @@ fn escape_glob(path: &AbsolutePath) -> Option<String> {
 }
 
 fn check_glob(glob: &str, text: &str) -> Result<(), ResolveFault> {
-    compile_glob(glob)
+    Glob::new(glob)
         .map(drop)
         .map_err(|error| ResolveFault::BadGlob {
             glob: shown(text),

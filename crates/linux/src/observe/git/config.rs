@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::super::error::ObserveError;
 use super::super::host::read_at;
-use super::super::resolve::{Resolved, probe_entry};
+use super::super::resolve::{Resolved, look_up, probe_entry};
 use super::layout;
 
 /// As deep as git follows includes.
@@ -67,7 +67,11 @@ pub(in super::super) fn references(
 fn enclosing(policy: &Policy, root: &Path) -> Result<Vec<(PathBuf, GitLayout)>, ObserveError> {
     let mut found = Vec::new();
     for above in root.ancestors().skip(1) {
-        let (_, entry) = probe_entry(&above.join(".git"))?;
+        let dot_git = above.join(".git");
+        if look_up(&dot_git)?.is_none() {
+            continue;
+        }
+        let (_, entry) = probe_entry(&dot_git)?;
         if let Some(layout) = layout(policy, above, &entry)? {
             found.push((above.to_owned(), layout));
         }
