@@ -12,6 +12,7 @@ pub mod landlock;
 
 pub mod observe;
 pub mod observer;
+mod open;
 pub mod seccomp;
 pub mod session;
 mod sys;

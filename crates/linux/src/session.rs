@@ -237,9 +237,7 @@ impl Session {
             if self.reap(WaitOptions::NOHANG).is_some() {
                 return self.ended;
             }
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
-                return None;
-            };
+            let left = deadline.checked_duration_since(Instant::now())?;
             let Ok(process) = pidfd_open(self.init, PidfdFlags::empty()) else {
                 return None;
             };

@@ -12,7 +12,9 @@ use landlock::{
 };
 use ringfence_plan::linux::landlock::{Rights, Rule, Ruleset, Scopes};
 use ringfence_policy::AbsolutePath;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::OFlags;
+
+use crate::open::open_without_links;
 
 #[cfg(test)]
 mod tests;
@@ -236,16 +238,11 @@ fn rights(
 }
 
 fn open(rule: &Rule) -> Result<OwnedFd, LandlockError> {
-    rustix::fs::openat2(
-        rustix::fs::CWD,
-        rule.path.as_path(),
-        OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::NO_SYMLINKS,
-    )
-    .map_err(|error| LandlockError::Open {
-        path: rule.path.clone(),
-        source: error.into(),
+    open_without_links(rustix::fs::CWD, rule.path.as_path(), OFlags::PATH).map_err(|error| {
+        LandlockError::Open {
+            path: rule.path.clone(),
+            source: error.into(),
+        }
     })
 }
 

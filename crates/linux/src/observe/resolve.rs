@@ -10,10 +10,11 @@ use std::path::{Component, Path, PathBuf};
 use ringfence_plan::linux::facts::{Entry, Kind, Object};
 use ringfence_plan::step::FileId;
 use ringfence_policy::AbsolutePath;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::error::ObserveError;
+use crate::open::open_without_links;
 
 /// As many links as the kernel follows in one lookup.
 const MAX_LINKS: usize = 40;
@@ -102,14 +103,7 @@ pub(super) fn resolve(path: &Path) -> Result<Resolved, ObserveError> {
 
 /// Looks `path` up if no link is on the way; the last component is not followed.
 fn look_up_plain(path: &Path) -> Option<Stat> {
-    let file = rustix::fs::openat2(
-        CWD,
-        path,
-        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::NO_SYMLINKS,
-    )
-    .ok()?;
+    let file = open_without_links(CWD, path, OFlags::PATH | OFlags::NOFOLLOW).ok()?;
     rustix::fs::fstat(&file).ok()
 }
 

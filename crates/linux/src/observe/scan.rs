@@ -14,11 +14,12 @@ use std::path::{Path, PathBuf};
 use ringfence_policy::Policy;
 use ringfence_policy::glob::Glob;
 use ringfence_policy::policy::HiddenPattern;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use super::error::ObserveError;
 use super::hidden::compile;
+use crate::open::open_without_links;
 
 /// Directories in which no name is protected: a mount in them breaks their removal, and tools fill them.
 const SKIPPED: [&[u8]; 4] = [b"node_modules", b"target", b".venv", b"vendor"];
@@ -254,13 +255,8 @@ const FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 
 fn open_beneath(top: &OwnedFd, relative: &Path) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat2(
-        top,
-        relative,
-        FLAGS,
-        Mode::empty(),
-        ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH,
-    )
+    // `relative` was spelt by the scan from names it read, so it neither climbs nor is absolute.
+    open_without_links(top, relative, FLAGS)
 }
 
 /// The names in a directory with their types as the file system tells them; `.` and `..` left out.

@@ -121,16 +121,16 @@ fn sockaddr(address: std::net::SocketAddr) -> Vec<u8> {
 fn connections_that_leave_the_session_are_reported() {
     let scene = Scene::new();
     let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let served = server.local_addr().unwrap().to_string();
+    let open_port = server.local_addr().unwrap().to_string();
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let unserved = closed.local_addr().unwrap().to_string();
+    let closed_port = closed.local_addr().unwrap().to_string();
     drop(closed);
     let addresses = [
         "192.0.2.1:443",
         "[2001:db8::1]:22",
         "[::ffff:192.0.2.7]:80",
-        &served,
-        &unserved,
+        &open_port,
+        &closed_port,
         "192.0.2.1:0",
         "169.254.169.254:80",
     ];
@@ -165,7 +165,7 @@ fn connections_that_leave_the_session_are_reported() {
         ("[2001:db8::1]:22", RuleId::Offline, true),
         ("192.0.2.7:80", RuleId::Offline, true),
         // Only where nobody listens in the session can the host's server be meant.
-        (unserved.as_str(), RuleId::SessionLoopback, true),
+        (closed_port.as_str(), RuleId::SessionLoopback, true),
         ("169.254.169.254:80", RuleId::Metadata, false),
     ];
     assert_eq!(found, expected);
