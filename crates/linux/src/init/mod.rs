@@ -146,7 +146,7 @@ fn launch(plan: &Plan) -> Result<Parts, Event> {
     let observer = match (confined.listener, profile) {
         (Some(listener), Some(profile)) => Some(
             Observer::new(listener, profile, plan.rules.clone(), &plan.guard)
-                .map_err(|error| failed(&describe(&error), 0))?,
+                .map_err(|error| failed(&describe(&error), system_error(&error)))?,
         ),
         (None, _) | (_, None) => None,
     };
@@ -170,25 +170,45 @@ fn launch(plan: &Plan) -> Result<Parts, Event> {
 fn build_failed(step: usize, error: &BuildError) -> Event {
     Event::LaunchFailed {
         step: Some(step),
-        operation: error.to_string(),
+        operation: describe(error),
         errno: error.errno(),
     }
 }
 
 fn confine_failed(error: &ConfineError) -> Event {
-    failed(&describe(error), 0)
+    failed(&describe(error), system_error(error))
 }
 
-/// An error with its chain of causes, for the other side of the wire.
-fn describe(error: &dyn std::error::Error) -> String {
+/// An error with its chain of causes, for the other side of the wire; the system's own error travels as its number.
+fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
-    while let Some(cause) = source {
+    while let Some(cause) =
+        source.filter(|cause| !cause.is::<Errno>() && !cause.is::<std::io::Error>())
+    {
         text.push_str(": ");
         text.push_str(&cause.to_string());
         source = cause.source();
     }
     text
+}
+
+/// The number of the first system error in the chain; `EINVAL` where no call failed.
+fn system_error(error: &(dyn std::error::Error + 'static)) -> i32 {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(errno) = error.downcast_ref::<Errno>() {
+            return errno.raw_os_error();
+        }
+        if let Some(number) = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::raw_os_error)
+        {
+            return number;
+        }
+        next = error.source();
+    }
+    Errno::INVAL.raw_os_error()
 }
 
 fn failed(operation: &str, errno: i32) -> Event {

@@ -78,8 +78,15 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Starts to watch, before the first mount is laid, so that no change is missed; `None` when there is nothing to
-    /// watch.
+    /// watch, or no mount namespace in which anything could be covered again.
     pub(crate) fn start(plan: &Plan) -> Result<Option<Self>, WatchError> {
+        if !plan
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::SealMounts))
+        {
+            return Ok(None);
+        }
         let covers: BTreeMap<AbsolutePath, Cover> = plan.steps.iter().filter_map(cover).collect();
         let absent: HashSet<AbsolutePath> = plan
             .guard

@@ -19,7 +19,7 @@ mod scan;
 
 use ringfence_plan::linux::directories_to_list;
 use ringfence_plan::linux::facts::{LinuxFacts, Listing, UserNamespaces};
-use ringfence_policy::Policy;
+use ringfence_policy::{AbsolutePath, Policy};
 
 pub use error::ObserveError;
 
@@ -51,7 +51,9 @@ pub fn observe_without_namespaces(
 /// A policy that makes no plan needs no listings: the planner says why.
 fn listings(policy: &Policy, facts: &LinuxFacts) -> Result<Vec<Listing>, ObserveError> {
     let mut listings = Vec::new();
-    for path in directories_to_list(policy, facts).unwrap_or_default() {
+    let devices = AbsolutePath::new("/dev").ok();
+    let directories = directories_to_list(policy, facts).unwrap_or_default();
+    for path in directories.into_iter().chain(devices) {
         listings.push(root::listing(path)?);
     }
     Ok(listings)

@@ -127,8 +127,17 @@ fn places(policy: &Policy, facts: &LinuxFacts, tmp: &AbsolutePath) -> Result<Pla
             );
         }
     }
+    let devices = session::path("/dev")?;
+    let listed = facts
+        .listings
+        .iter()
+        .find(|listing| listing.path == devices);
     for node in DEVICES {
         let path = session::path(&format!("/dev/{node}"))?;
+        // Containers have a link for /dev/ptmx, which a rule can't name: what it leads to, /dev/pts, is granted too.
+        if listed.is_some_and(|listing| listing.children.iter().all(|child| child.path != path)) {
+            continue;
+        }
         places.add(&path, PlaceKind::Private, RuleId::Device, "/dev");
     }
     places.add(
