@@ -66,6 +66,18 @@ pub fn run(arguments: &[String]) -> u8 {
         }
         return 0;
     }
+    // The outer boundary would answer for the inner one, and every control would be refused.
+    let nested = std::env::var_os("RINGFENCE_SESSION").is_some();
+    if nested && enforcement() == Enforcement::May {
+        say(
+            "conformance: nested: this runs inside a session of Ringfence, whose boundary holds; nothing is judged",
+        );
+        say(&format!(
+            "conformance: 0 passed, 0 failed, {} skipped",
+            chosen.len()
+        ));
+        return 0;
+    }
     let ground = match Ground::find() {
         Ok(ground) => ground,
         Err(failure) => {

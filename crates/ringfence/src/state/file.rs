@@ -416,4 +416,4 @@ fn flush_directory(_path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 #[cfg(unix)]
-mod tests;
+pub(super) mod tests;
