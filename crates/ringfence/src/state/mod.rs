@@ -347,7 +347,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("state");
         StateDirectory::at(&path).unwrap();
-        if !super::file::tests::is_given_away(&path) {
+        if !file::tests::is_given_away(&path) {
             return;
         }
         let refused = StateDirectory::at(&path);
