@@ -66,10 +66,21 @@ pub(crate) struct CommandPreparation {
 pub(crate) struct Program {
     /// Paths to try in order; the first that can be executed wins.
     pub(crate) candidates: Vec<CString>,
+    /// Where the candidates come from.
+    pub(crate) lookup: Lookup,
     /// Arguments, the program's name first.
     pub(crate) arguments: Vec<CString>,
     /// Variables, `NAME=value`.
     pub(crate) environment: Vec<CString>,
+}
+
+/// How a program was named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// By its path: the one candidate.
+    Path,
+    /// By a name that is searched in directories. One that can't be entered holds no program, as for a shell.
+    Search,
 }
 
 /// What failed in the child.
@@ -118,6 +129,7 @@ pub(crate) fn start(
         preparation,
         script: script_pointers.as_mut_ptr(),
         candidates: candidate_pointers.as_ptr(),
+        lookup: program.lookup,
         arguments: argument_pointers.as_ptr(),
         environment: environment_pointers.as_ptr(),
         failure: (Stage::Running, 0),
@@ -166,6 +178,7 @@ struct Child<'a> {
     script: *mut *const c_char,
     preparation: &'a Preparation,
     candidates: *const *const c_char,
+    lookup: Lookup,
     arguments: *const *const c_char,
     environment: *const *const c_char,
     failure: (Stage, c_int),
@@ -207,6 +220,9 @@ impl Child<'_> {
             let mut error = errno();
             if error == libc::ENOEXEC {
                 error = self.execute_script(path);
+            }
+            if error == libc::EACCES && self.lookup == Lookup::Search && !is_there(path) {
+                error = libc::ENOENT;
             }
             if error != libc::ENOENT && error != libc::ENOTDIR {
                 telling = error;
@@ -371,9 +387,110 @@ fn unblock_signals() {
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) };
 }
 
+/// Whether the file can be seen at all; a directory on the way that can't be entered hides it.
+fn is_there(path: *const c_char) -> bool {
+    // SAFETY: a NUL-terminated path made by the parent; access is async-signal-safe.
+    unsafe { libc::access(path, libc::F_OK) == 0 }
+}
+
 fn errno() -> c_int {
     // SAFETY: takes nothing and returns the address of this thread's errno.
     let location = unsafe { libc::__errno_location() };
     // SAFETY: that address is valid as long as the thread is, and nobody else writes it: the parent waits.
     unsafe { *location }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File, Permissions};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    /// Nobody, who can't enter what is closed; a test run by root would enter everything.
+    const NOBODY: u32 = 65_534;
+
+    /// How a program that is found at one of `candidates` starts for somebody without privileges.
+    fn start_as_nobody(candidates: Vec<PathBuf>, lookup: Lookup) -> Result<i32, StartError> {
+        let thread = std::thread::spawn(move || {
+            if rustix::process::geteuid().is_root() {
+                sys::set_thread_identity(NOBODY, NOBODY).unwrap();
+            }
+            let null = File::options()
+                .read(true)
+                .write(true)
+                .open("/dev/null")
+                .unwrap();
+            let path = |path: &PathBuf| CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
+            let program = Program {
+                candidates: candidates.iter().map(path).collect(),
+                lookup,
+                arguments: vec![CString::from(c"program")],
+                environment: Vec::new(),
+            };
+            let preparation = CommandPreparation {
+                streams: [null.as_raw_fd(); 3],
+                terminal: None,
+                directory: CString::from(c"/"),
+                umask: 0o022,
+                ignored_signals: 0,
+                process_limit: None,
+                open_files: sys::raise_open_files().unwrap(),
+            };
+            let pid = start(&program, &Preparation::Command(Box::new(preparation)), 0)?;
+            let (_, status) =
+                rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty())
+                    .unwrap()
+                    .unwrap();
+            Ok(status.exit_status().unwrap())
+        });
+        thread.join().unwrap()
+    }
+
+    fn place(directory: &Path, name: &str, directory_mode: u32, file_mode: u32) -> PathBuf {
+        let directory = directory.join(name);
+        fs::create_dir(&directory).unwrap();
+        let program = directory.join("program");
+        fs::write(&program, "#!/bin/sh\nexit 7\n").unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(file_mode)).unwrap();
+        fs::set_permissions(&directory, Permissions::from_mode(directory_mode)).unwrap();
+        program
+    }
+
+    #[test]
+    fn a_directory_that_can_not_be_entered_holds_no_program() {
+        let scratch = tempfile::tempdir().unwrap();
+        fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).unwrap();
+        let closed = place(scratch.path(), "closed", 0o000, 0o755);
+        let plain = place(scratch.path(), "plain", 0o755, 0o644);
+        let good = place(scratch.path(), "good", 0o755, 0o755);
+        let absent = scratch.path().join("absent/program");
+        let refused = |errno| Err(StartError::Child(Stage::Execute, errno));
+        let cases = [
+            (
+                vec![&closed, &absent],
+                Lookup::Search,
+                refused(Errno::NOENT),
+            ),
+            (vec![&closed], Lookup::Search, refused(Errno::NOENT)),
+            (vec![&closed, &good], Lookup::Search, Ok(7)),
+            // A file that is there and can't be executed is found, wherever the search goes on.
+            (
+                vec![&plain, &closed, &absent],
+                Lookup::Search,
+                refused(Errno::ACCESS),
+            ),
+            (vec![&plain, &good], Lookup::Search, Ok(7)),
+            // Somebody who names a path is told that it is closed.
+            (vec![&closed], Lookup::Path, refused(Errno::ACCESS)),
+        ];
+        for (candidates, lookup, expected) in cases {
+            let words = format!("{candidates:?} {lookup:?}");
+            let candidates = candidates.into_iter().cloned().collect();
+            assert_eq!(start_as_nobody(candidates, lookup), expected, "{words}");
+        }
+        fs::set_permissions(scratch.path().join("closed"), Permissions::from_mode(0o755)).unwrap();
+    }
 }

@@ -19,7 +19,7 @@ use ringfence_plan::step::{Identity, Namespace};
 use ringfence_plan::{Plan, Step};
 
 use crate::channel::{Channel, ChannelError};
-use crate::exec::{self, Preparation, Program, Stage, StartError};
+use crate::exec::{self, Lookup, Preparation, Program, Stage, StartError};
 use crate::init::INIT_NAME;
 
 /// How long a session that was stopped may take to end, before and again after its init is killed.
@@ -115,6 +115,7 @@ impl Session {
         let entry = entry(plan);
         let program = Program {
             candidates: vec![CString::from(c"/proc/self/exe")],
+            lookup: Lookup::Path,
             arguments: vec![CString::new(INIT_NAME).unwrap_or_default()],
             environment: Vec::new(),
         };

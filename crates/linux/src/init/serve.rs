@@ -23,7 +23,7 @@ use super::tree::Tree;
 use super::watch::Change;
 use super::{InitError, Parts};
 use crate::channel::Channel;
-use crate::exec::{CommandPreparation, Program, Stage, StartError};
+use crate::exec::{CommandPreparation, Lookup, Program, Stage, StartError};
 use crate::sys::{self, Reap, Reaped, WaitStatus};
 
 /// Between TERM and KILL.
@@ -552,8 +552,8 @@ fn failed_start(error: StartError) -> Ending {
 /// Candidates, arguments and variables of a command for execve.
 fn lay_out(request: &CommandRequest) -> Result<Program, Errno> {
     let name = request.arguments.first().ok_or(Errno::INVAL)?;
-    let candidates = if name.as_bytes().contains(&b'/') {
-        vec![c_string(name)?]
+    let (candidates, lookup) = if name.as_bytes().contains(&b'/') {
+        (vec![c_string(name)?], Lookup::Path)
     } else {
         let path = request
             .environment
@@ -565,11 +565,12 @@ fn lay_out(request: &CommandRequest) -> Result<Program, Errno> {
             .as_bytes()
             .split(|byte| *byte == b':')
             .filter(|directory| !directory.is_empty());
-        directories
+        let candidates = directories
             .map(|directory| {
                 CString::new([directory, b"/", name.as_bytes()].concat()).map_err(|_| Errno::INVAL)
             })
-            .collect::<Result<_, _>>()?
+            .collect::<Result<_, _>>()?;
+        (candidates, Lookup::Search)
     };
     let environment = request
         .environment
@@ -586,6 +587,7 @@ fn lay_out(request: &CommandRequest) -> Result<Program, Errno> {
         .collect::<Result<_, _>>()?;
     Ok(Program {
         candidates,
+        lookup,
         arguments,
         environment,
     })
