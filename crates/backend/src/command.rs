@@ -30,6 +30,16 @@ pub struct TerminalSize {
     pub columns: u16,
 }
 
+/// What becomes of the session when a command has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Afterwards {
+    /// It ends too, without being asked, with all that the command left running.
+    End,
+    /// It stays for the next command.
+    Stay,
+}
+
 /// A command to start inside the session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandRequest {
@@ -51,6 +61,8 @@ pub struct CommandRequest {
     pub ignored_signals: Vec<i32>,
     /// Milliseconds after which it is ended.
     pub time_limit: Option<u64>,
+    /// What becomes of the session then.
+    pub afterwards: Afterwards,
 }
 
 /// How a command ended.

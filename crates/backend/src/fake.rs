@@ -14,7 +14,7 @@ use ringfence_plan::step::Inverse;
 use ringfence_plan::{HostFacts, Plan, Step};
 use ringfence_policy::{AbsolutePath, Policy};
 
-use crate::command::{CommandId, CommandRequest, Ending, Outcome};
+use crate::command::{Afterwards, CommandId, CommandRequest, Ending, Outcome};
 use crate::enforcement::Enforcement;
 use crate::session::{
     Backend, BorrowedDescriptor, LaunchFault, ObserveFault, Received, Remains, RunningSession,
@@ -42,7 +42,7 @@ pub enum Fault {
     CrashAtSpawn,
     /// The runner dies while a command runs.
     CrashWhileRunning,
-    /// The runner dies when it is asked to end.
+    /// The runner dies when the session shall end.
     CrashAtEnd,
 }
 
@@ -207,13 +207,17 @@ impl Backend for FakeHost {
             signal: theirs,
             readiness: ours,
             alive: true,
+            stands: false,
         };
         match self.carry_out(plan) {
-            Ok(()) => session.post(Event::Ready(Enforcement {
-                level: plan.level,
-                missing: plan.missing.clone(),
-                proven: vec!["in memory".to_owned()],
-            })),
+            Ok(()) => {
+                session.stands = true;
+                session.post(Event::Ready(Enforcement {
+                    level: plan.level,
+                    missing: plan.missing.clone(),
+                    proven: vec!["in memory".to_owned()],
+                }));
+            }
             Err(Some(event)) => session.post(event),
             Err(None) => session.alive = false,
         }
@@ -229,6 +233,8 @@ struct FakeSession {
     signal: UnixStream,
     readiness: UnixStream,
     alive: bool,
+    /// Whether commands are started; after a failed launch a request is never read.
+    stands: bool,
 }
 
 impl FakeSession {
@@ -236,6 +242,15 @@ impl FakeSession {
         self.events.push_back(event);
         // One byte per event; the buffer of a socket pair is larger than any script.
         let _ = self.signal.write_all(&[0]);
+    }
+
+    fn finish(&mut self) {
+        {
+            let mut world = lock(&self.host.world);
+            world.in_force.clear();
+            world.running.clear();
+        }
+        self.post(Event::Ended);
     }
 
     fn die(&mut self) -> SessionFault {
@@ -255,6 +270,9 @@ impl RunningSession for FakeSession {
     ) -> Result<(), SessionFault> {
         if !self.alive || self.host.fails(Fault::CrashAtSpawn) {
             return Err(self.die());
+        }
+        if !self.stands {
+            return Ok(());
         }
         {
             let mut world = lock(&self.host.world);
@@ -278,6 +296,11 @@ impl RunningSession for FakeSession {
             command: request.id,
             outcome: self.host.outcome,
         });
+        match request.afterwards {
+            Afterwards::Stay => {}
+            Afterwards::End if self.host.fails(Fault::CrashAtEnd) => drop(self.die()),
+            Afterwards::End => self.finish(),
+        }
         Ok(())
     }
 
@@ -309,12 +332,7 @@ impl RunningSession for FakeSession {
         if !self.alive || self.host.fails(Fault::CrashAtEnd) {
             return Err(self.die());
         }
-        {
-            let mut world = lock(&self.host.world);
-            world.in_force.clear();
-            world.running.clear();
-        }
-        self.post(Event::Ended);
+        self.finish();
         Ok(())
     }
 

@@ -12,6 +12,6 @@ pub mod fake;
 pub mod session;
 pub mod wire;
 
-pub use command::{CommandId, CommandRequest, Ending, Outcome, Stream};
+pub use command::{Afterwards, CommandId, CommandRequest, Ending, Outcome, Stream};
 pub use enforcement::Enforcement;
 pub use session::{Backend, Received, Remains, RunningSession};

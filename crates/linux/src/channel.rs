@@ -88,6 +88,11 @@ impl Channel {
         Ok(())
     }
 
+    /// Adds a message without a descriptor to what is to be sent with the next [`Channel::flush`].
+    pub(crate) fn queue<T: Serialize>(&mut self, message: &T) -> Result<(), ChannelError> {
+        wire::encode(message, &mut self.outgoing).map_err(ChannelError::Frame)
+    }
+
     /// Adds a message to what is to be sent, and sends what the socket takes without waiting.
     ///
     /// A message with a descriptor first waits for what came before it, then is sent whole.

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::render::escape::escape_os;
 use ringfence::{CommandSpec, Report, Session, SessionOptions, clock};
 use ringfence_audit::EventSink;
-use ringfence_backend::Enforcement;
-use ringfence_plan::Level;
+use ringfence_plan::{Level, Plan};
 use ringfence_policy::{AbsolutePath, ExitCode};
 
 use crate::cli::{PolicyOptions, ReportOptions, Run, Shell};
@@ -59,13 +58,14 @@ fn session_of_one(
         events,
         layers: context.loaded.layers.clone(),
     };
-    let session = Session::start(&context.loaded.policy, &context.state, options)?;
-    let enforcement = session.enforcement().clone();
-    announce(verb, &context.loaded.notes, &session, report);
     let program = command.first().cloned().unwrap_or_default();
-    let ended = session.run(CommandSpec {
+    let command = CommandSpec {
         arguments: command,
         directory,
+    };
+    let (policy, notes) = (&context.loaded.policy, &context.loaded.notes);
+    let ended = Session::run_alone(policy, &context.state, options, &command, &mut |plan| {
+        announce(verb, notes, plan, report);
     });
     let ended = match ended {
         Ok(ended) => ended,
@@ -83,7 +83,6 @@ fn session_of_one(
             ..frame(report)
         },
         report,
-        &enforcement,
         &ended,
     )?;
     Ok(ended.exit_status())
@@ -95,22 +94,23 @@ fn start_directory(workspace: &AbsolutePath) -> Result<Option<AbsolutePath>, Fai
     Ok(current.starts_with(workspace).then_some(current))
 }
 
-fn announce(verb: &str, notes: &[String], session: &Session, report: &ReportOptions) {
-    let enforcement = session.enforcement();
-    let confined = enforcement.level != Level::None;
+/// Says what the boundary will lack, before anything runs.
+fn announce(verb: &str, notes: &[String], plan: &Plan, report: &ReportOptions) {
+    let confined = plan.level != Level::None;
     if report.quiet && confined {
         return;
     }
     // Where there is no boundary, that is said once and loudly.
-    let planned = if confined {
-        session.plan().notes.as_slice()
-    } else {
-        &[]
-    };
+    let planned = if confined { plan.notes.as_slice() } else { &[] };
     let notes: Vec<_> = notes.iter().chain(planned).cloned().collect();
-    output::message(&render_start(enforcement, &notes, Colour::of(&stderr())));
+    output::message(&render_start(
+        plan.level,
+        &plan.missing,
+        &notes,
+        Colour::of(&stderr()),
+    ));
     if verb == "shell" && confined {
-        let workspace = escape_os(session.plan().workspace.as_path());
+        let workspace = escape_os(plan.workspace.as_path());
         output::message(&format!(
             "ringfence: a shell inside the boundary of {workspace}; `exit` leaves it\n"
         ));
@@ -131,15 +131,10 @@ fn frame(options: &ReportOptions) -> Frame<'static> {
     }
 }
 
-fn conclude(
-    frame: Frame<'_>,
-    options: &ReportOptions,
-    enforcement: &Enforcement,
-    report: &Report,
-) -> Result<(), Failure> {
+fn conclude(frame: Frame<'_>, options: &ReportOptions, report: &Report) -> Result<(), Failure> {
     if options.json {
-        let mut line = serde_json::to_string(&JsonReport::new(enforcement, report))
-            .map_err(Failure::internal)?;
+        let mut line =
+            serde_json::to_string(&JsonReport::new(report)).map_err(Failure::internal)?;
         line.push('\n');
         output::message(&line);
     } else {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use ringfence::quarantine::Entry;
 use ringfence::{Report, Swept};
-use ringfence_backend::{Ending, Enforcement};
+use ringfence_backend::Ending;
 use ringfence_plan::step::Observe;
 use ringfence_plan::{Level, Missing};
 use ringfence_policy::environment::WithheldReason;
@@ -46,14 +46,18 @@ pub(crate) struct Frame<'a> {
 }
 
 /// Says what the boundary lacks, before the command starts.
-pub(crate) fn render_start(enforcement: &Enforcement, notes: &[String], colour: Colour) -> String {
+pub(crate) fn render_start(
+    level: Level,
+    missing: &[Missing],
+    notes: &[String],
+    colour: Colour,
+) -> String {
     let mut text = String::new();
     // Writing to a String can't fail, here and below.
-    match enforcement.level {
+    match level {
         Level::Full => {}
         Level::Partial => {
-            let what: Vec<_> = enforcement
-                .missing
+            let what: Vec<_> = missing
                 .iter()
                 .map(|missing| missing.what.as_str())
                 .collect();
@@ -220,8 +224,8 @@ pub(crate) struct JsonReport<'a> {
 }
 
 impl<'a> JsonReport<'a> {
-    /// The report, with what the boundary was.
-    pub(crate) fn new(enforcement: &'a Enforcement, report: &'a Report) -> Self {
+    /// The report as it is.
+    pub(crate) fn new(report: &'a Report) -> Self {
         let denials = report.denials.iter().map(|(denial, count)| {
             let mut value = serde_json::json!(denial);
             if let Some(object) = value.as_object_mut() {
@@ -230,8 +234,8 @@ impl<'a> JsonReport<'a> {
             value
         });
         Self {
-            level: enforcement.level,
-            missing: &enforcement.missing,
+            level: report.enforcement.level,
+            missing: &report.enforcement.missing,
             ending: report.outcome.ending,
             status: report.exit_status(),
             cpu_microseconds: report.outcome.cpu_microseconds,
@@ -250,12 +254,17 @@ impl<'a> JsonReport<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringfence_backend::Outcome;
+    use ringfence_backend::{Enforcement, Outcome};
     use ringfence_policy::RuleId;
     use ringfence_policy::decision::{Denial, Evidence, Grant, Operation, OwnPermissions};
 
     fn report(ending: Ending) -> Report {
         Report {
+            enforcement: Enforcement {
+                level: Level::Full,
+                missing: Vec::new(),
+                proven: Vec::new(),
+            },
             outcome: Outcome {
                 ending,
                 cpu_microseconds: 0,
@@ -331,13 +340,9 @@ mod tests {
 
     #[test]
     fn no_boundary_is_said_loudly() {
-        let enforcement = Enforcement {
-            level: Level::None,
-            missing: Vec::new(),
-            proven: Vec::new(),
-        };
         assert!(
-            render_start(&enforcement, &[], Colour::Plain).starts_with("ringfence: NO BOUNDARY.")
+            render_start(Level::None, &[], &[], Colour::Plain)
+                .starts_with("ringfence: NO BOUNDARY.")
         );
     }
 }

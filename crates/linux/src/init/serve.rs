@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal};
 
 use ringfence_backend::command::Stream;
 use ringfence_backend::wire::{Event, Request};
-use ringfence_backend::{CommandId, CommandRequest, Ending, Outcome};
+use ringfence_backend::{Afterwards, CommandId, CommandRequest, Ending, Outcome};
 use ringfence_policy::AbsolutePath;
 
 use super::limits::{WATCH_INTERVAL, Watch as LimitWatch};
@@ -48,6 +48,8 @@ struct Starting {
     deadline: Option<Instant>,
     /// The terminal's other side, for the harness.
     terminal: Option<OwnedFd>,
+    /// Signals that came for it meanwhile.
+    signals: Vec<i32>,
 }
 
 /// What init is doing about the end of the session.
@@ -72,6 +74,8 @@ pub(crate) struct Init {
     /// Children that ended before their start was known.
     early: HashMap<Pid, Reaped>,
     end: End,
+    /// The command whose end is the session's.
+    last: Option<CommandId>,
     next_look: Option<Instant>,
     /// Guarded names that the session's own commands made, as the observer saw.
     touched: HashSet<AbsolutePath>,
@@ -95,6 +99,7 @@ impl Init {
             starting: HashMap::new(),
             early: HashMap::new(),
             end: End::NotAsked,
+            last: None,
             next_look,
             touched: HashSet::new(),
         })
@@ -118,6 +123,9 @@ impl Init {
                 self.channel.flush(SendFlags::empty())?;
                 return Ok(());
             }
+            if self.channel.waiting() > 0 {
+                self.channel.flush(SendFlags::DONTWAIT)?;
+            }
             let ready = self.wait()?;
             if ready.harness {
                 return Ok(());
@@ -138,9 +146,6 @@ impl Init {
                 self.reap()?;
             }
             self.check_times();
-            if self.channel.waiting() > 0 {
-                self.channel.flush(SendFlags::DONTWAIT)?;
-            }
             if ready.channel {
                 self.channel.fill()?;
             }
@@ -152,6 +157,9 @@ impl Init {
             Request::Launch(_) => Err(InitError::NoLaunch),
             Request::Spawn(request) => self.spawn(&request),
             Request::Signal { command, signal } => {
+                if let Some(starting) = self.starting.get_mut(&command) {
+                    starting.signals.push(signal);
+                }
                 for (pid, running) in &self.running {
                     if running.id == command {
                         // Gone already: its end is on its way to the harness.
@@ -161,25 +169,36 @@ impl Init {
                 Ok(())
             }
             Request::End => {
-                if self.end == End::NotAsked {
-                    self.tree.signal(Signal::TERM);
-                    self.end = End::Asked(Instant::now() + GRACE);
-                    self.reap()?;
-                }
-                Ok(())
+                self.begin_end();
+                self.reap()
             }
+        }
+    }
+
+    fn begin_end(&mut self) {
+        if self.end == End::NotAsked {
+            self.tree.signal(Signal::TERM);
+            self.end = End::Asked(Instant::now() + GRACE);
         }
     }
 
     /// Hands a command to the spawner.
     fn spawn(&mut self, request: &CommandRequest) -> Result<(), InitError> {
         let id = request.id;
+        if request.afterwards == Afterwards::End {
+            self.last = Some(id);
+        }
         let deadline = request
             .time_limit
             .map(|limit| Instant::now() + Duration::from_millis(limit));
         match self.prepare(request) {
             Ok((job, terminal)) => {
-                self.starting.insert(id, Starting { deadline, terminal });
+                let starting = Starting {
+                    deadline,
+                    terminal,
+                    signals: Vec::new(),
+                };
+                self.starting.insert(id, starting);
                 self.parts.spawner.submit(job).map_err(|_| InitError::Build)
             }
             Err(errno) => self.post_exit(id, Ending::NotExecutable(errno.raw_os_error()), 0),
@@ -235,22 +254,26 @@ impl Init {
 
     /// A start has succeeded or failed.
     fn started(&mut self, start: &Start) -> Result<(), InitError> {
-        let Some(Starting { deadline, terminal }) = self.starting.remove(&start.id) else {
+        let Some(starting) = self.starting.remove(&start.id) else {
             return Ok(());
         };
         match start.result {
             Ok(pid) => {
-                let fds: Vec<BorrowedFd<'_>> = terminal.iter().map(AsFd::as_fd).collect();
+                let fds: Vec<BorrowedFd<'_>> = starting.terminal.iter().map(AsFd::as_fd).collect();
                 self.channel
                     .post(&Event::Started { command: start.id }, &fds)?;
                 let running = Running {
                     id: start.id,
-                    deadline,
+                    deadline: starting.deadline,
                     limit: None,
                 };
-                match self.early.remove(&pid) {
-                    Some(reaped) => self.exited(&running, reaped)?,
-                    None => drop(self.running.insert(pid, running)),
+                if let Some(reaped) = self.early.remove(&pid) {
+                    self.exited(&running, reaped)?;
+                } else {
+                    for signal in starting.signals {
+                        let _ = sys::signal_group(pid.as_raw_nonzero().get(), signal);
+                    }
+                    self.running.insert(pid, running);
                 }
             }
             Err(error) => self.post_exit(start.id, failed_start(error), 0)?,
@@ -303,9 +326,11 @@ impl Init {
             ending,
             cpu_microseconds,
         };
-        Ok(self
-            .channel
-            .post(&Event::Exited { command, outcome }, &[])?)
+        self.channel.queue(&Event::Exited { command, outcome })?;
+        if self.last == Some(command) {
+            self.begin_end();
+        }
+        Ok(())
     }
 
     /// Answers what waits at the observer and passes on what it reports.

@@ -38,13 +38,37 @@ pub enum StartError {
     },
     /// The session's runner ended before the boundary stood.
     #[error("the boundary could not be built")]
-    Lost(#[source] SessionFault),
+    Lost {
+        /// What broke.
+        #[source]
+        fault: SessionFault,
+        /// What was moved to quarantine, where the runner had been asked for a command already.
+        swept: Swept,
+    },
     /// The runner broke the protocol.
-    #[error("the session's runner sent `{0}` before the boundary stood")]
-    Protocol(&'static str),
+    #[error("the session's runner sent `{sent}` before the boundary stood")]
+    Protocol {
+        /// The message that it sent.
+        sent: &'static str,
+        /// What was moved to quarantine, where the runner had been asked for a command already.
+        swept: Swept,
+    },
 }
 
 impl StartError {
+    /// What was moved to quarantine because of it, and what a person should know.
+    #[must_use]
+    pub fn swept(&self) -> Option<&Swept> {
+        match self {
+            Self::Lost { swept, .. } | Self::Protocol { swept, .. } => Some(swept),
+            Self::Unsupported
+            | Self::Observe(_)
+            | Self::Plan(_)
+            | Self::Launch(_)
+            | Self::Step { .. } => None,
+        }
+    }
+
     /// The exit status that goes with it.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
@@ -54,8 +78,8 @@ impl StartError {
             | Self::Observe(_)
             | Self::Launch(_)
             | Self::Step { .. }
-            | Self::Lost(_)
-            | Self::Protocol(_) => ExitCode::NotEnforceable,
+            | Self::Lost { .. }
+            | Self::Protocol { .. } => ExitCode::NotEnforceable,
         }
     }
 
@@ -68,8 +92,8 @@ impl StartError {
             Self::Observe(_)
             | Self::Launch(_)
             | Self::Step { .. }
-            | Self::Lost(_)
-            | Self::Protocol(_) => "ringfence doctor".to_owned(),
+            | Self::Lost { .. }
+            | Self::Protocol { .. } => "ringfence doctor".to_owned(),
         }
     }
 }
@@ -97,6 +121,9 @@ pub enum RunError {
     /// The command has no program.
     #[error("there is no command to run")]
     NoCommand,
+    /// The boundary does not stand; nothing ran.
+    #[error(transparent)]
+    Start(StartError),
     /// There is no foreground on this operating system.
     #[error("Ringfence runs no commands on this operating system")]
     Unsupported,
@@ -126,6 +153,7 @@ impl RunError {
             Self::Broken { swept, .. } => Some(swept),
             #[cfg(target_os = "linux")]
             Self::Streams(_) => None,
+            Self::Start(error) => error.swept(),
             Self::NoCommand | Self::Unsupported | Self::Signals(_) => None,
         }
     }
@@ -134,6 +162,7 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
+            Self::Start(error) => error.exit_code(),
             Self::NoCommand => ExitCode::Usage,
             Self::Unsupported => ExitCode::NotEnforceable,
             #[cfg(target_os = "linux")]
@@ -146,6 +175,7 @@ impl RunError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
+            Self::Start(error) => error.hint(),
             Self::NoCommand => "ringfence run -- COMMAND".to_owned(),
             Self::Unsupported => "run it on Linux".to_owned(),
             #[cfg(target_os = "linux")]

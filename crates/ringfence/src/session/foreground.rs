@@ -3,28 +3,30 @@
 //! Invariant: the terminal's modes and our caller's signals are as before when it returns, and every message that
 //! the runner sent before the end was heard.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ffi::OsString;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use ringfence_audit::event::Event as AuditEvent;
 use ringfence_audit::redact_arguments;
+use ringfence_backend::session::SessionFault;
 use ringfence_backend::wire::Event;
-use ringfence_backend::{CommandId, CommandRequest, Outcome};
+use ringfence_backend::{Afterwards, CommandId, CommandRequest, Outcome};
 use ringfence_policy::ExitCode;
 use ringfence_policy::decision::Denial;
-use ringfence_policy::environment::FilteredEnvironment;
+use ringfence_policy::environment::WithheldReason;
+use ringfence_policy::escape::escape_os;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use signal_hook::consts::{SIGCONT, SIGSTOP, SIGTSTP, SIGWINCH};
 
 use super::caller::Caller;
+use super::opening::{OpenError, Opening};
 use super::report::{Denials, LOST, denial_event, ending_name, exit_status};
 use super::signals::Signals;
-use super::{
-    Afterwards, BreakError, CommandSpec, Report, RunError, Seen, Session, Sweep, escape_os,
-};
+use super::{BreakError, CommandSpec, Report, RunError, Seen, Session, Sweep};
+use crate::environment;
 use crate::stdio::Streams;
 use crate::stdio::relay::Relay;
 use crate::stdio::terminal::Terminal;
@@ -34,54 +36,132 @@ const RETRY: Duration = Duration::from_millis(5);
 /// How often it is looked whether a terminal that somebody else uses is free again.
 const LENT: Duration = Duration::from_millis(200);
 
-/// Runs `command` to its end, with this process's streams.
-pub(super) fn run(
-    session: &mut Session,
-    command: CommandSpec,
-    variables: FilteredEnvironment,
-    afterwards: Afterwards,
-) -> Result<Report, RunError> {
-    let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
-    let own = [input.as_fd(), output.as_fd(), error.as_fd()];
-    run_with_streams(session, command, variables, afterwards, own)
+/// A command that is ready to be asked for.
+struct Prepared {
+    request: CommandRequest,
+    streams: Streams,
+    signals: Signals,
+    withheld: Vec<(OsString, WithheldReason)>,
+    begun: Instant,
+    sending: Sending,
 }
 
-/// Runs `command` to its end, with the streams `own`.
-pub(super) fn run_with_streams(
+/// Whether the runner was asked for a command.
+enum Sending {
+    /// Not yet.
+    Due,
+    /// With this result.
+    Done(Result<(), SessionFault>),
+}
+
+/// Opens a session and runs `command` in it to its end, with the streams `own`.
+///
+/// The request follows the launch at once, but where events are recorded: there the boundary's record comes before the
+/// command's, and the command's before the command.
+pub(super) fn run_alone(
+    opening: Opening<'_>,
+    command: &CommandSpec,
+    own: [BorrowedFd<'_>; 3],
+) -> Result<Report, RunError> {
+    if command.arguments.is_empty() {
+        return Err(RunError::NoCommand);
+    }
+    let opened = opening.open(|session| {
+        let mut prepared = prepare(session, command, Afterwards::End, own)?;
+        if !session.journal.is_kept() {
+            send(session, &mut prepared, own);
+        }
+        Ok(prepared)
+    });
+    match opened {
+        Ok((mut session, prepared)) => conduct(&mut session, prepared, own),
+        Err(OpenError::Start(error)) => Err(RunError::Start(error)),
+        Err(OpenError::Before(error)) => Err(error),
+    }
+}
+
+/// Runs `command` to its end in a session that stands, with the streams `own`.
+pub(super) fn run(
     session: &mut Session,
-    command: CommandSpec,
-    variables: FilteredEnvironment,
+    command: &CommandSpec,
     afterwards: Afterwards,
     own: [BorrowedFd<'_>; 3],
 ) -> Result<Report, RunError> {
+    if command.arguments.is_empty() {
+        return Err(RunError::NoCommand);
+    }
+    let prepared = prepare(session, command, afterwards, own)?;
+    conduct(session, prepared, own)
+}
+
+fn prepare(
+    session: &mut Session,
+    command: &CommandSpec,
+    afterwards: Afterwards,
+    own: [BorrowedFd<'_>; 3],
+) -> Result<Prepared, RunError> {
     let caller = Caller::observe();
-    let mut streams = Streams::prepare(own, &session.plan.rules).map_err(RunError::Streams)?;
-    let id = CommandId(session.commands);
+    let streams = Streams::prepare(own, &session.plan.rules).map_err(RunError::Streams)?;
+    let variables =
+        environment::compose_from_process(&session.variables, &session.plan.environment);
+    let signals = Signals::take_over(&caller).map_err(RunError::Signals)?;
+    session.commands += 1;
+    let directory = command.directory.as_ref();
     let request = CommandRequest {
-        id,
-        arguments: command.arguments,
+        id: CommandId(session.commands),
+        arguments: command.arguments.clone(),
         environment: variables.kept,
-        directory: command
-            .directory
-            .unwrap_or_else(|| session.plan.workspace.clone()),
+        directory: directory.unwrap_or(&session.plan.workspace).clone(),
         streams: streams.kinds,
         terminal: streams.terminal.as_ref().and_then(Terminal::size),
         umask: caller.umask,
         ignored_signals: caller.ignored_signals(),
         time_limit: session.time_limit,
+        afterwards,
     };
-    let signals = Signals::take_over(&caller).map_err(RunError::Signals)?;
-    let withheld = variables.withheld;
+    Ok(Prepared {
+        request,
+        streams,
+        signals,
+        withheld: variables.withheld,
+        begun: Instant::now(),
+        sending: Sending::Due,
+    })
+}
+
+/// Records the command and asks for it.
+fn send(session: &mut Session, prepared: &mut Prepared, own: [BorrowedFd<'_>; 3]) {
+    let (request, withheld) = (&prepared.request, &prepared.withheld);
     session.journal.write(|| AuditEvent::ExecStart {
-        command: id.0,
-        argv: escaped_arguments(&request),
+        command: request.id.0,
+        argv: escaped_arguments(request),
         directory: escape_os(request.directory.as_path()),
         withheld: withheld.iter().map(|(name, _)| escape_os(name)).collect(),
     });
-    let begun = Instant::now();
+    prepared.begun = Instant::now();
     session.sweep = Sweep::Due;
-    let spawned = session.running.spawn(&request, &streams.descriptors(own));
-    streams.close_given();
+    let descriptors = prepared.streams.descriptors(own);
+    prepared.sending = Sending::Done(session.running.spawn(request, &descriptors));
+    prepared.streams.close_given();
+}
+
+/// Hears and relays until the command has ended, and sweeps.
+fn conduct(
+    session: &mut Session,
+    mut prepared: Prepared,
+    own: [BorrowedFd<'_>; 3],
+) -> Result<Report, RunError> {
+    if matches!(prepared.sending, Sending::Due) {
+        send(session, &mut prepared, own);
+    }
+    let Prepared {
+        request: CommandRequest { id, afterwards, .. },
+        streams,
+        signals,
+        withheld,
+        begun,
+        sending,
+    } = prepared;
     let mut foreground = Foreground {
         session,
         id,
@@ -93,9 +173,9 @@ pub(super) fn run_with_streams(
         outcome: None,
         phase: Phase::Running,
     };
-    let result = match spawned {
-        Ok(()) => foreground.run(),
-        Err(fault) => Err(BreakError::Lost(fault)),
+    let result = match sending {
+        Sending::Done(Err(fault)) => Err(BreakError::Lost(fault)),
+        Sending::Due | Sending::Done(Ok(())) => foreground.run(),
     };
     let Foreground {
         session,
@@ -145,6 +225,7 @@ pub(super) fn run_with_streams(
     notes.extend(more);
     notes.extend(session.journal.take_fault());
     Ok(Report {
+        enforcement: session.enforcement.clone(),
         outcome,
         denials,
         quarantined: swept.quarantined,
@@ -243,13 +324,10 @@ impl Foreground<'_> {
             }
             Event::Exited { command, outcome } if command == self.id => {
                 self.outcome = Some(outcome);
-                match self.afterwards {
-                    Afterwards::End => {
-                        self.phase = Phase::Ending;
-                        self.session.running.end().map_err(BreakError::Lost)?;
-                    }
-                    Afterwards::Stay => self.phase = Phase::Draining,
-                }
+                self.phase = match self.afterwards {
+                    Afterwards::End => Phase::Ending,
+                    Afterwards::Stay => Phase::Draining,
+                };
             }
             Event::Ended => self.phase = Phase::Draining,
             // Of a command before this one; a runner that speaks out of turn changes nothing here.

@@ -4,6 +4,7 @@
 //! left running and guarded names were swept; where one of the two could not be made sure, it is said.
 
 mod error;
+mod opening;
 mod report;
 
 #[cfg(target_os = "linux")]
@@ -16,32 +17,33 @@ mod signals;
 #[cfg(target_os = "linux")]
 mod tests;
 
+use std::convert::Infallible;
 use std::ffi::OsString;
+#[cfg(target_os = "linux")]
 use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-use ringfence_audit::event::{Event as AuditEvent, LoadedLayer as LayerEvent};
+use ringfence_audit::event::Event as AuditEvent;
 use ringfence_audit::{EventSink, SessionId};
-use ringfence_backend::session::{LaunchFault, Received, SessionFault};
+use ringfence_backend::session::{Received, SessionFault};
 use ringfence_backend::wire::Event;
-use ringfence_backend::{Backend, Enforcement, Remains, RunningSession};
+use ringfence_backend::{Afterwards, Backend, Enforcement, Remains, RunningSession};
+use ringfence_plan::Plan;
 use ringfence_plan::step::Observe;
-use ringfence_plan::{Level, Plan, Step};
-use ringfence_policy::document::{GitAccess, Require};
 use ringfence_policy::escape::escape_os;
-use ringfence_policy::layers::LayerKind;
 use ringfence_policy::policy::EnvironmentPolicy;
 use ringfence_policy::{AbsolutePath, Policy};
 
 pub use self::error::{BreakError, RunError, StartError};
+use self::opening::{OpenError, Opening};
 use self::report::Journal;
 pub use self::report::Report;
 use crate::load::LoadedLayer;
-use crate::platform::{self, Namespaces, PlanOptions};
-use crate::quarantine::Quarantine;
+use crate::platform;
 use crate::state::StateDirectory;
-use crate::sweep::{Guardian, Repositories, Seen, Swept, Watching};
-use crate::{clock, environment};
+use crate::sweep::{Guardian, Seen, Swept};
 
 /// How a session is started.
 #[derive(Debug)]
@@ -92,6 +94,8 @@ pub struct Session {
 /// Whether the session's end was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
+    /// Its boundary is being built.
+    Opening,
     Open,
     Over,
 }
@@ -103,15 +107,6 @@ enum Sweep {
     Done,
     /// A command may have run, or may still.
     Due,
-}
-
-/// What becomes of the session when its command has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Afterwards {
-    /// It ends too, with all that the command left running.
-    End,
-    /// It stays for the next command.
-    Stay,
 }
 
 impl Session {
@@ -140,58 +135,46 @@ impl Session {
         state: &StateDirectory,
         options: SessionOptions,
     ) -> Result<Self, StartError> {
-        let planning = PlanOptions {
-            observe: options.observe,
-        };
-        let id = match &options.events {
-            Some(sink) => sink.session().clone(),
-            None => clock::new_session_id(),
-        };
-        let mut journal = Journal::new(options.events);
-        journal.write(|| policy_event(&options.layers));
-        let plan = platform::plan_on(backend, policy, planning, Namespaces::Expected)?;
-        let (plan, running, enforcement) = match launch(backend, &plan) {
-            Ok((running, enforcement)) => (plan, running, enforcement),
-            Err(error) if falls_back(&error, policy, &plan) => {
-                let plan =
-                    platform::plan_on(backend, policy, planning, Namespaces::Refused(&error))?;
-                let (running, enforcement) = launch(backend, &plan)?;
-                (plan, running, enforcement)
-            }
-            Err(error) => return Err(error),
-        };
-        let repositories = match policy.filesystem.git.value {
-            GitAccess::ReadOnly | GitAccess::Commit => Repositories::AsPlanned,
-            GitAccess::Full => Repositories::Left,
-        };
-        let guardian = Guardian::new(
-            plan.guard.clone(),
-            (watching(&plan), repositories),
-            Quarantine::open(state),
-            id.clone(),
-        );
-        journal.write(|| AuditEvent::SessionStart {
-            plan: plan.hash().to_string(),
-            level: level_name(enforcement.level).to_owned(),
-            missing: enforcement
-                .missing
-                .iter()
-                .map(|missing| missing.what.clone())
-                .collect(),
-        });
-        Ok(Self {
-            id,
-            plan,
-            enforcement,
-            variables: policy.environment.clone(),
-            time_limit: policy.limits.time.as_ref().map(|limit| limit.value.0),
-            running,
-            guardian,
-            journal,
-            commands: 0,
-            sweep: Sweep::Done,
-            life: Life::Open,
-        })
+        let mut silent = |_: &Plan| {};
+        let opening = Opening::new(backend, policy, state, options, &mut silent);
+        match opening.open(|_| Ok::<_, Infallible>(())) {
+            Ok((session, ())) => Ok(session),
+            Err(OpenError::Start(error)) => Err(error),
+            Err(OpenError::Before(never)) => match never {},
+        }
+    }
+
+    /// Builds the boundary that `policy` asks for, runs one command in it in the foreground with this process's
+    /// standard streams, and ends it: a session of one.
+    ///
+    /// It saves waiting: the command's request is on its way while the boundary is built, and init starts it, and
+    /// nothing else, when the boundary stands. `announce` is called before anything is built, with each plan that is
+    /// tried.
+    ///
+    /// # Errors
+    /// [`RunError`]; nothing of the session is left running.
+    pub fn run_alone(
+        policy: &Policy,
+        state: &StateDirectory,
+        options: SessionOptions,
+        command: &CommandSpec,
+        announce: &mut dyn FnMut(&Plan),
+    ) -> Result<Report, RunError> {
+        let backend = platform::backend().map_err(RunError::Start)?;
+        let opening = Opening::new(&*backend, policy, state, options, announce);
+        Self::run_alone_on(opening, command)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn run_alone_on(opening: Opening<'_>, command: &CommandSpec) -> Result<Report, RunError> {
+        let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
+        let own = [input.as_fd(), output.as_fd(), error.as_fd()];
+        foreground::run_alone(opening, command, own)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn run_alone_on(_opening: Opening<'_>, _command: &CommandSpec) -> Result<Report, RunError> {
+        Err(RunError::Unsupported)
     }
 
     /// The session's name.
@@ -217,7 +200,7 @@ impl Session {
     /// # Errors
     /// [`RunError`]; nothing of the session is left running.
     pub fn run(mut self, command: CommandSpec) -> Result<Report, RunError> {
-        self.foreground(command, Afterwards::End)
+        self.foreground(&command, Afterwards::End)
     }
 
     /// Runs one command in the foreground; the session stays for the next.
@@ -225,7 +208,7 @@ impl Session {
     /// # Errors
     /// [`RunError`]; the session should be dropped then.
     pub fn execute(&mut self, command: CommandSpec) -> Result<Report, RunError> {
-        self.foreground(command, Afterwards::Stay)
+        self.foreground(&command, Afterwards::Stay)
     }
 
     /// Ends the session and everything in it, and says what was moved to quarantine since the last report.
@@ -306,29 +289,26 @@ impl Session {
 
     fn record_end(&mut self) {
         if self.life == Life::Open {
-            self.life = Life::Over;
             self.journal.write(|| AuditEvent::SessionEnd);
         }
+        self.life = Life::Over;
     }
 
     #[cfg(target_os = "linux")]
     fn foreground(
         &mut self,
-        command: CommandSpec,
+        command: &CommandSpec,
         afterwards: Afterwards,
     ) -> Result<Report, RunError> {
-        if command.arguments.is_empty() {
-            return Err(RunError::NoCommand);
-        }
-        self.commands += 1;
-        let variables = environment::compose_from_process(&self.variables, &self.plan.environment);
-        foreground::run(self, command, variables, afterwards)
+        let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
+        let own = [input.as_fd(), output.as_fd(), error.as_fd()];
+        foreground::run(self, command, afterwards, own)
     }
 
     #[cfg(not(target_os = "linux"))]
     fn foreground(
         &mut self,
-        _command: CommandSpec,
+        _command: &CommandSpec,
         _afterwards: Afterwards,
     ) -> Result<Report, RunError> {
         Err(RunError::Unsupported)
@@ -338,118 +318,8 @@ impl Session {
 impl Drop for Session {
     /// A session that was neither run to its end nor ended: what it moves away is in the record and in quarantine.
     fn drop(&mut self) {
-        if self.life == Life::Open {
+        if self.life != Life::Over {
             let _ = self.break_off();
         }
-    }
-}
-
-/// Launches `plan` and waits until the boundary stands.
-fn launch(
-    backend: &dyn Backend,
-    plan: &Plan,
-) -> Result<(Box<dyn RunningSession>, Enforcement), StartError> {
-    let mut running = backend.launch(plan).map_err(StartError::Launch)?;
-    loop {
-        let Some(received) = running.receive(None).map_err(StartError::Lost)? else {
-            continue;
-        };
-        return match received.event {
-            Event::Ready(enforcement) => Ok((running, enforcement)),
-            Event::LaunchFailed {
-                step,
-                operation,
-                errno,
-            } => Err(StartError::Step {
-                step,
-                operation: escape_os(&operation),
-                source: io::Error::from_raw_os_error(errno),
-            }),
-            Event::Started { .. } => Err(StartError::Protocol("started")),
-            Event::Denied { .. } => Err(StartError::Protocol("denied")),
-            Event::Touched { .. } => Err(StartError::Protocol("touched")),
-            Event::Remounted { .. } => Err(StartError::Protocol("remounted")),
-            Event::Exited { .. } => Err(StartError::Protocol("exited")),
-            Event::Ended => Err(StartError::Protocol("ended")),
-        };
-    }
-}
-
-/// Whether a failed launch is one that a plan without namespaces may get round, and the policy allows it.
-///
-/// Where a security module takes the namespaces' capabilities away, making them succeeds and their first use fails.
-fn falls_back(error: &StartError, policy: &Policy, plan: &Plan) -> bool {
-    let refused = match error {
-        StartError::Launch(LaunchFault::NamespacesRefused(_)) => true,
-        StartError::Step {
-            step: Some(index),
-            source,
-            ..
-        } => {
-            matches!(source.kind(), io::ErrorKind::PermissionDenied)
-                && plan.steps.get(*index).is_some_and(needs_namespace_rights)
-        }
-        StartError::Step { step: None, .. }
-        | StartError::Launch(LaunchFault::Failed(_))
-        | StartError::Unsupported
-        | StartError::Observe(_)
-        | StartError::Plan(_)
-        | StartError::Lost(_)
-        | StartError::Protocol(_) => false,
-    };
-    refused && plan.level == Level::Full && policy.require.value == Require::Partial
-}
-
-fn needs_namespace_rights(step: &Step) -> bool {
-    matches!(
-        step,
-        Step::EnterNamespaces { .. }
-            | Step::RaiseLoopback
-            | Step::SealMounts
-            | Step::MountProc
-            | Step::KeepProc
-    )
-}
-
-fn watching(plan: &Plan) -> Watching {
-    let observed = plan.steps.iter().any(|step| {
-        matches!(
-            step,
-            Step::FilterSyscalls {
-                observe: Observe::Writes | Observe::All,
-                ..
-            }
-        )
-    });
-    if observed {
-        Watching::Observed
-    } else {
-        Watching::Unobserved
-    }
-}
-
-fn policy_event(layers: &[LoadedLayer]) -> AuditEvent {
-    let layers = layers.iter().map(|layer| LayerEvent {
-        kind: match layer.kind {
-            LayerKind::Managed => "managed",
-            LayerKind::CommandLine => "command-line",
-            LayerKind::User => "user",
-            LayerKind::Project => "project",
-            LayerKind::Default => "default",
-        }
-        .to_owned(),
-        source: layer.source.clone(),
-        sha256: layer.digest.map(|digest| digest.to_string()),
-    });
-    AuditEvent::PolicyLoaded {
-        layers: layers.collect(),
-    }
-}
-
-fn level_name(level: Level) -> &'static str {
-    match level {
-        Level::None => "none",
-        Level::Partial => "partial",
-        Level::Full => "full",
     }
 }

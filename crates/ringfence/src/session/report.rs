@@ -7,7 +7,7 @@ use std::ffi::OsString;
 
 use ringfence_audit::EventSink;
 use ringfence_audit::event::{Event, rule_name};
-use ringfence_backend::{Ending, Outcome};
+use ringfence_backend::{Ending, Enforcement, Outcome};
 use ringfence_policy::decision::{Denial, Evidence};
 use ringfence_policy::environment::WithheldReason;
 use ringfence_policy::{ExitCode, Operation, RuleId};
@@ -22,6 +22,8 @@ const MAX_DENIALS: usize = 1000;
 #[derive(Debug)]
 #[must_use]
 pub struct Report {
+    /// How much of the boundary held.
+    pub enforcement: Enforcement,
     /// How it ended.
     pub outcome: Outcome,
     /// What was denied, and how often, in the order of the first time.
@@ -74,7 +76,7 @@ pub(crate) fn ending_name(ending: Ending) -> &'static str {
 }
 
 /// The event stream, where there is one, and whether it still works.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Journal {
     sink: Option<EventSink>,
     fault: Option<String>,
@@ -83,6 +85,11 @@ pub(crate) struct Journal {
 impl Journal {
     pub(crate) fn new(sink: Option<EventSink>) -> Self {
         Self { sink, fault: None }
+    }
+
+    /// Whether anybody listens.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.sink.is_some()
     }
 
     /// Writes the event that `make` gives; makes none where nobody listens. After a fault nothing more is written: a

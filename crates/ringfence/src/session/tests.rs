@@ -5,14 +5,22 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use ringfence_backend::fake::{FakeHost, Fault};
+use ringfence_backend::session::LaunchFault;
 use ringfence_backend::{Ending, Outcome};
 use ringfence_policy::decision::{Denial, Evidence, OwnPermissions};
 use ringfence_policy::document::PolicyDocument;
 use ringfence_policy::{Operation, RuleId};
 use tempfile::TempDir;
 
+use ringfence_plan::Level;
+use ringfence_policy::document::Require;
+use ringfence_policy::layers::LayerKind;
+
 use super::*;
+use crate::clock;
 use crate::load::{LoadRequest, load_policy};
+use crate::platform::PlanOptions;
+use crate::quarantine::Quarantine;
 
 struct Bench {
     _directory: TempDir,
@@ -87,9 +95,7 @@ fn run(session: &mut Session, afterwards: Afterwards) -> Result<Report, RunError
         .open("/dev/null")
         .unwrap();
     let own = [null.as_fd(), null.as_fd(), null.as_fd()];
-    session.commands += 1;
-    let variables = environment::compose(&session.variables, &session.plan.environment, []);
-    foreground::run_with_streams(session, command(), variables, afterwards, own)
+    foreground::run(session, &command(), afterwards, own)
 }
 
 #[test]
@@ -118,7 +124,7 @@ fn a_crash_before_any_step_runs_nothing() {
     let bench = bench(Require::Full);
     for index in 0..bench.plan.steps.len() {
         let host = bench.host.clone().with_fault(Fault::CrashBefore(index));
-        assert!(matches!(bench.start(&host), Err(StartError::Lost(_))));
+        assert!(matches!(bench.start(&host), Err(StartError::Lost { .. })));
         let after = host.world();
         assert_eq!((after.started.len(), after.in_force.len()), (0, 0));
         // And the next start is as if nothing had happened.
@@ -473,4 +479,76 @@ fn the_record_begins_with_the_policy_and_tells_a_quarantine_when_it_happens() {
     assert_eq!(records[1]["level"], "full");
     assert_eq!(records[1]["plan"], bench.plan.hash().to_string());
     assert_eq!(records[3]["id"], report.quarantined[0].id.to_string());
+}
+
+/// Runs a session of one as the command line does.
+fn run_alone(bench: &Bench, host: &FakeHost) -> (Result<Report, RunError>, Vec<Level>) {
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .unwrap();
+    let own = [null.as_fd(), null.as_fd(), null.as_fd()];
+    let mut announced = Vec::new();
+    let mut announce = |plan: &Plan| announced.push(plan.level);
+    let options = SessionOptions::default();
+    let opening = Opening::new(host, &bench.policy, &bench.state, options, &mut announce);
+    let result = foreground::run_alone(opening, &command(), own);
+    (result, announced)
+}
+
+#[test]
+fn a_command_that_was_asked_for_before_the_boundary_stands_does_not_run_when_it_never_does() {
+    let bench = bench(Require::Full);
+    let planted = bench.workspace.as_path().join(".envrc");
+    for index in 0..bench.plan.steps.len() {
+        fs::write(&planted, "the person's").unwrap();
+        let host = bench.host.clone().with_fault(Fault::Step(index));
+        let error = run_alone(&bench, &host).0.unwrap_err();
+        let step = match error {
+            RunError::Start(StartError::Step { step, source, .. }) => {
+                assert_eq!(source.kind(), io::ErrorKind::PermissionDenied);
+                step
+            }
+            other => panic!("step {index}: {other:?}"),
+        };
+        assert_eq!(step, Some(index));
+        let world = host.world();
+        assert_eq!((world.started.len(), world.in_force.len()), (0, 0));
+        assert!(planted.exists(), "what nobody inside made was swept");
+
+        let host = bench.host.clone().with_fault(Fault::CrashBefore(index));
+        let error = run_alone(&bench, &host).0.unwrap_err();
+        assert!(matches!(error, RunError::Start(StartError::Lost { .. })));
+        assert_eq!(error.exit_code().code(), 102);
+        assert_eq!(host.world().started.len(), 0);
+    }
+    // The control: with no fault the same command runs, once.
+    let (report, announced) = run_alone(&bench, &bench.host);
+    assert_eq!(report.unwrap().enforcement.level, Level::Full);
+    assert_eq!(announced, [Level::Full]);
+    let world = bench.host.world();
+    assert_eq!((world.started.len(), world.in_force.len()), (1, 0));
+}
+
+#[test]
+fn a_session_of_one_is_tried_without_namespaces_and_says_so_before_it_starts() {
+    let bench = bench(Require::Partial);
+    let enters =
+        |step: &ringfence_plan::Step| matches!(step, ringfence_plan::Step::EnterNamespaces { .. });
+    let step = bench.plan.steps.iter().position(enters).unwrap();
+    for fault in [Fault::Namespaces, Fault::Step(step)] {
+        let host = bench.host.clone().with_fault(fault);
+        let before = host.world().started.len();
+        let (result, announced) = run_alone(&bench, &host);
+        match result {
+            Ok(report) => {
+                assert_eq!(report.enforcement.level, Level::Partial);
+                assert_eq!(announced, [Level::Full, Level::Partial]);
+                assert_eq!(host.world().started.len(), before + 1);
+            }
+            // A machine without Landlock has no partial level.
+            Err(error) => assert!(matches!(error, RunError::Start(StartError::Plan(_)))),
+        }
+    }
 }

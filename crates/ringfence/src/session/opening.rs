@@ -1,0 +1,299 @@
+//! From a policy to a boundary that stands: plan, launch, wait, and once more without namespaces where they are refused.
+//!
+//! Invariant: a session comes out only when its runner has said that the boundary stands; what was sent to the runner
+//! before is started by it only then.
+
+use std::io;
+
+use ringfence_audit::SessionId;
+use ringfence_audit::event::{Event as AuditEvent, LoadedLayer as LayerEvent};
+use ringfence_backend::session::LaunchFault;
+use ringfence_backend::wire::Event;
+use ringfence_backend::{Backend, Enforcement};
+use ringfence_plan::step::Observe;
+use ringfence_plan::{Level, Plan, Step};
+use ringfence_policy::Policy;
+use ringfence_policy::document::{GitAccess, Require};
+use ringfence_policy::escape::escape_os;
+use ringfence_policy::layers::LayerKind;
+
+use super::report::Journal;
+use super::{Life, Session, SessionOptions, StartError, Sweep};
+use crate::clock;
+use crate::load::LoadedLayer;
+use crate::platform::{self, Namespaces, PlanOptions};
+use crate::quarantine::Quarantine;
+use crate::state::StateDirectory;
+use crate::sweep::{Guardian, Repositories, Watching};
+
+/// What a session is opened with.
+pub(super) struct Opening<'a> {
+    backend: &'a dyn Backend,
+    policy: &'a Policy,
+    state: &'a StateDirectory,
+    planning: PlanOptions,
+    id: SessionId,
+    journal: Journal,
+    announce: &'a mut dyn FnMut(&Plan),
+}
+
+/// Why a session was not opened.
+pub(super) enum OpenError<E> {
+    /// The boundary does not stand.
+    Start(StartError),
+    /// What was to be done before waiting for it failed.
+    Before(E),
+}
+
+/// Why one plan did not lead to a session.
+enum Attempt<E> {
+    Start(StartError, Box<Plan>),
+    Before(E),
+}
+
+impl<'a> Opening<'a> {
+    pub(super) fn new(
+        backend: &'a dyn Backend,
+        policy: &'a Policy,
+        state: &'a StateDirectory,
+        options: SessionOptions,
+        announce: &'a mut dyn FnMut(&Plan),
+    ) -> Self {
+        let id = match &options.events {
+            Some(sink) => sink.session().clone(),
+            None => clock::new_session_id(),
+        };
+        let mut journal = Journal::new(options.events);
+        journal.write(|| policy_event(&options.layers));
+        Self {
+            backend,
+            policy,
+            state,
+            planning: PlanOptions {
+                observe: options.observe,
+            },
+            id,
+            journal,
+            announce,
+        }
+    }
+
+    /// Opens it. `before` is called when the runner has been launched and before it is waited for, once for each plan
+    /// that is tried.
+    pub(super) fn open<T, E>(
+        mut self,
+        mut before: impl FnMut(&mut Session) -> Result<T, E>,
+    ) -> Result<(Session, T), OpenError<E>> {
+        let plan = self.plan(Namespaces::Expected).map_err(OpenError::Start)?;
+        let error = match self.attempt(plan, &mut before) {
+            Ok(opened) => return Ok(opened),
+            Err(Attempt::Before(error)) => return Err(OpenError::Before(error)),
+            Err(Attempt::Start(error, plan)) if falls_back(&error, self.policy, &plan) => error,
+            Err(Attempt::Start(error, _)) => return Err(OpenError::Start(error)),
+        };
+        let plan = self
+            .plan(Namespaces::Refused(&error))
+            .map_err(OpenError::Start)?;
+        self.attempt(plan, &mut before)
+            .map_err(|error| match error {
+                Attempt::Start(error, _) => OpenError::Start(error),
+                Attempt::Before(error) => OpenError::Before(error),
+            })
+    }
+
+    fn plan(&self, namespaces: Namespaces<'_>) -> Result<Plan, StartError> {
+        platform::plan_on(self.backend, self.policy, self.planning, namespaces)
+    }
+
+    fn attempt<T, E>(
+        &mut self,
+        plan: Plan,
+        before: &mut impl FnMut(&mut Session) -> Result<T, E>,
+    ) -> Result<(Session, T), Attempt<E>> {
+        (self.announce)(&plan);
+        let mut session = self
+            .launch(plan)
+            .map_err(|(error, plan)| Attempt::Start(error, plan))?;
+        let done = before(&mut session).map_err(Attempt::Before)?;
+        match session.wait_until_it_stands() {
+            Ok(()) => Ok((session, done)),
+            Err(error) => {
+                // Another attempt goes on with the record.
+                self.journal = std::mem::take(&mut session.journal);
+                Err(Attempt::Start(error, Box::new(session.plan.clone())))
+            }
+        }
+    }
+
+    fn launch(&mut self, plan: Plan) -> Result<Session, (StartError, Box<Plan>)> {
+        let running = match self.backend.launch(&plan) {
+            Ok(running) => running,
+            Err(fault) => return Err((StartError::Launch(fault), Box::new(plan))),
+        };
+        let repositories = match self.policy.filesystem.git.value {
+            GitAccess::ReadOnly | GitAccess::Commit => Repositories::AsPlanned,
+            GitAccess::Full => Repositories::Left,
+        };
+        let guardian = Guardian::new(
+            plan.guard.clone(),
+            (watching(&plan), repositories),
+            Quarantine::open(self.state),
+            self.id.clone(),
+        );
+        let limits = &self.policy.limits;
+        Ok(Session {
+            id: self.id.clone(),
+            enforcement: Enforcement {
+                level: plan.level,
+                missing: plan.missing.clone(),
+                proven: Vec::new(),
+            },
+            plan,
+            variables: self.policy.environment.clone(),
+            time_limit: limits.time.as_ref().map(|limit| limit.value.0),
+            running,
+            guardian,
+            journal: std::mem::take(&mut self.journal),
+            commands: 0,
+            sweep: Sweep::Done,
+            life: Life::Opening,
+        })
+    }
+}
+
+impl Session {
+    /// Waits for the runner's word that the boundary stands.
+    fn wait_until_it_stands(&mut self) -> Result<(), StartError> {
+        let received = loop {
+            match self.running.receive(None) {
+                Ok(Some(received)) => break received,
+                Ok(None) => {}
+                Err(fault) => {
+                    let swept = self.break_off();
+                    return Err(StartError::Lost { fault, swept });
+                }
+            }
+        };
+        let sent = match received.event {
+            Event::Ready(enforcement) => {
+                self.stands(enforcement);
+                return Ok(());
+            }
+            Event::LaunchFailed {
+                step,
+                operation,
+                errno,
+            } => {
+                // It says so before it takes any request: there is nothing to sweep.
+                self.sweep = Sweep::Done;
+                return Err(StartError::Step {
+                    step,
+                    operation: escape_os(&operation),
+                    source: io::Error::from_raw_os_error(errno),
+                });
+            }
+            Event::Started { .. } => "started",
+            Event::Denied { .. } => "denied",
+            Event::Touched { .. } => "touched",
+            Event::Remounted { .. } => "remounted",
+            Event::Exited { .. } => "exited",
+            Event::Ended => "ended",
+        };
+        let swept = self.break_off();
+        Err(StartError::Protocol { sent, swept })
+    }
+
+    fn stands(&mut self, enforcement: Enforcement) {
+        self.enforcement = enforcement;
+        self.life = Life::Open;
+        let (plan, enforcement) = (&self.plan, &self.enforcement);
+        self.journal.write(|| AuditEvent::SessionStart {
+            plan: plan.hash().to_string(),
+            level: level_name(enforcement.level).to_owned(),
+            missing: enforcement
+                .missing
+                .iter()
+                .map(|missing| missing.what.clone())
+                .collect(),
+        });
+    }
+}
+
+/// Whether a failed launch is one that a plan without namespaces may get round, and the policy allows it.
+///
+/// Where a security module takes the namespaces' capabilities away, making them succeeds and their first use fails.
+fn falls_back(error: &StartError, policy: &Policy, plan: &Plan) -> bool {
+    let refused = match error {
+        StartError::Launch(LaunchFault::NamespacesRefused(_)) => true,
+        StartError::Step {
+            step: Some(index),
+            source,
+            ..
+        } => {
+            matches!(source.kind(), io::ErrorKind::PermissionDenied)
+                && plan.steps.get(*index).is_some_and(needs_namespace_rights)
+        }
+        StartError::Step { step: None, .. }
+        | StartError::Launch(LaunchFault::Failed(_))
+        | StartError::Unsupported
+        | StartError::Observe(_)
+        | StartError::Plan(_)
+        | StartError::Lost { .. }
+        | StartError::Protocol { .. } => false,
+    };
+    refused && plan.level == Level::Full && policy.require.value == Require::Partial
+}
+
+fn needs_namespace_rights(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::EnterNamespaces { .. }
+            | Step::RaiseLoopback
+            | Step::SealMounts
+            | Step::MountProc
+            | Step::KeepProc
+    )
+}
+
+fn watching(plan: &Plan) -> Watching {
+    let observed = plan.steps.iter().any(|step| {
+        matches!(
+            step,
+            Step::FilterSyscalls {
+                observe: Observe::Writes | Observe::All,
+                ..
+            }
+        )
+    });
+    if observed {
+        Watching::Observed
+    } else {
+        Watching::Unobserved
+    }
+}
+
+fn policy_event(layers: &[LoadedLayer]) -> AuditEvent {
+    let layers = layers.iter().map(|layer| LayerEvent {
+        kind: match layer.kind {
+            LayerKind::Managed => "managed",
+            LayerKind::CommandLine => "command-line",
+            LayerKind::User => "user",
+            LayerKind::Project => "project",
+            LayerKind::Default => "default",
+        }
+        .to_owned(),
+        source: layer.source.clone(),
+        sha256: layer.digest.map(|digest| digest.to_string()),
+    });
+    AuditEvent::PolicyLoaded {
+        layers: layers.collect(),
+    }
+}
+
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::None => "none",
+        Level::Partial => "partial",
+        Level::Full => "full",
+    }
+}
