@@ -28,6 +28,9 @@ use crate::sys::{self, Reap, Reaped, WaitStatus};
 
 /// Between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long after a call that makes a name a protected name that appears counts as made by the session. The call's own
+/// path is no proof to the contrary: another thread can exchange it while it is read.
+const ATTRIBUTION: Duration = Duration::from_secs(5);
 /// Denials are dropped from the record while more than this waits for the harness.
 const MAX_WAITING: usize = 8 << 20;
 /// Where a program without a slash is looked for when the command has no PATH.
@@ -372,6 +375,21 @@ impl Init {
             return Ok(());
         };
         let changes = watch.changes();
+        let may_be_ours = watch.lays_mounts()
+            && self
+                .parts
+                .observer
+                .as_ref()
+                .is_some_and(|observer| observer.made_a_name_within(ATTRIBUTION));
+        for change in &changes {
+            if let Change::Appeared(path) = change
+                && may_be_ours
+                && self.touched.insert(path.clone())
+            {
+                let path = path.clone();
+                self.channel.post(&Event::Touched { path }, &[])?;
+            }
+        }
         let session_made = |path: &AbsolutePath| self.touched.contains(path);
         let relevant = changes.iter().any(|change| match change {
             Change::Covered(_) => true,

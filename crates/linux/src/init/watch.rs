@@ -74,6 +74,8 @@ pub(crate) struct Watch {
     parents: HashMap<AbsolutePath, OwnedFd>,
     covers: BTreeMap<AbsolutePath, Cover>,
     absent: HashSet<AbsolutePath>,
+    /// Whether names are held by mounts; without namespaces Landlock holds them, also those that appear.
+    lays_mounts: bool,
 }
 
 impl Watch {
@@ -105,11 +107,17 @@ impl Watch {
             parents: HashMap::new(),
             covers,
             absent,
+            lays_mounts: plan.steps.contains(&Step::SealMounts),
         };
         for directory in watch.directories() {
             watch.add(directory)?;
         }
         Ok(Some(watch))
+    }
+
+    /// Whether names are held by mounts.
+    pub(crate) fn lays_mounts(&self) -> bool {
+        self.lays_mounts
     }
 
     /// Opens the parents in the finished view.
@@ -231,6 +239,9 @@ impl Watch {
 
     /// Protects a name that somebody outside has made; from now on it is covered like any other.
     pub(crate) fn protect(&mut self, path: &AbsolutePath) -> bool {
+        if !self.lays_mounts {
+            return true;
+        }
         self.covers.insert(path.clone(), Cover::Protect);
         self.restore(path)
     }

@@ -37,6 +37,23 @@ pub(super) enum Effect {
     Read,
     /// Executes it.
     Execute,
+    /// Gives it a second name, by which it can be changed later.
+    Name,
+}
+
+impl Effect {
+    /// Whether a name may be there afterwards that was not before.
+    pub(super) fn makes_names(self) -> bool {
+        match self {
+            Self::Create | Self::CreateOrChange => true,
+            Self::Change
+            | Self::ChangeAttributes
+            | Self::Remove
+            | Self::Read
+            | Self::Execute
+            | Self::Name => false,
+        }
+    }
 }
 
 /// One path of a call.
@@ -139,6 +156,29 @@ fn rename(from: (Base, u64), to: (Base, u64), exchange: bool) -> Paths {
     [path(from, source), path(to, Effect::CreateOrChange)]
 }
 
+fn follow_if(argument: u64, flag: i32) -> Follow {
+    if flags(argument) & flag == 0 {
+        Follow::No
+    } else {
+        Follow::Yes
+    }
+}
+
+fn link(from: (Base, u64, Follow), to: (Base, u64)) -> Paths {
+    let path = |base, address, follow, effect| {
+        Some(PathArgument {
+            base,
+            address: Some(address),
+            follow,
+            effect,
+        })
+    };
+    [
+        path(from.0, from.1, from.2, Effect::Name),
+        path(to.0, to.1, Follow::No, Effect::Create),
+    ]
+}
+
 /// The paths that the call `name` names with `arguments`.
 #[expect(
     clippy::many_single_char_names,
@@ -154,9 +194,12 @@ pub(super) fn paths(name: &str, arguments: &[u64; 6]) -> Paths {
         "creat" => one(here, a, Follow::Yes, Effect::CreateOrChange),
         "mkdir" | "mknod" => one(here, a, Follow::No, Effect::Create),
         "mkdirat" | "mknodat" => one(base(a), b, Follow::No, Effect::Create),
-        // The old name only gains a second one: what matters is where.
-        "link" | "symlink" => one(here, b, Follow::No, Effect::Create),
-        "linkat" => one(base(c), d, Follow::No, Effect::Create),
+        "link" => link((here, a, Follow::No), (here, b)),
+        "linkat" => link(
+            (base(a), b, follow_if(e, libc::AT_SYMLINK_FOLLOW)),
+            (base(c), d),
+        ),
+        "symlink" => one(here, b, Follow::No, Effect::Create),
         "symlinkat" => one(base(b), c, Follow::No, Effect::Create),
         "rename" => rename((here, a), (here, b), false),
         "renameat" => rename((base(a), b), (base(c), d), false),

@@ -62,8 +62,12 @@ impl Watch {
         }
         let entry = named(path).is_some_and(|name| REPOSITORY_ENTRIES.contains(&name));
         let hook = path.parent().and_then(named) == Some(b"hooks".as_slice());
-        (entry || hook)
-            && self.roots.iter().any(|root| path.starts_with(root))
+        (entry || hook) && self.may_hold_repositories(path)
+    }
+
+    /// Whether `path` lies where a new repository matters.
+    pub(super) fn may_hold_repositories(&self, path: &Path) -> bool {
+        self.roots.iter().any(|root| path.starts_with(root))
             && !self
                 .committed
                 .iter()

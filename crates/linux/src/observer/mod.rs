@@ -10,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use ringfence_backend::wire::Event;
 use ringfence_plan::plan::Guard;
@@ -19,6 +20,8 @@ use ringfence_policy::host::Host;
 use ringfence_policy::network::{self, Destination};
 use ringfence_policy::policy::NetworkPolicy;
 use ringfence_policy::{AbsolutePath, Decision, FilesystemRules, Grant, Operation, RuleId};
+
+use rustix::fs::FileType;
 
 use crate::seccomp::{self, Access, Call, Family, FilterProfile, Verdict};
 
@@ -102,6 +105,13 @@ enum Report {
     Touched(PathBuf),
 }
 
+/// What a call moves from one name to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moved {
+    Nothing,
+    Directory,
+}
+
 /// A call that is being looked at.
 #[derive(Clone, Copy)]
 struct Examined<'n> {
@@ -120,6 +130,7 @@ pub struct Observer {
     resolver: Resolver,
     buffer: Vec<u8>,
     tally: Tally,
+    last_made: Option<Instant>,
 }
 
 impl AsFd for Observer {
@@ -152,6 +163,7 @@ impl Observer {
             resolver: Resolver::default(),
             buffer: Vec::new(),
             tally: Tally::default(),
+            last_made: None,
         })
     }
 
@@ -190,6 +202,16 @@ impl Observer {
         Ok(())
     }
 
+    /// Whether a call that makes a name, whichever it was read as, came within the last `span`.
+    ///
+    /// # Security
+    /// The name that is read here may be another than the kernel's: another thread exchanges it in between. That a
+    /// name is made can't be hidden: it is the call's number.
+    #[must_use]
+    pub fn made_a_name_within(&self, span: Duration) -> bool {
+        self.last_made.is_some_and(|made| made.elapsed() < span)
+    }
+
     /// Reports how often known denials were repeated since they were last reported: when a command ends.
     pub fn flush(&mut self, report: &mut dyn FnMut(Event)) {
         self.tally.flush(report);
@@ -223,16 +245,42 @@ impl Observer {
             }
             Verdict::Observe(Access::Write | Access::Read | Access::Execute) => {
                 let paths = call::paths(call.name, &notification.arguments);
-                let reports = paths.map(|argument| self.examine_path(examined, argument?));
+                if paths.iter().flatten().any(|path| path.effect.makes_names()) {
+                    self.last_made = Some(Instant::now());
+                }
+                let moved = self.moved(examined, &paths);
+                let reports = paths.map(|argument| self.examine_path(examined, argument?, moved));
                 (Answer::Continue, reports)
             }
             Verdict::Absent(_) | Verdict::Allow => (absent, [None, None]),
         }
     }
 
-    fn examine_path(&mut self, examined: Examined<'_>, argument: PathArgument) -> Option<Report> {
+    /// Whether a call moves a directory.
+    fn moved(&mut self, examined: Examined<'_>, paths: &call::Paths) -> Moved {
+        let moves = examined.call.name.starts_with("rename");
+        let mut is_directory = |argument: &PathArgument| {
+            self.resolve(examined.notification.thread, argument)
+                .is_some_and(|resolved| {
+                    rustix::fs::lstat(resolved.path())
+                        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
+                })
+        };
+        if moves && paths.iter().flatten().any(&mut is_directory) {
+            Moved::Directory
+        } else {
+            Moved::Nothing
+        }
+    }
+
+    fn examine_path(
+        &mut self,
+        examined: Examined<'_>,
+        argument: PathArgument,
+        moved: Moved,
+    ) -> Option<Report> {
         let resolved = self.resolve(examined.notification.thread, &argument)?;
-        if let Some(path) = self.touched(&resolved, argument.effect) {
+        if let Some(path) = self.touched(&resolved, argument.effect, moved) {
             return Some(Report::Touched(path));
         }
         self.path_denial(examined, &resolved, argument.effect)
@@ -279,19 +327,27 @@ impl Observer {
     }
 
     /// The watched name that a call makes or changes.
-    fn touched(&self, resolved: &Resolved, effect: Effect) -> Option<PathBuf> {
+    fn touched(&self, resolved: &Resolved, effect: Effect, moved: Moved) -> Option<PathBuf> {
         match effect {
-            Effect::Create | Effect::CreateOrChange | Effect::Change | Effect::ChangeAttributes => {
-            }
+            Effect::Create
+            | Effect::CreateOrChange
+            | Effect::Change
+            | Effect::ChangeAttributes
+            | Effect::Name => {}
             Effect::Remove | Effect::Read | Effect::Execute => return None,
         }
         match resolved {
-            Resolved::Name { path } => self.watch.absent_name(path).or_else(|| {
-                let makes = self.watch.may_make_repository(path)
-                    && self.rules.is_allowed(Operation::Write, path);
-                makes.then(|| path.clone())
-            }),
-            Resolved::Object { path } => self.watch.absent_name(path),
+            Resolved::Name { path } | Resolved::Object { path } => {
+                self.watch.absent_name(path).or_else(|| {
+                    // What a moved directory holds was seen under another name, if at all.
+                    let brings = moved == Moved::Directory
+                        && effect.makes_names()
+                        && self.watch.may_hold_repositories(path);
+                    let makes = (brings || self.watch.may_make_repository(path))
+                        && self.rules.is_allowed(Operation::Write, path);
+                    makes.then(|| path.clone())
+                })
+            }
             Resolved::Nowhere { .. } => None,
         }
     }
@@ -309,6 +365,8 @@ impl Observer {
             | Effect::Change
             | Effect::ChangeAttributes
             | Effect::Remove => Operation::Write,
+            // Refused or not, it is the new name that counts.
+            Effect::Name => return None,
         };
         let path = resolved.path();
         if self.rules.is_allowed(operation, path) {

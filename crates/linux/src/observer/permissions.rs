@@ -84,6 +84,8 @@ pub(super) fn prospect(credentials: &Credentials, path: &Path, effect: Effect) -
         (Effect::Create | Effect::CreateOrChange, Err(Errno::NOENT)) => change_names,
         // There already; or missing, or no name that a file can have.
         (Effect::Create, Ok(_)) | (_, Err(_)) => return Prospect::Impossible,
+        // Never asked: the new name decides.
+        (Effect::Name, Ok(_)) => enter,
         (Effect::Remove, Ok(object)) => {
             let sticky = directory.st_mode & 0o1000 != 0;
             change_names && (!sticky || credentials.owns(object) || credentials.owns(&directory))

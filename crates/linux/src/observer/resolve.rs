@@ -1,8 +1,8 @@
 //! From a path as a thread spelt it to the object it names in the session.
 //!
 //! The session's root is the reader's own (`chroot` and `pivot_root` are refused), so absolute paths need no
-//! translation but for the names below `/proc` that mean "myself". Links that lead to those on the way are followed
-//! as the reader's own; the report is then wrong, never the boundary. Invariant: objects are opened by name alone
+//! translation but for the names below `/proc` that mean "myself", which are read as the thread's wherever the way leads
+//! through them. Invariant: objects are opened by name alone
 //! (`O_PATH`), so that no device, pipe or file system is woken.
 
 use std::ffi::{OsStr, OsString};
@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2, readlink};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat2, readlink};
 use rustix::io::Errno;
 
 use super::call::{Base, Follow};
@@ -77,7 +77,11 @@ impl Resolver {
             return Some(Resolved::Name { path });
         }
         let path = std::mem::take(&mut self.start);
-        let resolved = self.walk(&path, follow);
+        let resolved = if self.is_plain(thread, base, spelt) {
+            self.walk(thread, &path, follow)
+        } else {
+            self.walk_as_thread(thread, &path, follow)
+        };
         self.start = path;
         resolved
     }
@@ -119,7 +123,72 @@ impl Resolver {
         directory.is_ok().then_some(path)
     }
 
-    fn walk(&mut self, start: &[u8], follow: Follow) -> Option<Resolved> {
+    /// Whether the way to the last name crosses no link of `/proc` to an open object: those mean another object to each
+    /// reader, and a target can reach them by links of its own.
+    fn is_plain(&mut self, thread: u32, base: Base, spelt: &[u8]) -> bool {
+        if spelt.starts_with(b"/") {
+            let (directory, _) = split(&self.start);
+            return crosses_no_object(CWD, directory);
+        }
+        let mut link = Vec::with_capacity(32);
+        begin(&mut link, thread, base, b"");
+        let (directory, _) = split(spelt);
+        open_directory(CWD, &link).is_ok_and(|opened| crosses_no_object(opened, directory))
+    }
+
+    /// Walks one name at a time, with "myself" in `/proc` read as the thread.
+    fn walk_as_thread(&mut self, thread: u32, start: &[u8], follow: Follow) -> Option<Resolved> {
+        let mut directory = open_directory(CWD, b"/").ok()?;
+        let mut names = Vec::new();
+        push_names(&mut names, start);
+        let mut links = 0;
+        while let Some(mut name) = names.pop() {
+            if name == b".." {
+                directory = open_directory(directory, b"..").ok()?;
+                continue;
+            }
+            let above = self.path_of(directory.as_fd())?;
+            if above == Path::new("/proc") && matches!(&*name, b"self" | b"thread-self") {
+                name = thread.to_string().into_bytes();
+            }
+            let is_last = names.is_empty();
+            let path = above.join(OsStr::from_bytes(&name));
+            if is_last && follow == Follow::No {
+                return Some(Resolved::Name { path });
+            }
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let name = OsStr::from_bytes(&name);
+            let open = |flags| rustix::fs::openat(&directory, name, flags, Mode::empty());
+            let Ok(object) = open(flags | OFlags::NOFOLLOW) else {
+                return is_last.then_some(Resolved::Name { path });
+            };
+            let kind = rustix::fs::fstat(&object).ok()?.st_mode;
+            if FileType::from_raw_mode(kind) != FileType::Symlink {
+                if is_last {
+                    return Some(Resolved::Name { path });
+                }
+                directory = object;
+                continue;
+            }
+            links += 1;
+            if links > MAX_LINKS {
+                return None;
+            }
+            if above.starts_with("/proc") {
+                directory = open(flags).ok()?;
+                continue;
+            }
+            let target = rustix::fs::readlinkat(&directory, name, Vec::new()).ok()?;
+            if target.as_bytes().starts_with(b"/") {
+                directory = open_directory(CWD, b"/").ok()?;
+            }
+            push_names(&mut names, target.as_bytes());
+        }
+        self.path_of(directory.as_fd())
+            .map(|path| Resolved::Object { path })
+    }
+
+    fn walk(&mut self, thread: u32, start: &[u8], follow: Follow) -> Option<Resolved> {
         let mut current = split(start);
         let Ok(mut parent) = open_directory(CWD, current.0) else {
             return nowhere(start);
@@ -157,6 +226,9 @@ impl Resolver {
                 });
             }
             let (next, last) = split(&target);
+            if !crosses_no_object(parent.as_fd(), next) {
+                return self.walk_as_thread(thread, start, follow);
+            }
             parent = match open_directory(parent.as_fd(), next) {
                 Ok(parent) => parent,
                 Err(_) => {
@@ -271,6 +343,26 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
         None if path.is_empty() => (b"/", b""),
         None => (b".", path),
     }
+}
+
+/// Pushes the names of `path`, the first on top.
+fn push_names(names: &mut Vec<Vec<u8>>, path: &[u8]) {
+    let parts = path.split(|byte| *byte == b'/').rev();
+    names.extend(
+        parts
+            .filter(|name| !matches!(*name, b"" | b"."))
+            .map(<[u8]>::to_vec),
+    );
+}
+
+/// Whether `path` is looked up without a link of `/proc` to an open object, as far as it goes.
+fn crosses_no_object(base: impl AsFd, path: &[u8]) -> bool {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_MAGICLINKS;
+    !matches!(
+        openat2(base, path, flags, Mode::empty(), resolve),
+        Err(Errno::LOOP)
+    )
 }
 
 fn open_directory(base: impl AsFd, path: &[u8]) -> Result<OwnedFd, Errno> {

@@ -111,6 +111,27 @@ impl Scene {
         target: impl FnOnce() -> T + Send,
         before: impl FnOnce(&Observer),
     ) -> Option<(T, Vec<Event>)> {
+        self.start_and(observe, target, before, |_| {})
+            .map(|(result, events, ())| (result, events))
+    }
+
+    /// Runs `target` observed; what the observer says afterwards.
+    fn observe_and<T: Send, R>(
+        &self,
+        target: impl FnOnce() -> T + Send,
+        after: impl FnOnce(&Observer) -> R,
+    ) -> Option<R> {
+        self.start_and(Observe::Writes, target, |_| {}, after)
+            .map(|(_, _, said)| said)
+    }
+
+    fn start_and<T: Send, R>(
+        &self,
+        observe: Observe,
+        target: impl FnOnce() -> T + Send,
+        before: impl FnOnce(&Observer),
+        after: impl FnOnce(&Observer) -> R,
+    ) -> Option<(T, Vec<Event>, R)> {
         if nested() {
             return None;
         }
@@ -145,7 +166,7 @@ impl Scene {
                 }
             }
             observer.flush(&mut |event| events.push(event));
-            Some((thread.join().unwrap(), events))
+            Some((thread.join().unwrap(), events, after(&observer)))
         })
     }
 }

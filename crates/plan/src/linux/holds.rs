@@ -390,7 +390,9 @@ fn hidden_path_is(hidden: &HiddenPath, path: &AbsolutePath) -> bool {
 
 const GIT: &str = ".git";
 
-/// Pins every directory above `path` up to the outermost writable root, the roots themselves left out.
+/// Pins every directory above `path` up to the outermost writable root, the roots themselves left out, and between
+/// roots and the private directory that they lie in: those in between are the target's own there, and one that it
+/// moved away would take the root to another path than the one that is watched.
 fn pin_above(
     places: &Places,
     path: &AbsolutePath,
@@ -398,6 +400,7 @@ fn pin_above(
     added: &mut Vec<AbsolutePath>,
 ) {
     let mut pending: Vec<&Path> = Vec::new();
+    let mut read_only_above = false;
     for ancestor in path.as_path().ancestors().skip(1) {
         let met = pins.contains(ancestor);
         match places.exactly(ancestor) {
@@ -405,8 +408,14 @@ fn pin_above(
                 pending.push(ancestor);
                 continue;
             }
-            Some(PlaceKind::Shown | PlaceKind::Hidden | PlaceKind::Private) => return,
-            Some(PlaceKind::Root) | None => {}
+            // Read-only as far as it reaches; what lies above it may be the target's again.
+            Some(PlaceKind::Shown | PlaceKind::Hidden) => {
+                pending.clear();
+                read_only_above = true;
+                continue;
+            }
+            Some(PlaceKind::Root) if read_only_above => return,
+            Some(PlaceKind::Root | PlaceKind::Private) | None => {}
         }
         for pin in pending.drain(..) {
             if let Ok(path) = AbsolutePath::new(pin) {

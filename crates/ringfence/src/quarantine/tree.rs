@@ -84,7 +84,8 @@ pub(crate) fn open_parent(root: &Path, path: &Path) -> Result<Option<(OwnedFd, O
     let last = names.pop().ok_or(TreeError::Outside)?;
     let mut directory = open_directory(root)?;
     for name in names {
-        directory = match rustix::fs::openat(&directory, name, place_flags(), Mode::empty()) {
+        let open = || rustix::fs::openat(&directory, name, place_flags(), Mode::empty());
+        directory = match open_up(directory.as_fd(), open) {
             Ok(next) => next,
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(directory_error(errno)),
@@ -93,9 +94,26 @@ pub(crate) fn open_parent(root: &Path, path: &Path) -> Result<Option<(OwnedFd, O
     Ok(Some((directory, last.to_owned())))
 }
 
+/// Tries `attempt`, which names something in `directory`, again with all rights on it where it is refused: an attacker
+/// may have taken them away from the directory that holds what is to be moved.
+fn open_up<T>(
+    directory: BorrowedFd<'_>,
+    attempt: impl Fn() -> std::result::Result<T, Errno>,
+) -> std::result::Result<T, Errno> {
+    match attempt() {
+        #[cfg(target_os = "linux")]
+        Err(Errno::ACCESS) => {
+            give_owner_rights(directory)?;
+            attempt()
+        }
+        result => result,
+    }
+}
+
 /// What is at `name`, not following it; `None` when nothing is.
 pub(crate) fn examine(directory: BorrowedFd<'_>, name: &OsStr) -> Result<Option<Stat>> {
-    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+    let look = || rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+    match open_up(directory, look) {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(TreeError::System("it could not be examined", errno)),
@@ -130,7 +148,7 @@ pub(crate) fn rename(
     to: (BorrowedFd<'_>, &OsStr),
 ) -> Result<Renamed> {
     let attempt = || rename_exclusively(from, to);
-    let result = match attempt() {
+    let result = match open_up(from.0, attempt) {
         // Moving a directory writes its `..`, so its own permissions count: an attacker may have taken them away.
         Err(Errno::ACCESS) => {
             make_accessible(from.0, from.1)?;
@@ -172,16 +190,7 @@ fn make_accessible(directory: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     {
         let object = rustix::fs::openat(directory, name, flags | OFlags::PATH, Mode::empty())
             .map_err(error)?;
-        let stat = rustix::fs::fstat(&object).map_err(error)?;
-        let wanted = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Mode::RWXU,
-            FileType::RegularFile => Mode::RUSR | Mode::WUSR,
-            _ => return Ok(()),
-        };
-        let mode = Mode::from_raw_mode(stat.st_mode) | wanted;
-        // A descriptor of kind O_PATH can't be given to fchmod; its name in /proc leads to exactly that object.
-        let path = format!("/proc/self/fd/{}", object.as_raw_fd());
-        rustix::fs::chmod(path, mode).map_err(error)
+        give_owner_rights(object.as_fd()).map_err(error)
     }
     #[cfg(not(target_os = "linux"))]
     {
@@ -194,6 +203,20 @@ fn make_accessible(directory: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
         .map_err(error)?;
         rustix::fs::fchmod(&object, Mode::RWXU).map_err(error)
     }
+}
+
+/// Gives the owner all rights on an open directory or file.
+#[cfg(target_os = "linux")]
+fn give_owner_rights(object: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
+    let stat = rustix::fs::fstat(object)?;
+    let wanted = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Mode::RWXU,
+        FileType::RegularFile => Mode::RUSR | Mode::WUSR,
+        _ => return Ok(()),
+    };
+    let mode = Mode::from_raw_mode(stat.st_mode) | wanted;
+    // A descriptor of kind O_PATH can't be given to fchmod; its name in /proc leads to exactly that object.
+    rustix::fs::chmod(format!("/proc/self/fd/{}", object.as_raw_fd()), mode)
 }
 
 /// Opens a regular file or a directory for reading, also where its owner may not.
@@ -240,6 +263,12 @@ pub(crate) fn read_file(directory: BorrowedFd<'_>, name: &OsStr, limit: usize) -
 
 /// The names in an open directory.
 pub(crate) fn names_in(directory: &OwnedFd) -> Result<Vec<OsString>> {
+    let entries = entries_in(directory)?;
+    Ok(entries.into_iter().map(|(name, _)| name).collect())
+}
+
+/// The names in an open directory, each with its type as the file system tells it.
+pub(crate) fn entries_in(directory: &OwnedFd) -> Result<Vec<(OsString, FileType)>> {
     use std::os::unix::ffi::OsStrExt;
     let error = |errno| TreeError::System("a directory could not be listed", errno);
     let mut names = Vec::new();
@@ -247,7 +276,7 @@ pub(crate) fn names_in(directory: &OwnedFd) -> Result<Vec<OsString>> {
         let entry = entry.map_err(error)?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if name != "." && name != ".." {
-            names.push(name.to_owned());
+            names.push((name.to_owned(), entry.file_type()));
         }
     }
     Ok(names)

@@ -315,6 +315,7 @@ impl Foreground<'_> {
                 self.session.record_quarantined();
             }
             Event::Remounted { path, restored } => {
+                self.session.guardian.appeared(&path);
                 let path = escape_os(path.as_path());
                 self.notes.push(if restored {
                     format!("{path} was replaced from outside; its protection was set again")

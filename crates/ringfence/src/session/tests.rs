@@ -266,6 +266,12 @@ fn what_the_session_planted_is_gone_and_what_a_person_made_stays() {
         vec![
             touched(&work.join(".envrc")),
             touched(&work.join("sub/.git/config")),
+            touched(&work.join("moved")),
+            // Seen to appear while the session made nothing; of `.cursor` nobody saw anything.
+            Event::Remounted {
+                path: AbsolutePath::new(work.join(".mcp.json")).unwrap(),
+                restored: true,
+            },
         ],
         Outcome {
             ending: Ending::Exited(0),
@@ -286,8 +292,12 @@ fn what_the_session_planted_is_gone_and_what_a_person_made_stays() {
     );
     fs::write(work.join(".envrc"), "planted").unwrap();
     fs::write(work.join(".mcp.json"), "the person's").unwrap();
-    fs::create_dir_all(work.join("sub/.git/hooks")).unwrap();
-    fs::write(work.join("sub/.git/hooks/pre-commit"), "#!/bin/sh\n").unwrap();
+    fs::create_dir(work.join(".cursor")).unwrap();
+    for repository in ["sub", "moved/deeper"] {
+        let hooks = work.join(repository).join(".git/hooks");
+        fs::create_dir_all(&hooks).unwrap();
+        fs::write(hooks.join("pre-commit"), "#!/bin/sh\n").unwrap();
+    }
     fs::write(
         work.join("sub/.git/config"),
         "[core]\n\tbare = false\n\tfsmonitor = x\n",
@@ -296,20 +306,22 @@ fn what_the_session_planted_is_gone_and_what_a_person_made_stays() {
     let report = run(&mut session, Afterwards::End).unwrap();
     assert!(!work.join(".envrc").exists());
     assert!(work.join(".mcp.json").exists());
+    assert!(!work.join(".cursor").exists());
     assert!(!work.join("sub/.git/hooks").exists());
+    assert!(!work.join("moved/deeper/.git/hooks").exists());
     let config = fs::read_to_string(work.join("sub/.git/config")).unwrap();
     assert!(
         config.contains("bare") && !config.contains("fsmonitor"),
         "{config}"
     );
-    assert_eq!(report.quarantined.len(), 3);
+    assert_eq!(report.quarantined.len(), 5);
     assert!(
         report.notes.iter().any(|note| note.contains(".mcp.json")),
         "{:?}",
         report.notes
     );
     let listing = Quarantine::open(&bench.state).list().unwrap();
-    assert_eq!(listing.entries.len(), 3);
+    assert_eq!(listing.entries.len(), 5);
 }
 
 /// What was written to an event stream, shared with the test.

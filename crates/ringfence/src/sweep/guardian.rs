@@ -33,9 +33,13 @@ pub(crate) struct Guardian {
     session: SessionId,
     /// For each absent name whether the session touched it.
     touched: Vec<bool>,
+    /// For each absent name whether the runner saw it appear while the session made nothing.
+    foreign: Vec<bool>,
     /// Absent names to look for now, by index, and until when.
     waiting: Vec<(usize, Instant)>,
     candidates: BTreeSet<AbsolutePath>,
+    /// Directories that were moved, or may have been: what lies in them was seen elsewhere.
+    moved: BTreeSet<AbsolutePath>,
     overflow: bool,
     /// Commands in rebases that were open before the session.
     known_commands: BTreeSet<(AbsolutePath, Vec<u8>)>,
@@ -58,6 +62,7 @@ impl Guardian {
             .collect();
         Self {
             touched: vec![false; guard.absent.len()],
+            foreign: vec![false; guard.absent.len()],
             guard,
             watching,
             repositories,
@@ -65,6 +70,7 @@ impl Guardian {
             session,
             waiting: Vec::new(),
             candidates: BTreeSet::new(),
+            moved: BTreeSet::new(),
             overflow: false,
             known_commands,
             swept: Swept::default(),
@@ -89,12 +95,24 @@ impl Guardian {
         {
             return;
         }
+        if self.moved.len() < MAX_CANDIDATES {
+            self.moved.insert(path.clone());
+        } else if !self.moved.contains(path) {
+            self.overflow = true;
+        }
         if let Some(candidate) = repository::candidate(path) {
             if self.candidates.len() < MAX_CANDIDATES {
                 self.candidates.insert(candidate);
             } else if !self.candidates.contains(&candidate) {
                 self.overflow = true;
             }
+        }
+    }
+
+    /// The runner saw `path` appear by somebody else's hand.
+    pub(crate) fn appeared(&mut self, path: &AbsolutePath) {
+        for (name, foreign) in self.guard.absent.iter().zip(&mut self.foreign) {
+            *foreign |= name.path == *path;
         }
     }
 
@@ -132,7 +150,11 @@ impl Guardian {
         for index in 0..self.guard.absent.len() {
             let made = match (self.watching, seen) {
                 (Watching::Unobserved, _) | (Watching::Observed, Seen::InPart) => true,
-                (Watching::Observed, Seen::All) => self.touched.get(index).copied().unwrap_or(true),
+                // What nobody saw appear counts as the session's: a target can hide from the observer what it names.
+                (Watching::Observed, Seen::All) => {
+                    let of = |list: &[bool]| list.get(index).copied();
+                    of(&self.touched).unwrap_or(true) || !of(&self.foreign).unwrap_or(false)
+                }
             };
             if made {
                 self.take_absent(index);
@@ -219,6 +241,7 @@ impl Guardian {
     }
 
     fn sweep_repositories(&mut self) {
+        self.look_into_moved();
         let mut seen = BTreeSet::new();
         let mut waiting: Vec<_> = std::mem::take(&mut self.candidates).into_iter().collect();
         while let Some(candidate) = waiting.pop() {
@@ -256,6 +279,28 @@ impl Guardian {
                     )),
                 }
             }
+        }
+    }
+
+    /// Finds the possible repositories in directories that were moved.
+    fn look_into_moved(&mut self) {
+        let mut outer: Option<AbsolutePath> = None;
+        // Sorted: what lies in another one of them comes after it.
+        for path in std::mem::take(&mut self.moved) {
+            if outer.as_ref().is_some_and(|outer| path.starts_with(outer)) {
+                continue;
+            }
+            let Some(root) = self.root_of(&path).cloned() else {
+                continue;
+            };
+            match repository::candidates_in(&root, &path) {
+                Ok(found) => self.candidates.extend(found),
+                Err((path, error)) => self.swept.notes.push(format!(
+                    "WARNING: {} may hold repositories and could not be looked into ({error}); look at it before you run git there",
+                    escape_os(path.as_path())
+                )),
+            }
+            outer = Some(path);
         }
     }
 

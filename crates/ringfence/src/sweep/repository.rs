@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use ringfence_policy::AbsolutePath;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 
 use super::git_config;
 use crate::quarantine::ObjectKind;
@@ -61,6 +61,50 @@ pub(super) fn candidate(path: &AbsolutePath) -> Option<AbsolutePath> {
         .iter()
         .any(|entry| name == *entry)
         .then_some(parent)
+}
+
+/// As many names as one look into a moved directory reads.
+const MAX_NAMES: usize = 1_000_000;
+
+/// The git directories that may lie in `tree`, itself among them.
+///
+/// # Errors
+/// The directory that could not be looked into, and why.
+pub(super) fn candidates_in(
+    root: &AbsolutePath,
+    tree: &AbsolutePath,
+) -> Result<Vec<AbsolutePath>, (AbsolutePath, TreeError)> {
+    let mut found = Vec::new();
+    let mut pending = vec![tree.clone()];
+    let mut names = 0;
+    while let Some(path) = pending.pop() {
+        let entries = match look(root, &path) {
+            Ok(Look::Directory(opened)) => tree::entries_in(&opened),
+            // A link leads to what is looked at where it lies.
+            Ok(Look::Absent | Look::File(_) | Look::Other)
+            | Err(TreeError::TooLarge | TreeError::NotDirectory) => continue,
+            Err(error) => Err(error),
+        };
+        let entries = entries.map_err(|error| (path.clone(), error))?;
+        names += entries.len();
+        if names > MAX_NAMES {
+            return Err((tree.clone(), TreeError::TooLarge));
+        }
+        for (name, kind) in entries {
+            let Ok(inner) = path.join(Path::new(&name)) else {
+                continue;
+            };
+            if name == ".git" {
+                found.push(inner.clone());
+            } else if name == "HEAD" {
+                found.push(path.clone());
+            }
+            if matches!(kind, FileType::Directory | FileType::Unknown) {
+                pending.push(inner);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Whether something that git would take for a repository is there.
@@ -188,7 +232,11 @@ fn examine_configuration(path: &AbsolutePath, opened: &OwnedFd) -> Option<Findin
     match look_at(opened, OsStr::new("config")) {
         Ok(Look::Absent) => None,
         Ok(Look::File(text)) => {
-            let cleaned = git_config::clean(&text);
+            let mut cleaned = git_config::clean(&text);
+            // By another name it could be changed unseen, also by a later session.
+            if has_other_names(opened, "config") {
+                cleaned.dropped.push("its other name".to_owned());
+            }
             (!cleaned.dropped.is_empty()).then_some(Finding::Configuration {
                 path,
                 cleaned: cleaned.text,
@@ -208,6 +256,11 @@ fn examine_configuration(path: &AbsolutePath, opened: &OwnedFd) -> Option<Findin
             cause: error.to_string(),
         }),
     }
+}
+
+fn has_other_names(directory: &OwnedFd, name: &str) -> bool {
+    let stat = tree::examine(directory.as_fd(), OsStr::new(name));
+    stat.is_ok_and(|stat| stat.is_some_and(|stat| stat.st_nlink > 1))
 }
 
 fn is_there(directory: &OwnedFd, name: &str) -> Result<bool, TreeError> {

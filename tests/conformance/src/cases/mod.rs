@@ -3,6 +3,7 @@
 mod denials;
 mod endings;
 mod environment;
+mod evasion;
 mod kernel;
 mod levels;
 mod places;
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Case> {
         terminal::CASES,
         endings::CASES,
         environment::CASES,
+        evasion::CASES,
         places::CASES,
         levels::CASES,
         denials::CASES,

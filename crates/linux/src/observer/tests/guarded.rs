@@ -131,3 +131,95 @@ fn a_new_repository_is_reported_at_any_depth() {
     // The one outside is a denial, no repository.
     assert_eq!(denials(&events).len(), 1);
 }
+
+#[test]
+fn a_name_is_reported_also_through_a_link_that_means_the_caller_itself() {
+    let scene = Scene::new();
+    let name = scene.root.join(".husky");
+    let link = scene.root.join("me");
+    let root = fs::File::open(&scene.root).unwrap();
+    let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&root));
+    std::os::unix::fs::symlink(&through, &link).unwrap();
+    let spelt = [
+        link.join(".husky"),
+        PathBuf::from(format!("/{through}/.husky")),
+        PathBuf::from(format!("/proc/../{through}/./.husky")),
+    ];
+    let run = || {
+        for path in &spelt {
+            assert_eq!(
+                call(libc::SYS_mkdirat, &[HERE, address(&c(path)), 0o755]),
+                0
+            );
+            let _ = call(
+                libc::SYS_unlinkat,
+                &[
+                    HERE,
+                    address(&c(path)),
+                    u64::from(libc::AT_REMOVEDIR.cast_unsigned()),
+                ],
+            );
+        }
+    };
+    let Some(((), events)) = scene.observe(Observe::Writes, run) else {
+        return;
+    };
+    assert_eq!(touched(&events), [name.as_path(); 3], "{events:?}");
+}
+
+#[test]
+fn a_directory_that_was_moved_is_reported_for_what_it_may_hold() {
+    let scene = Scene::new();
+    let (from, to) = (scene.root.join("from"), scene.root.join("to"));
+    let (file, other) = (scene.root.join("file"), scene.root.join("other"));
+    fs::create_dir(&from).unwrap();
+    fs::write(&file, "").unwrap();
+    let run = || {
+        fs::rename(&from, &to).unwrap();
+        fs::rename(&file, &other).unwrap();
+    };
+    let Some(((), events)) = scene.observe(Observe::Writes, run) else {
+        return;
+    };
+    assert_eq!(touched(&events), [to.as_path()], "{events:?}");
+}
+
+#[test]
+fn a_configuration_is_reported_however_it_is_reached() {
+    let scene = Scene::new();
+    let config = scene.root.join("vendor/x/.git/config");
+    fs::create_dir_all(config.parent().unwrap()).unwrap();
+    fs::write(&config, "").unwrap();
+    let second = scene.root.join("second");
+    let run = || {
+        fs::hard_link(&config, &second).unwrap();
+    };
+    let Some(((), events)) = scene.observe(Observe::Writes, run) else {
+        return;
+    };
+    assert_eq!(touched(&events), [config.as_path()], "{events:?}");
+
+    let read = fs::File::open(&config).unwrap();
+    let again = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&read));
+    let run = || call(libc::SYS_openat, &[HERE, address(&c(&again)), 0o1]);
+    let Some((result, events)) = scene.observe(Observe::Writes, run) else {
+        return;
+    };
+    assert_eq!(result, 0);
+    assert_eq!(touched(&events), [config.as_path()], "{events:?}");
+}
+
+#[test]
+fn that_a_name_was_made_is_known_whatever_was_read_of_it() {
+    let scene = Scene::new();
+    let hour = Duration::from_hours(1);
+    for (makes, path) in [(true, "new"), (false, "file")] {
+        fs::write(scene.root.join("file"), "").unwrap();
+        let flags = if makes { 0o101 } else { 0o1 };
+        let path = c(scene.root.join(path));
+        let run = || call(libc::SYS_openat, &[HERE, address(&path), flags, 0o644]);
+        let made = scene.observe_and(run, |observer| observer.made_a_name_within(hour));
+        let Some(made) = made else { return };
+        assert_eq!(made, makes);
+    }
+}
