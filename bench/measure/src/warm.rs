@@ -68,7 +68,7 @@ fn execute(session: &mut Session) -> Result<Duration, WarmError> {
         directory: None,
     };
     let begin = Instant::now();
-    let report = session.execute(command).map_err(WarmError::Run)?;
+    let report = session.execute(&command).map_err(WarmError::Run)?;
     let time = begin.elapsed();
     match report.exit_status() {
         0 => Ok(time),

@@ -408,3 +408,7 @@ fn believe_managed(path: &Path, text: &TextFile) -> Result<(), LoadError> {
 fn believe_managed(_path: &Path, _text: &TextFile) -> Result<(), LoadError> {
     Ok(())
 }
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests;

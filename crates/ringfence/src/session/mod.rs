@@ -199,16 +199,16 @@ impl Session {
     ///
     /// # Errors
     /// [`RunError`]; nothing of the session is left running.
-    pub fn run(mut self, command: CommandSpec) -> Result<Report, RunError> {
-        self.foreground(&command, Afterwards::End)
+    pub fn run(mut self, command: &CommandSpec) -> Result<Report, RunError> {
+        self.foreground(command, Afterwards::End)
     }
 
     /// Runs one command in the foreground; the session stays for the next.
     ///
     /// # Errors
     /// [`RunError`]; the session should be dropped then.
-    pub fn execute(&mut self, command: CommandSpec) -> Result<Report, RunError> {
-        self.foreground(&command, Afterwards::Stay)
+    pub fn execute(&mut self, command: &CommandSpec) -> Result<Report, RunError> {
+        self.foreground(command, Afterwards::Stay)
     }
 
     /// Ends the session and everything in it, and says what was moved to quarantine since the last report.

@@ -13,7 +13,7 @@ use ringfence_policy::{Operation, RuleId};
 use tempfile::TempDir;
 
 use ringfence_plan::Level;
-use ringfence_policy::document::Require;
+use ringfence_policy::document::{GitAccess, NewRepositories, Require};
 use ringfence_policy::layers::LayerKind;
 
 use super::*;
@@ -33,6 +33,15 @@ struct Bench {
 
 /// A policy for a scratch workspace, and a machine in memory with this machine's facts for it.
 fn bench(require: Require) -> Bench {
+    let command_line = PolicyDocument {
+        require: Some(require),
+        ..PolicyDocument::default()
+    };
+    bench_with(command_line, |_| {})
+}
+
+/// [`bench`] with a policy, and what `furnish` puts into the workspace before it is looked at.
+fn bench_with(command_line: PolicyDocument, furnish: impl FnOnce(&Path)) -> Bench {
     let directory = tempfile::tempdir().unwrap();
     let base = directory.path().canonicalize().unwrap();
     let make = |name: &str| {
@@ -41,10 +50,7 @@ fn bench(require: Require) -> Bench {
     };
     let (workspace, home) = (make("work"), make("home"));
     let state = StateDirectory::at(&base.join("state")).unwrap();
-    let command_line = PolicyDocument {
-        require: Some(require),
-        ..PolicyDocument::default()
-    };
+    furnish(workspace.as_path());
     let request = LoadRequest {
         command_line,
         managed: base.join("no-managed"),
@@ -563,4 +569,120 @@ fn a_session_of_one_is_tried_without_namespaces_and_says_so_before_it_starts() {
             Err(error) => assert!(matches!(error, RunError::Start(StartError::Plan(_)))),
         }
     }
+}
+
+/// A git directory as `git init` leaves it.
+fn init_repository(directory: &Path) {
+    fs::create_dir_all(directory.join("objects")).unwrap();
+    fs::create_dir_all(directory.join("refs/heads")).unwrap();
+    fs::write(directory.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+    fs::write(directory.join("config"), "[core]\n\tbare = false\n").unwrap();
+}
+
+#[test]
+fn a_new_repository_is_moved_away_whole_where_the_policy_says_so() {
+    for (new_repositories, moved) in [
+        (NewRepositories::Quarantine, true),
+        (NewRepositories::Clean, false),
+        (NewRepositories::Allow, false),
+    ] {
+        let mut document = PolicyDocument::default();
+        document.filesystem.new_repositories = Some(new_repositories);
+        let bench = bench_with(document, |_| {});
+        let work = bench.workspace.as_path();
+        let script = vec![
+            touched(&work.join("sub/.git/HEAD")),
+            touched(&work.join("bare.git/HEAD")),
+            touched(&work.join("plain/config")),
+        ];
+        let host = bench.host.clone().with_script(script, SUCCESS);
+        let mut session = bench.start(&host).unwrap();
+        init_repository(&work.join("sub/.git"));
+        init_repository(&work.join("bare.git"));
+        fs::create_dir(work.join("plain")).unwrap();
+        fs::write(work.join("plain/config"), "a program's own").unwrap();
+        fs::write(work.join("sub/file"), "work").unwrap();
+        let report = run(&mut session, Afterwards::End).unwrap();
+        let mut origins: Vec<_> = report
+            .quarantined
+            .iter()
+            .map(|entry| entry.origin.as_path().to_owned())
+            .collect();
+        origins.sort();
+        let expected = if moved {
+            vec![work.join("bare.git"), work.join("sub/.git")]
+        } else {
+            Vec::new()
+        };
+        assert_eq!(origins, expected, "{new_repositories:?}");
+        assert_eq!(work.join("sub/.git").exists(), !moved);
+        assert_eq!(work.join("bare.git").exists(), !moved);
+        // What is no repository stays, and so does the work beside one.
+        assert!(work.join("plain/config").exists() && work.join("sub/file").exists());
+    }
+}
+
+#[test]
+fn a_rebase_that_would_run_commands_is_moved_away_and_an_older_one_stays() {
+    let mut document = PolicyDocument::default();
+    document.filesystem.git = Some(GitAccess::Commit);
+    for (todo, runs) in [
+        ("pick 1234567 a\nexec make evil\n", true),
+        ("pick 1234567 a\nx make evil\n", true),
+        ("pick 1234567 a\nreword 89abcde b\n", false),
+    ] {
+        let bench = bench_with(document.clone(), |work| init_repository(&work.join(".git")));
+        let git = bench.workspace.as_path().join(".git");
+        assert!(
+            bench
+                .plan
+                .guard
+                .commit_directories
+                .iter()
+                .any(|directory| directory.as_path() == git)
+        );
+        let host = bench.host.clone().with_script(Vec::new(), SUCCESS);
+        let mut session = bench.start(&host).unwrap();
+        for name in ["rebase-merge", "rebase-apply"] {
+            fs::create_dir(git.join(name)).unwrap();
+            fs::write(git.join(name).join("git-rebase-todo"), todo).unwrap();
+        }
+        let report = run(&mut session, Afterwards::Stay).unwrap();
+        assert_eq!(report.quarantined.len(), if runs { 2 } else { 0 }, "{todo}");
+        assert_eq!(git.join("rebase-merge").exists(), !runs, "{todo}");
+        let words: Vec<_> = report
+            .quarantined
+            .iter()
+            .map(|entry| entry.reason.words())
+            .collect();
+        assert!(
+            words
+                .iter()
+                .all(|words| words == "open rebase with commands")
+        );
+        drop(session);
+    }
+    // One that the person had left open is the person's; a command that is added to it is not.
+    let bench = bench_with(document, |work| {
+        init_repository(&work.join(".git"));
+        fs::create_dir(work.join(".git/rebase-merge")).unwrap();
+        fs::write(
+            work.join(".git/rebase-merge/git-rebase-todo"),
+            "exec make test\n",
+        )
+        .unwrap();
+    });
+    let open = bench.workspace.as_path().join(".git/rebase-merge");
+    let host = bench.host.clone().with_script(Vec::new(), SUCCESS);
+    let mut session = bench.start(&host).unwrap();
+    assert_eq!(run(&mut session, Afterwards::Stay).unwrap().quarantined, []);
+    assert!(open.exists());
+    fs::write(
+        open.join("git-rebase-todo"),
+        "exec make test\nexec make evil\n",
+    )
+    .unwrap();
+    let report = run(&mut session, Afterwards::End).unwrap();
+    assert_eq!(report.quarantined.len(), 1);
+    assert!(!open.exists());
 }

@@ -295,3 +295,6 @@ fn open_relay(
 fn set_nonblocking(fd: &OwnedFd) -> Result<(), Errno> {
     rustix::fs::fcntl_setfl(fd, rustix::fs::OFlags::NONBLOCK)
 }
+
+#[cfg(test)]
+mod tests;
