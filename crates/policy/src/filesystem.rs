@@ -12,7 +12,7 @@ use crate::decision::{Decision, Operation};
 use crate::document::{GitAccess, Mode};
 use crate::glob::Glob;
 use crate::grant;
-use crate::path::AbsolutePath;
+use crate::path::{AbsolutePath, is_normal};
 use crate::rule::RuleId;
 
 /// What a rule leaves of a path.
@@ -457,17 +457,6 @@ fn allow(rule: RuleId, origin: &str) -> Decision {
 /// Rules are sorted and searched by their bytes: comparing components costs ten times as much.
 fn key(path: &Path) -> &[u8] {
     path.as_os_str().as_encoded_bytes()
-}
-
-/// Whether `path` is absolute and normal as it is, so that nothing has to be allocated.
-fn is_normal(path: &Path) -> bool {
-    let bytes = key(path);
-    let dots = |name: &[u8]| matches!(name, b"." | b"..");
-    let mut names = bytes.split(|byte| *byte == b'/').skip(1);
-    cfg!(unix)
-        && bytes.first() == Some(&b'/')
-        && !bytes.contains(&0)
-        && (bytes.len() == 1 || names.all(|name| !name.is_empty() && !dots(name)))
 }
 
 #[cfg(test)]

@@ -41,6 +41,9 @@ impl AbsolutePath {
     /// [`PathError`] for a relative path, one that climbs above the root, or one with a NUL byte.
     pub fn new(path: impl AsRef<Path>) -> Result<Self, PathError> {
         let path = path.as_ref();
+        if is_normal(path) {
+            return Ok(Self(path.to_owned()));
+        }
         if path.as_os_str().as_encoded_bytes().contains(&0) {
             return Err(PathError::Nul);
         }
@@ -80,7 +83,11 @@ impl AbsolutePath {
     /// # Errors
     /// [`PathError`] when `relative` climbs above the root or holds a NUL byte.
     pub fn join(&self, relative: impl AsRef<Path>) -> Result<Self, PathError> {
-        Self::new(self.0.join(relative))
+        let joined = self.0.join(relative);
+        if is_normal(&joined) {
+            return Ok(Self(joined));
+        }
+        Self::new(joined)
     }
 
     /// The directory above, or `None` at the root.
@@ -104,6 +111,28 @@ impl AbsolutePath {
     fn bytes(&self) -> &[u8] {
         self.0.as_os_str().as_encoded_bytes()
     }
+}
+
+/// Whether `path` is absolute and normal as it is, so that nothing has to be allocated.
+pub(crate) fn is_normal(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    if !cfg!(unix) || bytes.first() != Some(&b'/') {
+        return false;
+    }
+    // One pass: how long the name is so far, and whether it is made of dots alone.
+    let (mut length, mut dots) = (0_usize, true);
+    for byte in bytes.iter().skip(1) {
+        match byte {
+            0 => return false,
+            b'/' if length == 0 || (dots && length <= 2) => return false,
+            b'/' => (length, dots) = (0, true),
+            byte => {
+                length += 1;
+                dots &= *byte == b'.';
+            }
+        }
+    }
+    bytes.len() == 1 || (length > 0 && !(dots && length <= 2))
 }
 
 fn is_separator(byte: u8) -> bool {

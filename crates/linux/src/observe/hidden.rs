@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use ringfence_plan::linux::facts::{Child, Entry, HiddenFact, Kind};
 use ringfence_policy::Policy;
@@ -10,8 +12,9 @@ use ringfence_policy::glob::Glob;
 use ringfence_policy::policy::{HiddenPath, HiddenPattern};
 
 use super::error::ObserveError;
-use super::resolve::{Resolved, probe_entry};
-use super::scan::{Match, list};
+use super::names::Names;
+use super::resolve::{Resolved, look_up, probe_entry};
+use super::scan::Match;
 
 /// Looks every hidden path up, expands globs with a fixed directory, and adds what the scan of the roots matched.
 ///
@@ -26,15 +29,15 @@ pub(super) fn observe(
     let home = HomeNames::read(policy, home);
     for hidden in &policy.filesystem.hidden {
         match &hidden.pattern {
-            HiddenPattern::Path(path) => match home.rewrite(path.as_path()) {
-                Some(path) => facts.push(fact(hidden, &path, &home)?),
-                None => facts.push(HiddenFact {
+            HiddenPattern::Path(path) => facts.push(match home.rewrite(path.as_path()) {
+                Some(there) if look_up(&there)?.is_some() => fact(hidden, &there, &home)?,
+                Some(_) | None => HiddenFact {
                     name: hidden.name.clone(),
                     path: path.clone(),
                     entry: Entry::Absent,
                     shown: Vec::new(),
-                }),
-            },
+                },
+            }),
             HiddenPattern::HomeGlob(glob) => {
                 for path in expand(glob, &home)? {
                     facts.push(fact(hidden, &path, &home)?);
@@ -82,78 +85,101 @@ fn fact(hidden: &HiddenPath, path: &Path, home: &HomeNames) -> Result<HiddenFact
     })
 }
 
-/// The names in the home and in the directories directly below it, each read at most once: a hundred absent secrets
-/// cost a few directory reads instead of a hundred look-ups.
+/// The home, and what directories are known to hold: a hundred absent secrets cost a few directory reads instead of a
+/// hundred look-ups, and four globs in one directory cost one.
 struct HomeNames {
     named: PathBuf,
     resolved: PathBuf,
-    top: Option<Names>,
-    below: RefCell<Vec<(OsString, Option<Names>)>>,
+    top: Option<Rc<Names>>,
+    below: Vec<(OsString, Option<Rc<Names>>)>,
+    read: RefCell<Vec<(PathBuf, Option<Rc<Names>>)>>,
 }
 
-/// Sorted names.
-struct Names(Vec<OsString>);
-
-impl Names {
-    /// `None` where they can't be read: nothing is known then.
-    fn read(directory: &Path) -> Option<Self> {
-        let mut names: Vec<OsString> = list(directory)
-            .ok()?
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
-        names.sort_unstable();
-        Some(Self(names))
-    }
-
-    fn holds(&self, wanted: &OsStr) -> bool {
-        self.0
-            .binary_search_by(|name| name.as_os_str().cmp(wanted))
-            .is_ok()
-    }
-}
+/// From so many names on, reading a directory is cheaper than looking them up.
+const WORTH_READING: usize = 5;
 
 impl HomeNames {
     fn read(policy: &Policy, home: &Resolved) -> Self {
-        Self {
+        let mut names = Self {
             named: policy.home.as_path().to_owned(),
             resolved: home.path.clone(),
-            top: Names::read(&home.path),
-            below: RefCell::default(),
+            top: None,
+            below: Vec::new(),
+            read: RefCell::default(),
+        };
+        names.top = names.list(&home.path);
+        let mut counts: Vec<(&OsStr, usize)> = Vec::new();
+        for hidden in &policy.filesystem.hidden {
+            let HiddenPattern::Path(path) = &hidden.pattern else {
+                continue;
+            };
+            let Some((first, Some(_))) = below(path.as_path(), &names.named).map(first_two) else {
+                continue;
+            };
+            match counts.iter_mut().find(|(name, _)| *name == first) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((first, 1)),
+            }
         }
+        for (name, count) in counts {
+            let exists = names.top.as_ref().is_none_or(|top| top.holds(name));
+            if count >= WORTH_READING && exists {
+                let found = names.list(&home.path.join(name));
+                names.below.push((name.to_owned(), found));
+            }
+        }
+        names
+    }
+
+    /// The names in `directory`; `None` where they can't be read: nothing is known then.
+    fn list(&self, directory: &Path) -> Option<Rc<Names>> {
+        let mut read = self.read.borrow_mut();
+        if let Some((_, names)) = read.iter().find(|(known, _)| known == directory) {
+            return names.clone();
+        }
+        let names = Names::read(directory).ok().map(Rc::new);
+        read.push((directory.to_owned(), names.clone()));
+        names
     }
 
     /// `path` below the resolved home; `None` where the home is known to hold nothing by that name.
     fn rewrite(&self, path: &Path) -> Option<PathBuf> {
-        let Ok(relative) = path.strip_prefix(&self.named) else {
+        let Some(relative) = below(path, &self.named) else {
             return Some(path.to_owned());
         };
-        let mut parts = relative.iter();
-        if let (Some(first), Some(names)) = (parts.next(), &self.top) {
-            let absent = !names.holds(first)
-                || parts
-                    .next()
-                    .is_some_and(|second| self.is_absent(first, second));
-            if absent {
+        let (first, second) = first_two(relative);
+        if let Some(names) = &self.top {
+            if !names.holds(first) {
+                return None;
+            }
+            let below = self.below.iter().find(|(name, _)| name == first);
+            if let (Some(second), Some((_, Some(names)))) = (second, below)
+                && !names.holds(second)
+            {
                 return None;
             }
         }
         Some(self.resolved.join(relative))
     }
+}
 
-    /// Whether the home's directory `first` is known to hold no `second`.
-    fn is_absent(&self, first: &OsStr, second: &OsStr) -> bool {
-        let mut below = self.below.borrow_mut();
-        let known = below.iter().position(|(name, _)| name == first);
-        let index = known.unwrap_or_else(|| {
-            below.push((first.to_owned(), Names::read(&self.resolved.join(first))));
-            below.len() - 1
-        });
-        below
-            .get(index)
-            .and_then(|(_, names)| names.as_ref())
-            .is_some_and(|names| !names.holds(second))
-    }
+/// What of `path` lies strictly below `above`; both are normal, so letters tell.
+fn below<'a>(path: &'a Path, above: &Path) -> Option<&'a Path> {
+    let rest = path
+        .as_os_str()
+        .as_bytes()
+        .strip_prefix(above.as_os_str().as_bytes())?;
+    let rest = rest.strip_prefix(b"/")?;
+    (!rest.is_empty()).then(|| Path::new(OsStr::from_bytes(rest)))
+}
+
+fn first_two(relative: &Path) -> (&OsStr, Option<&OsStr>) {
+    let mut parts = relative
+        .as_os_str()
+        .as_bytes()
+        .split(|byte| *byte == b'/')
+        .map(OsStr::from_bytes);
+    (parts.next().unwrap_or_default(), parts.next())
 }
 
 /// Every path that matches an absolute glob. A component matches within one directory; `**` is not expanded here.
@@ -175,10 +201,14 @@ fn expand(glob: &str, home: &HomeNames) -> Result<Vec<PathBuf>, ObserveError> {
         let mut next = Vec::new();
         for directory in found {
             // Absent, unreadable or no directory: there is nothing that the target could read either.
-            for (name, _) in list(&directory).unwrap_or_default() {
-                if matcher.is_match(Path::new(&name)) {
-                    next.push(directory.join(name));
-                }
+            let Some(names) = home.list(&directory) else {
+                continue;
+            };
+            for name in names
+                .iter()
+                .filter(|name| matcher.is_match(Path::new(name)))
+            {
+                next.push(directory.join(name));
             }
         }
         found = next;

@@ -12,6 +12,7 @@ mod git;
 mod hidden;
 mod host;
 mod mounts;
+mod names;
 mod place;
 mod resolve;
 mod root;

@@ -9,10 +9,11 @@ use ringfence_policy::{AbsolutePath, Policy};
 use super::error::ObserveError;
 use super::git;
 use super::mounts::Mounts;
+use super::names::Names;
 use super::resolve::{
     Directory, Resolved, absolute, kind, look_up, probe_entry, probe_name, resolve,
 };
-use super::scan::{Match, Patterns, list, walk};
+use super::scan::{Match, Patterns, walk};
 use rustix::fs::FileType;
 
 /// The facts of all roots, and what hidden patterns match in them.
@@ -149,7 +150,8 @@ fn absolutes(paths: &[PathBuf]) -> Result<Vec<AbsolutePath>, ObserveError> {
 /// As [`resolve`].
 pub(super) fn listing(path: AbsolutePath) -> Result<Listing, ObserveError> {
     let mut children = Vec::new();
-    for (name, _) in list(path.as_path()).unwrap_or_default() {
+    let names = Names::read(path.as_path()).unwrap_or_default();
+    for name in names.iter() {
         let child = path.as_path().join(name);
         let Some(stat) = look_up(&child)? else {
             continue;

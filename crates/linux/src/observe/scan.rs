@@ -5,10 +5,10 @@
 //! once, and one that could not be read is reported.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use ringfence_policy::Policy;
@@ -257,28 +257,4 @@ const FLAGS: OFlags = OFlags::RDONLY
 fn open_beneath(top: &OwnedFd, relative: &Path) -> Result<OwnedFd, Errno> {
     // `relative` was spelt by the scan from names it read, so it neither climbs nor is absolute.
     open_without_links(top, relative, FLAGS)
-}
-
-/// The names in a directory with their types as the file system tells them; `.` and `..` left out.
-///
-/// # Errors
-/// The system's error.
-pub(super) fn list(path: &Path) -> Result<Vec<(OsString, FileType)>, Errno> {
-    let directory = rustix::fs::openat(
-        CWD,
-        path,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let mut buffer = vec![MaybeUninit::uninit(); 16 << 10];
-    let mut entries = RawDir::new(&directory, &mut buffer);
-    let mut names = Vec::new();
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push((OsString::from_vec(name.to_vec()), entry.file_type()));
-        }
-    }
-    Ok(names)
 }

@@ -312,12 +312,17 @@ impl<'layers> Merge<'layers> {
         for entry in &allowed {
             self.take_back_hidden(&mut hidden, entry, context)?;
         }
-        let mut unique: Vec<HiddenPath> = Vec::new();
+        // The table's own entries are unique: only what a layer names can repeat.
+        let named = hidden
+            .iter()
+            .take_while(|entry| entry.kind == HiddenKind::DenyRead)
+            .count();
+        let mut unique: Vec<HiddenPath> = Vec::with_capacity(hidden.len());
         for entry in hidden {
-            if !unique
-                .iter()
-                .any(|known| known.pattern == entry.pattern && known.except == entry.except)
-            {
+            let known = unique.get(..named.min(unique.len())).unwrap_or_default();
+            let repeats =
+                |known: &HiddenPath| known.pattern == entry.pattern && known.except == entry.except;
+            if !known.iter().any(repeats) {
                 unique.push(entry);
             }
         }

@@ -14,8 +14,8 @@ use rustix::fs::{CWD, OFlags};
 
 use super::super::error::ObserveError;
 use super::super::host::read_at;
+use super::super::names::Names;
 use super::super::resolve::{Resolved, absolute, look_up, probe_entry, resolve};
-use super::super::scan::list;
 
 /// What runs something on the host, or says where that is, in any git directory.
 const NAMES: [&str; 6] = [
@@ -203,7 +203,8 @@ fn modules(
 /// The directories in `directory`, sorted, links left out; none where it is absent.
 fn children(directory: &Path) -> Result<Vec<PathBuf>, ObserveError> {
     let mut paths = Vec::new();
-    for (name, _) in list(directory).unwrap_or_default() {
+    let names = Names::read(directory).unwrap_or_default();
+    for name in names.iter() {
         let path = directory.join(name);
         if probe_entry(&path)?.1 == Entry::Directory {
             paths.push(path);
