@@ -8,4 +8,4 @@ mod config;
 mod layout;
 
 pub(super) use config::references;
-pub(super) use layout::layout;
+pub(super) use layout::{bare, layout};

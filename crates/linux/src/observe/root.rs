@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ringfence_plan::linux::facts::{Anchor, Child, Entry, Kind, Listing, NameFact, RootFacts};
-use ringfence_policy::document::Mode;
+use ringfence_policy::document::{HardLinks, Mode};
 use ringfence_policy::{AbsolutePath, Policy};
 
 use super::error::ObserveError;
@@ -13,8 +13,9 @@ use super::names::Names;
 use super::resolve::{
     Directory, Resolved, absolute, kind, look_up, probe_entry, probe_name, resolve,
 };
-use super::scan::{Match, Patterns, walk};
+use super::scan::{Keep, Match, Patterns, walk};
 use rustix::fs::FileType;
+use rustix::time::{ClockId, clock_gettime};
 
 /// The facts of all roots, and what hidden patterns match in them.
 pub(super) struct Roots {
@@ -50,6 +51,7 @@ pub(super) fn observe_all(
             object: found.object(),
             links: absolutes(&found.links)?,
             anchors: Vec::new(),
+            bare: Vec::new(),
             mounts: Vec::new(),
             outside_links: Vec::new(),
             unread: Vec::new(),
@@ -99,10 +101,20 @@ fn scan(
     matches: &mut Vec<Match>,
 ) -> Result<(), ObserveError> {
     let mounts = mounts.below(path);
-    let found = walk(path, &mounts, patterns)?;
+    let keep = match policy.filesystem.hard_links.value {
+        HardLinks::Warn => Keep::In(
+            policy.state.as_path(),
+            clock_gettime(ClockId::Realtime).tv_sec,
+        ),
+        HardLinks::ReadOnly => Keep::Nothing,
+    };
+    let found = walk(path, &mounts, patterns, keep)?;
     facts.anchors.push(anchor(policy, path)?);
     for repository in &found.repositories {
         facts.anchors.push(anchor(policy, repository)?);
+    }
+    for repository in &found.bare {
+        facts.bare.push(git::bare(repository)?);
     }
     facts.mounts = absolutes(&mounts)?;
     facts.outside_links = absolutes(&found.outside_links)?;

@@ -4,6 +4,9 @@
 //! lead the walk out; mounts and the inside of `.git` are not entered. Invariant: each directory is read at most
 //! once, and one that could not be read is reported.
 
+mod cache;
+mod patterns;
+
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
@@ -11,18 +14,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use ringfence_policy::Policy;
-use ringfence_policy::glob::Glob;
-use ringfence_policy::policy::HiddenPattern;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use super::error::ObserveError;
-use super::hidden::compile;
 use crate::open::open_without_links;
+use cache::{Cache, Holding, Stamp};
+use patterns::Depth;
+pub(super) use patterns::Patterns;
 
-/// Directories in which no name is protected: a mount in them breaks their removal, and tools fill them.
-const SKIPPED: [&[u8]; 4] = [b"node_modules", b"target", b".venv", b"vendor"];
+/// Directories in which no name is protected and no repository sought: a mount in them breaks their removal, and
+/// tools fill them. What a person's own pattern names is sought there too.
+const FILLED: [&[u8]; 4] = [b"node_modules", b"target", b".venv", b"vendor"];
 
 /// As many directories as one scan reads.
 const MAX_DIRECTORIES: usize = 1_000_000;
@@ -41,6 +44,8 @@ pub(super) struct Match {
 pub(super) struct Found {
     /// Directories with a `.git`, the root's top not among them, sorted.
     pub(super) repositories: Vec<PathBuf>,
+    /// Git directories without a working tree, sorted.
+    pub(super) bare: Vec<PathBuf>,
     /// What hidden patterns match.
     pub(super) matches: Vec<Match>,
     /// Files of which another name was not found in the root, sorted.
@@ -49,48 +54,13 @@ pub(super) struct Found {
     pub(super) unread: Vec<PathBuf>,
 }
 
-/// The policy's patterns for names in roots.
-pub(super) struct Patterns(Vec<Pattern>);
-
-struct Pattern {
-    hidden: usize,
-    glob: Glob,
-    except: Vec<Glob>,
-}
-
-impl Patterns {
-    /// Compiles the patterns of `policy`.
-    ///
-    /// # Errors
-    /// [`ObserveError::Glob`].
-    pub(super) fn compile(policy: &Policy) -> Result<Self, ObserveError> {
-        let mut patterns = Vec::new();
-        for (hidden, entry) in policy.filesystem.hidden.iter().enumerate() {
-            let HiddenPattern::RootGlob { glob, except } = &entry.pattern else {
-                continue;
-            };
-            patterns.push(Pattern {
-                hidden,
-                glob: compile(glob)?,
-                except: except
-                    .iter()
-                    .map(|glob| compile(glob))
-                    .collect::<Result<_, _>>()?,
-            });
-        }
-        Ok(Self(patterns))
-    }
-
-    /// The policy's hidden entries that `relative` matches.
-    fn matching(&self, relative: &Path) -> impl Iterator<Item = usize> {
-        self.0
-            .iter()
-            .filter(move |pattern| {
-                pattern.glob.is_match(relative)
-                    && !pattern.except.iter().any(|glob| glob.is_match(relative))
-            })
-            .map(|pattern| pattern.hidden)
-    }
+/// Where a scan may keep what it found for the next one.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Keep<'a> {
+    /// In this state directory of ours; with the time now, in seconds since 1970.
+    In(&'a Path, i64),
+    /// Nowhere: what is not looked at now must not be taken from then.
+    Nothing,
 }
 
 /// Walks `root`; `mounts` are the mount points below it.
@@ -101,24 +71,30 @@ pub(super) fn walk(
     root: &Path,
     mounts: &[PathBuf],
     patterns: &Patterns,
+    keep: Keep<'_>,
 ) -> Result<Found, ObserveError> {
     let top = open(CWD, root).map_err(|source| ObserveError::OpenDirectory {
         path: root.to_owned(),
         source,
     })?;
-    let mounts: HashSet<&Path> = mounts.iter().map(PathBuf::as_path).collect();
+    let cache = match keep {
+        Keep::In(state, now) => Cache::open(state, root, &top, patterns.fingerprint(), now),
+        Keep::Nothing => None,
+    };
     let mut walk = Walk {
         root,
+        top,
         patterns,
-        mounts,
+        fills: patterns.has_own(),
+        mounts: mounts.iter().map(PathBuf::as_path).collect(),
         found: Found::default(),
-        pending: Vec::new(),
+        pending: vec![(PathBuf::new(), Depth::Whole)],
         links: HashMap::new(),
+        cache,
     };
     let mut buffer = vec![MaybeUninit::uninit(); 32 << 10];
-    walk.read(&top, Path::new(""), &mut buffer);
-    let mut count = 1;
-    while let Some(relative) = walk.pending.pop() {
+    let mut count = 0;
+    while let Some((relative, depth)) = walk.pending.pop() {
         count += 1;
         if count > MAX_DIRECTORIES {
             return Err(ObserveError::TooManyDirectories {
@@ -126,110 +102,143 @@ pub(super) fn walk(
                 limit: MAX_DIRECTORIES,
             });
         }
-        match open_beneath(&top, &relative) {
-            Ok(directory) => walk.read(&directory, &relative, &mut buffer),
-            // Gone or replaced meanwhile.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-            Err(_) => walk.found.unread.push(root.join(&relative)),
-        }
+        walk.visit(&relative, depth, &mut buffer);
     }
     Ok(walk.finish())
 }
 
 struct Walk<'a> {
     root: &'a Path,
+    top: OwnedFd,
     patterns: &'a Patterns,
+    /// Whether directories that tools fill are entered.
+    fills: bool,
     mounts: HashSet<&'a Path>,
     found: Found,
-    pending: Vec<PathBuf>,
+    pending: Vec<(PathBuf, Depth)>,
     /// Files with more than one name: how many names they have, and those found.
     links: HashMap<(u64, u64), (u64, Vec<PathBuf>)>,
+    cache: Option<Cache>,
 }
 
 impl Walk<'_> {
-    fn read(&mut self, directory: &OwnedFd, relative: &Path, buffer: &mut [MaybeUninit<u8>]) {
+    fn visit(&mut self, relative: &Path, depth: Depth, buffer: &mut [MaybeUninit<u8>]) {
+        let known = self
+            .cache
+            .as_mut()
+            .and_then(|cache| cache.unchanged(&self.top, relative));
+        let holding = match known {
+            Some(holding) => holding,
+            None => match self.read(relative, depth, buffer) {
+                Ok(holding) => holding,
+                // Gone or replaced meanwhile.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return,
+                Err(_) => {
+                    self.found.unread.push(self.root.join(relative));
+                    return;
+                }
+            },
+        };
+        self.take(relative, depth, &holding);
+    }
+
+    fn read(
+        &mut self,
+        relative: &Path,
+        depth: Depth,
+        buffer: &mut [MaybeUninit<u8>],
+    ) -> Result<Holding, Errno> {
+        let below;
+        let directory = if relative.as_os_str().is_empty() {
+            &self.top
+        } else {
+            below = open_beneath(&self.top, relative)?;
+            &below
+        };
+        // Before the names: a change while they are read must show the next time.
+        let stamp = match self.cache {
+            Some(_) => Some(Stamp::of(&rustix::fs::fstat(directory)?)),
+            None => None,
+        };
+        let mut reading = Reading {
+            directory,
+            depth,
+            fills: self.fills,
+            patterns: self.patterns,
+            relative: relative.to_owned(),
+            parts: 0,
+            holding: Holding::default(),
+        };
         let mut entries = RawDir::new(directory, buffer);
+        let mut is_whole = true;
         while let Some(entry) = entries.next() {
             let Ok(entry) = entry else {
-                self.found.unread.push(self.root.join(relative));
-                return;
+                is_whole = false;
+                break;
             };
-            let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
-                continue;
-            }
-            if name == b".git" {
-                if !relative.as_os_str().is_empty() {
-                    self.found.repositories.push(self.root.join(relative));
-                }
-                continue;
-            }
-            self.entry(
-                directory,
-                relative,
-                OsStr::from_bytes(name),
-                entry.file_type(),
-            );
+            reading.entry(entry.file_name().to_bytes(), entry.file_type());
         }
+        let mut holding = reading.holding;
+        holding.is_bare = reading.parts == BARE.len();
+        if !is_whole {
+            self.found.unread.push(self.root.join(relative));
+        } else if let (Some(cache), Some(stamp)) = (&mut self.cache, stamp) {
+            cache.keep(relative, stamp, &holding);
+        }
+        Ok(holding)
     }
 
-    fn entry(&mut self, directory: &OwnedFd, above: &Path, name: &OsStr, kind: FileType) {
-        let relative = above.join(name);
-        let mut hidden = false;
-        for index in self.patterns.matching(&relative) {
-            hidden = true;
+    /// Takes what a directory holds into what was found, and its directories into what is left to do.
+    fn take(&mut self, relative: &Path, depth: Depth, holding: &Holding) {
+        if holding.is_repository && !relative.as_os_str().is_empty() {
+            self.found.repositories.push(self.root.join(relative));
+        }
+        if holding.is_bare {
+            self.found.bare.push(self.root.join(relative));
+        }
+        for (hidden, name) in &holding.matches {
+            let mut path = self.root.join(relative);
+            path.push(OsStr::from_bytes(name));
             self.found.matches.push(Match {
-                hidden: index,
-                path: self.root.join(&relative),
+                hidden: *hidden,
+                path,
             });
         }
-        match kind {
-            FileType::Directory => {
-                let enter = !hidden
-                    && !SKIPPED.contains(&name.as_bytes())
-                    && (self.mounts.is_empty()
-                        || !self.mounts.contains(self.root.join(&relative).as_path()));
-                if enter {
-                    self.pending.push(relative);
-                }
+        for name in &holding.links {
+            self.link(relative.join(OsStr::from_bytes(name)));
+        }
+        for name in &holding.below {
+            let below = relative.join(OsStr::from_bytes(name));
+            let is_mount =
+                !self.mounts.is_empty() && self.mounts.contains(self.root.join(&below).as_path());
+            if !is_mount {
+                let depth = if is_filled(name) {
+                    Depth::OwnPatterns
+                } else {
+                    depth
+                };
+                self.pending.push((below, depth));
             }
-            FileType::RegularFile | FileType::Unknown => self.stat(directory, name, relative),
-            FileType::Symlink
-            | FileType::Fifo
-            | FileType::Socket
-            | FileType::CharacterDevice
-            | FileType::BlockDevice => {}
         }
     }
 
-    fn stat(&mut self, directory: &OwnedFd, name: &OsStr, relative: PathBuf) {
-        let Ok(stat) = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
+    fn link(&mut self, relative: PathBuf) {
+        let Ok(stat) = rustix::fs::statat(&self.top, &relative, AtFlags::SYMLINK_NOFOLLOW) else {
             return;
         };
-        match FileType::from_raw_mode(stat.st_mode) {
-            // A file system that tells no types in its directories.
-            FileType::Directory if !SKIPPED.contains(&name.as_bytes()) => {
-                self.pending.push(relative);
-            }
-            FileType::RegularFile if stat.st_nlink > 1 => {
-                let known = self
-                    .links
-                    .entry((stat.st_dev, stat.st_ino))
-                    .or_insert_with(|| (stat.st_nlink, Vec::new()));
-                known.1.push(self.root.join(relative));
-            }
-            FileType::Directory
-            | FileType::RegularFile
-            | FileType::Symlink
-            | FileType::Fifo
-            | FileType::Socket
-            | FileType::CharacterDevice
-            | FileType::BlockDevice
-            | FileType::Unknown => {}
+        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink > 1 {
+            self.links
+                .entry((stat.st_dev, stat.st_ino))
+                .or_insert_with(|| (stat.st_nlink, Vec::new()))
+                .1
+                .push(self.root.join(relative));
         }
     }
 
     fn finish(mut self) -> Found {
+        if let Some(cache) = self.cache {
+            cache.store();
+        }
         for (names, found) in self.links.into_values() {
             if u64::try_from(found.len()).is_ok_and(|count| count < names) {
                 self.found.outside_links.extend(found);
@@ -237,11 +246,93 @@ impl Walk<'_> {
         }
         self.found.outside_links.sort_unstable();
         self.found.repositories.sort_unstable();
+        self.found.bare.sort_unstable();
         self.found.unread.sort_unstable();
         self.found
             .matches
             .sort_by(|a, b| (&a.path, a.hidden).cmp(&(&b.path, b.hidden)));
         self.found
+    }
+}
+
+/// What every git directory holds at its top, by which git itself knows one.
+const BARE: [&[u8]; 3] = [b"HEAD", b"objects", b"refs"];
+
+fn is_filled(name: &[u8]) -> bool {
+    FILLED.contains(&name)
+}
+
+/// One directory while it is read.
+struct Reading<'a> {
+    directory: &'a OwnedFd,
+    depth: Depth,
+    fills: bool,
+    patterns: &'a Patterns,
+    relative: PathBuf,
+    /// How many of [`BARE`] were seen.
+    parts: usize,
+    holding: Holding,
+}
+
+impl Reading<'_> {
+    fn entry(&mut self, name: &[u8], kind: FileType) {
+        match name {
+            b"." | b".." => return,
+            b".git" => {
+                self.holding.is_repository = self.depth == Depth::Whole;
+                return;
+            }
+            _ => {}
+        }
+        if self.depth == Depth::Whole && BARE.contains(&name) {
+            self.parts += 1;
+        }
+        self.relative.push(OsStr::from_bytes(name));
+        let matched = self.holding.matches.len();
+        for hidden in self.patterns.matching(&self.relative, self.depth) {
+            self.holding.matches.push((hidden, name.to_vec()));
+        }
+        self.relative.pop();
+        let is_hidden = self.holding.matches.len() > matched;
+        match kind {
+            FileType::Directory => self.directory(name, is_hidden),
+            FileType::RegularFile if self.depth == Depth::Whole => self.file(name, is_hidden),
+            // A file system that tells no types in its directories.
+            FileType::Unknown => self.file(name, is_hidden),
+            FileType::RegularFile
+            | FileType::Symlink
+            | FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice => {}
+        }
+    }
+
+    fn directory(&mut self, name: &[u8], is_hidden: bool) {
+        if !is_hidden && (self.fills || !is_filled(name)) {
+            self.holding.below.push(name.to_vec());
+        }
+    }
+
+    fn file(&mut self, name: &[u8], is_hidden: bool) {
+        let name_os = OsStr::from_bytes(name);
+        let Ok(stat) = rustix::fs::statat(self.directory, name_os, AtFlags::SYMLINK_NOFOLLOW)
+        else {
+            return;
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => self.directory(name, is_hidden),
+            FileType::RegularFile if stat.st_nlink > 1 && self.depth == Depth::Whole => {
+                self.holding.links.push(name.to_vec());
+            }
+            FileType::RegularFile
+            | FileType::Symlink
+            | FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Unknown => {}
+        }
     }
 }
 
@@ -258,3 +349,6 @@ fn open_beneath(top: &OwnedFd, relative: &Path) -> Result<OwnedFd, Errno> {
     // `relative` was spelt by the scan from names it read, so it neither climbs nor is absolute.
     open_without_links(top, relative, FLAGS)
 }
+
+#[cfg(test)]
+mod tests;

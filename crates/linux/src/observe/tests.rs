@@ -317,3 +317,71 @@ fn a_git_file_counts_only_if_the_repository_names_it_in_turn() {
     );
     assert_eq!(link(&observe(&policy).expect("facts")), BackLink::Mutual);
 }
+
+#[test]
+fn a_persons_own_pattern_reaches_what_tools_fill() {
+    let scratch = Scratch::new();
+    for path in ["w/node_modules/x/.git", "w/node_modules/.venv/deep"] {
+        scratch.directory(path);
+    }
+    scratch.file("w/node_modules/.venv/deep/key.pem", "");
+    scratch.file("w/node_modules/x/.env", "");
+    let base = scratch.base();
+    let hidden = |kind: &str| {
+        json!([
+            {"pattern": {"root-glob": {"glob": "**/*.pem", "except": []}}, "name": "**/*.pem", "kind": kind, "except": [], "layer": "user"},
+            {"pattern": {"root-glob": {"glob": "**/.env", "except": []}}, "name": ".env", "kind": "built-in", "except": [], "layer": "default"},
+        ])
+    };
+    let facts = observe(&policy(&base, &[], &hidden("deny-read"))).expect("facts");
+    let found: Vec<_> = facts
+        .hidden
+        .iter()
+        .map(|fact| fact.path.as_path())
+        .collect();
+    assert_eq!(found, [base.join("w/node_modules/.venv/deep/key.pem")]);
+    assert_eq!(facts.roots[0].anchors.len(), 1);
+    // Built-in names are no reason to go there: a mount breaks the removal of what tools made.
+    let facts = observe(&policy(&base, &[], &hidden("built-in"))).expect("facts");
+    assert!(facts.hidden.is_empty());
+}
+
+#[test]
+fn a_bare_repository_is_known_by_what_it_holds() {
+    let scratch = Scratch::new();
+    for path in [
+        "w/a/store.git/objects",
+        "w/a/store.git/refs",
+        "w/a/no/objects",
+        "w/a/no/refs",
+    ] {
+        scratch.directory(path);
+    }
+    scratch.file("w/a/store.git/HEAD", "ref: refs/heads/main\n");
+    scratch.file("w/a/store.git/config", "[core]\n\tbare = true\n");
+    let base = scratch.base();
+    let policy = policy(&base, &[], &json!([]));
+    let facts = observe(&policy).expect("facts");
+    let stores: Vec<_> = facts.roots[0]
+        .bare
+        .iter()
+        .map(|found| found.path.as_path())
+        .collect();
+    assert_eq!(stores, [base.join("w/a/store.git")]);
+    if facts.user_namespaces == ringfence_plan::linux::facts::UserNamespaces::Available {
+        let plan = plan(&policy, &facts).expect("a plan");
+        let path = |name: &str| {
+            AbsolutePath::new(base.join("w/a/store.git").join(name)).expect("absolute")
+        };
+        let step = ringfence_plan::Step::Protect {
+            path: path("config"),
+        };
+        assert!(plan.steps.contains(&step));
+        assert!(
+            plan.guard
+                .absent
+                .iter()
+                .any(|name| name.path == path("hooks"))
+        );
+    }
+}

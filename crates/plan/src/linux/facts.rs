@@ -221,6 +221,9 @@ pub struct RootFacts {
     pub links: Vec<AbsolutePath>,
     /// The root's top and the top of each repository in it, top first.
     pub anchors: Vec<Anchor>,
+    /// Bare repositories: git directories without a working tree, found by what they hold.
+    #[serde(default)]
+    pub bare: Vec<GitDirectory>,
     /// Mount points inside, the root itself not among them.
     pub mounts: Vec<AbsolutePath>,
     /// Files that have another hard link outside this root.
@@ -293,6 +296,8 @@ pub enum GitRole {
     OtherWorktree,
     /// That of a submodule, at any depth below `modules`.
     Module,
+    /// A repository of its own, without a working tree.
+    Bare,
 }
 
 /// What a hidden path or pattern of the policy matches.

@@ -13,7 +13,8 @@ use ringfence_policy::{AbsolutePath, Policy, RuleId};
 
 use crate::linux::error::PlanError;
 use crate::linux::facts::{
-    Anchor, BackLink, Child, Entry, GitLayout, GitRole, HiddenFact, Kind, LinuxFacts, NameFact,
+    Anchor, BackLink, Child, Entry, GitDirectory, GitLayout, GitRole, HiddenFact, Kind, LinuxFacts,
+    NameFact,
 };
 use crate::linux::places::{PlaceKind, Places};
 use crate::render::printable;
@@ -86,6 +87,9 @@ pub(crate) fn collect(
     for root in &facts.roots {
         for anchor in &root.anchors {
             collector.anchor(anchor)?;
+        }
+        for directory in &root.bare {
+            collector.bare(directory)?;
         }
         if policy.filesystem.hard_links.value == HardLinks::ReadOnly {
             for path in &root.outside_links {
@@ -178,17 +182,31 @@ impl Collector<'_> {
                 GitRole::OtherWorktree => {
                     self.protect(&directory.path, Hold::Protect, RuleId::ProtectedName, GIT);
                 }
-                GitRole::Own | GitRole::Module => {
-                    for fact in &directory.names {
-                        let path = join(&directory.path, &fact.name)?;
-                        let origin = format!("{GIT}/{}", fact.name);
-                        self.entry(&path, &fact.entry, RuleId::ProtectedName, &origin);
-                    }
+                GitRole::Own | GitRole::Module | GitRole::Bare => {
+                    self.inside(directory)?;
                     if self.places.kind_at(directory.path.as_path()) == PlaceKind::Root {
                         self.holds.commit_directories.push(directory.path.clone());
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A repository without a working tree: git started in it runs its hooks and what its configuration names.
+    fn bare(&mut self, directory: &GitDirectory) -> Result<(), PlanError> {
+        match self.policy.filesystem.git.value {
+            GitAccess::Full => Ok(()),
+            GitAccess::ReadOnly | GitAccess::Commit => self.inside(directory),
+        }
+    }
+
+    /// Holds what runs something on the host in a git directory.
+    fn inside(&mut self, directory: &GitDirectory) -> Result<(), PlanError> {
+        for fact in &directory.names {
+            let path = join(&directory.path, &fact.name)?;
+            let origin = format!("{GIT}/{}", fact.name);
+            self.entry(&path, &fact.entry, RuleId::ProtectedName, &origin);
         }
         Ok(())
     }

@@ -180,6 +180,14 @@ fn inside(directory: &Path, role: GitRole) -> Result<GitDirectory, ObserveError>
     })
 }
 
+/// The git directory `directory` of a repository without a working tree.
+///
+/// # Errors
+/// As the look-ups'.
+pub(in super::super) fn bare(directory: &Path) -> Result<GitDirectory, ObserveError> {
+    inside(directory, GitRole::Bare)
+}
+
 /// Submodules' git directories: a name with slashes makes them lie deeper, and each may hold more of them.
 fn modules(
     directory: &Path,

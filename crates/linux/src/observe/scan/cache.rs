@@ -1,0 +1,241 @@
+//! What directories of a large root held at the last scan, kept in our own state directory.
+//!
+//! A directory's names and their types change only together with its `ctime`, which no call sets and no target can
+//! turn back. Two changes within one tick of the clock share a `ctime`, so a directory that was changed less than two
+//! seconds before a scan began is not kept: a later change of a kept one always shows. Only file systems whose
+//! `ctime` is the kernel's own are trusted with it.
+//!
+//! A file's number of hard links is not its directory's: known names are looked at again, and a second link to a file
+//! in an unchanged directory is missed. Where the policy enforces something by hard links, there is no cache.
+//!
+//! Invariant: a file that is damaged, of another root or of other patterns counts as none.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
+use serde::{Deserialize, Serialize};
+
+/// Above so many directories, reading and writing a cache costs less than it saves.
+const WORTH_KEEPING: usize = 2_000;
+
+/// A directory changed so shortly before the scan, in seconds, may change again without its `ctime` telling.
+const SETTLED: i64 = 2;
+
+/// The longest cache that is read, in bytes.
+const MAX_BYTES: u64 = 512 << 20;
+
+const MAGIC: &[u8; 8] = b"rfscan\x00\x01";
+
+/// File systems whose `ctime` the kernel alone sets, with a clock of this machine: `f_type` of statfs(2).
+const TRUSTED: [u64; 7] = [
+    0xEF53,      // ext2, ext3, ext4
+    0x5846_5342, // xfs
+    0x9123_683E, // btrfs
+    0x0102_1994, // tmpfs
+    0xF2F5_2010, // f2fs
+    0x794C_7630, // overlayfs
+    0x2FC1_2FC1, // zfs
+];
+
+/// A directory's identity and the time of its last change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    seconds: i64,
+    nanoseconds: u64,
+}
+
+impl Stamp {
+    pub(super) fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            seconds: stat.st_ctime,
+            nanoseconds: stat.st_ctime_nsec,
+        }
+    }
+}
+
+/// What one directory holds, as far as a plan depends on it. Names are bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Holding {
+    /// Directories to enter.
+    pub(super) below: Vec<Vec<u8>>,
+    /// A `.git` is in it.
+    pub(super) is_repository: bool,
+    /// It is a git directory itself.
+    pub(super) is_bare: bool,
+    /// What patterns match: the policy's hidden entry, and the name.
+    pub(super) matches: Vec<(usize, Vec<u8>)>,
+    /// Files with more than one hard link.
+    pub(super) links: Vec<Vec<u8>>,
+}
+
+type Directories = HashMap<Vec<u8>, (Stamp, Holding)>;
+
+#[derive(Serialize)]
+struct Written<'a> {
+    root: &'a [u8],
+    patterns: &'a str,
+    directories: &'a Directories,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    root: Vec<u8>,
+    patterns: String,
+    directories: Directories,
+}
+
+/// The cache of one root.
+pub(super) struct Cache {
+    file: PathBuf,
+    root: Vec<u8>,
+    patterns: String,
+    /// When this scan began, in seconds.
+    began: i64,
+    before: Directories,
+    now: Directories,
+    /// How many of `now` were not in `before`.
+    fresh: usize,
+}
+
+impl Cache {
+    /// Opens the cache of `root`, whose descriptor is `top`; `None` where its file system can't be trusted with one.
+    pub(super) fn open(
+        state: &Path,
+        root: &Path,
+        top: &OwnedFd,
+        patterns: &str,
+        now: i64,
+    ) -> Option<Self> {
+        let kind = rustix::fs::fstatfs(top).ok()?.f_type;
+        if !TRUSTED
+            .iter()
+            .any(|trusted| i64::try_from(*trusted) == Ok(kind))
+        {
+            return None;
+        }
+        let stat = rustix::fs::fstat(top).ok()?;
+        let root = root.as_os_str().as_bytes().to_vec();
+        let name = format!(
+            "{:x}-{:x}-{:016x}",
+            stat.st_dev,
+            stat.st_ino,
+            checksum(patterns.as_bytes())
+        );
+        let mut cache = Self {
+            file: state.join("scan").join(name),
+            root,
+            patterns: patterns.to_owned(),
+            began: now,
+            before: Directories::new(),
+            now: Directories::new(),
+            fresh: 0,
+        };
+        cache.before = cache.read().unwrap_or_default();
+        Some(cache)
+    }
+
+    fn read(&self) -> Option<Directories> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(CWD, &self.file, flags, Mode::empty()).ok()?;
+        let size = u64::try_from(rustix::fs::fstat(&file).ok()?.st_size).ok()?;
+        if size > MAX_BYTES {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(size).ok()? + 1);
+        std::io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes).ok()?;
+        let rest = bytes.strip_prefix(MAGIC)?;
+        let (sum, body) = rest.split_first_chunk::<8>()?;
+        if u64::from_le_bytes(*sum) != checksum(body) {
+            return None;
+        }
+        let read: Read = postcard::from_bytes(body).ok()?;
+        (read.root == self.root && read.patterns == self.patterns).then_some(read.directories)
+    }
+
+    /// What the directory at `relative` held, if it is the same one and has not changed since.
+    ///
+    /// # Security
+    /// A link on the way may lead the look-up elsewhere, but never to an object of the same identity.
+    pub(super) fn unchanged(&mut self, top: &OwnedFd, relative: &Path) -> Option<Holding> {
+        let key = relative.as_os_str().as_bytes();
+        let (stamp, _) = self.before.get(key)?;
+        let stat = if key.is_empty() {
+            rustix::fs::fstat(top)
+        } else {
+            rustix::fs::statat(top, relative, AtFlags::SYMLINK_NOFOLLOW)
+        };
+        if Stamp::of(&stat.ok()?) != *stamp {
+            return None;
+        }
+        let (key, (stamp, holding)) = self.before.remove_entry(key)?;
+        self.now.insert(key, (stamp, holding.clone()));
+        Some(holding)
+    }
+
+    /// Keeps what was read; `stamp` was taken before.
+    pub(super) fn keep(&mut self, relative: &Path, stamp: Stamp, holding: &Holding) {
+        // Also one that changes in the future, as its clock says, is not settled.
+        if stamp.seconds.saturating_add(SETTLED) < self.began {
+            self.fresh += 1;
+            let key = relative.as_os_str().as_bytes().to_vec();
+            self.now.insert(key, (stamp, holding.clone()));
+        }
+    }
+
+    /// Writes the cache if that pays. It is none of the facts: a failure costs time at the next scan.
+    pub(super) fn store(self) {
+        let pays = self.now.len() > WORTH_KEEPING && self.fresh > self.now.len() / 16;
+        if pays {
+            let _ = self.write();
+        }
+    }
+
+    fn write(&self) -> Option<()> {
+        let written = Written {
+            root: &self.root,
+            patterns: &self.patterns,
+            directories: &self.now,
+        };
+        let body = postcard::to_stdvec(&written).ok()?;
+        let directory = self.file.parent()?;
+        // The state directory itself is made by whoever needs more of it than a cache.
+        let _ = rustix::fs::mkdirat(CWD, directory, Mode::RWXU);
+        let name = self.file.file_name()?.to_string_lossy().into_owned();
+        let temporary = directory.join(format!(".{name}-{}", std::process::id()));
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(CWD, &temporary, flags, Mode::RUSR | Mode::WUSR).ok()?;
+        let mut file = std::fs::File::from(file);
+        let parts = [&MAGIC[..], &checksum(&body).to_le_bytes(), &body];
+        let written = parts
+            .into_iter()
+            .try_for_each(|part| std::io::Write::write_all(&mut file, part));
+        let done = written.is_ok() && rustix::fs::rename(&temporary, &self.file).is_ok();
+        if !done {
+            let _ = rustix::fs::unlink(&temporary);
+        }
+        done.then_some(())
+    }
+}
+
+/// FNV-1a over words: it finds damage, it stops nobody. The state directory is out of every target's reach.
+fn checksum(bytes: &[u8]) -> u64 {
+    let mut sum = 0xcbf2_9ce4_8422_2325_u64;
+    let mut add = |word: u64| sum = (sum ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        add(u64::from_le_bytes(*word));
+    }
+    for byte in rest {
+        add(u64::from(*byte));
+    }
+    add(bytes.len() as u64);
+    sum
+}

@@ -1,0 +1,88 @@
+//! The policy's patterns for names in roots.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use ringfence_policy::Policy;
+use ringfence_policy::glob::Glob;
+use ringfence_policy::policy::{HiddenKind, HiddenPattern};
+
+use super::super::error::ObserveError;
+use super::super::hidden::compile;
+
+/// How much of a directory matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Everything.
+    Whole,
+    /// Only what the person's own patterns name: tools fill the directory.
+    OwnPatterns,
+}
+
+/// The policy's patterns, compiled once for all roots.
+pub(in super::super) struct Patterns {
+    patterns: Vec<Pattern>,
+    fingerprint: String,
+}
+
+struct Pattern {
+    hidden: usize,
+    kind: HiddenKind,
+    glob: Glob,
+    except: Vec<Glob>,
+}
+
+impl Patterns {
+    /// Compiles the patterns of `policy`.
+    ///
+    /// # Errors
+    /// [`ObserveError::Glob`].
+    pub(in super::super) fn compile(policy: &Policy) -> Result<Self, ObserveError> {
+        let mut patterns = Vec::new();
+        let mut fingerprint = String::new();
+        for (hidden, entry) in policy.filesystem.hidden.iter().enumerate() {
+            let HiddenPattern::RootGlob { glob, except } = &entry.pattern else {
+                continue;
+            };
+            // Writing to a String can't fail.
+            let _ = writeln!(fingerprint, "{hidden} {:?} {glob:?} {except:?}", entry.kind);
+            patterns.push(Pattern {
+                hidden,
+                kind: entry.kind,
+                glob: compile(glob)?,
+                except: except
+                    .iter()
+                    .map(|glob| compile(glob))
+                    .collect::<Result<_, _>>()?,
+            });
+        }
+        Ok(Self {
+            patterns,
+            fingerprint,
+        })
+    }
+
+    /// What tells these patterns from others.
+    pub(super) fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Whether a person wrote one of them.
+    pub(super) fn has_own(&self) -> bool {
+        self.patterns
+            .iter()
+            .any(|pattern| pattern.kind == HiddenKind::DenyRead)
+    }
+
+    /// The policy's hidden entries that `relative` matches.
+    pub(super) fn matching(&self, relative: &Path, depth: Depth) -> impl Iterator<Item = usize> {
+        self.patterns
+            .iter()
+            .filter(move |pattern| {
+                (depth == Depth::Whole || pattern.kind == HiddenKind::DenyRead)
+                    && pattern.glob.is_match(relative)
+                    && !pattern.except.iter().any(|glob| glob.is_match(relative))
+            })
+            .map(|pattern| pattern.hidden)
+    }
+}
