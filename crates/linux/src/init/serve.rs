@@ -359,7 +359,11 @@ impl Init {
     fn pass_on(&mut self, events: Vec<Event>) -> Result<(), InitError> {
         for event in events {
             if let Event::Touched { path } = &event {
-                self.touched.insert(path.clone());
+                // Of the others a target may make any number.
+                let watch = self.parts.watch.as_ref();
+                if watch.is_some_and(|watch| watch.was_absent(path)) {
+                    self.touched.insert(path.clone());
+                }
             } else if self.channel.waiting() > MAX_WAITING {
                 // A target that floods the record loses its own reports, not the session.
                 continue;

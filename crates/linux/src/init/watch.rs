@@ -115,6 +115,11 @@ impl Watch {
         Ok(Some(watch))
     }
 
+    /// Whether `path` is a protected name that was absent when the session began.
+    pub(crate) fn was_absent(&self, path: &AbsolutePath) -> bool {
+        self.absent.contains(path)
+    }
+
     /// Whether names are held by mounts.
     pub(crate) fn lays_mounts(&self) -> bool {
         self.lays_mounts
@@ -188,10 +193,11 @@ impl Watch {
             let Ok(path) = parent.join(OsStr::from_bytes(name.to_bytes())) else {
                 continue;
             };
-            if self.covers.contains_key(&path) {
-                found.insert(Change::Covered(path));
-            } else if self.absent.contains(&path) {
+            // A name that was absent may be covered by now; whoever makes it again has to be judged again.
+            if self.absent.contains(&path) {
                 found.insert(Change::Appeared(path));
+            } else if self.covers.contains_key(&path) {
+                found.insert(Change::Covered(path));
             }
         }
         found

@@ -60,8 +60,16 @@ impl Watch {
         fn named(path: &Path) -> Option<&[u8]> {
             path.file_name().map(OsStrExt::as_bytes)
         }
-        let entry = named(path).is_some_and(|name| REPOSITORY_ENTRIES.contains(&name));
-        let hook = path.parent().and_then(named) == Some(b"hooks".as_slice());
+        // Directories can be made to fold case.
+        let entry = named(path).is_some_and(|name| {
+            REPOSITORY_ENTRIES
+                .iter()
+                .any(|entry| name.eq_ignore_ascii_case(entry))
+        });
+        let hook = path
+            .parent()
+            .and_then(named)
+            .is_some_and(|name| name.eq_ignore_ascii_case(b"hooks"));
         (entry || hook) && self.may_hold_repositories(path)
     }
 

@@ -51,15 +51,17 @@ pub(super) enum Finding {
 pub(super) fn candidate(path: &AbsolutePath) -> Option<AbsolutePath> {
     let name = path.as_path().file_name()?;
     let parent = path.parent()?;
-    if name == ".git" {
+    // Directories can be made to fold case.
+    if name.eq_ignore_ascii_case(".git") {
         return Some(path.clone());
     }
-    if parent.as_path().file_name() == Some(OsStr::new("hooks")) {
+    let above = parent.as_path().file_name();
+    if above.is_some_and(|above| above.eq_ignore_ascii_case("hooks")) {
         return parent.parent();
     }
     ["HEAD", "config", "hooks"]
         .iter()
-        .any(|entry| name == *entry)
+        .any(|entry| name.eq_ignore_ascii_case(entry))
         .then_some(parent)
 }
 
@@ -94,9 +96,9 @@ pub(super) fn candidates_in(
             let Ok(inner) = path.join(Path::new(&name)) else {
                 continue;
             };
-            if name == ".git" {
+            if name.eq_ignore_ascii_case(".git") {
                 found.push(inner.clone());
-            } else if name == "HEAD" {
+            } else if name.eq_ignore_ascii_case("HEAD") {
                 found.push(path.clone());
             }
             if matches!(kind, FileType::Directory | FileType::Unknown) {
@@ -137,7 +139,8 @@ pub(super) fn examine(root: &AbsolutePath, directory: &AbsolutePath) -> Vec<Find
 }
 
 fn is_dot_git(path: &AbsolutePath) -> bool {
-    path.as_path().file_name() == Some(OsStr::new(".git"))
+    let name = path.as_path().file_name();
+    name.is_some_and(|name| name.eq_ignore_ascii_case(".git"))
 }
 
 enum Look {

@@ -111,6 +111,7 @@ fn a_new_repository_is_reported_at_any_depth() {
         fs::create_dir(bare.join("hooks")).unwrap();
         fs::write(bare.join("hooks/post-update"), "").unwrap();
         fs::write(bare.join("HEAD"), "").unwrap();
+        fs::create_dir(deep.join(".GIT")).unwrap();
         fs::write(committed.join("HEAD"), "").unwrap();
         let _ = fs::create_dir(scene.outside.join(".git"));
     };
@@ -123,6 +124,7 @@ fn a_new_repository_is_reported_at_any_depth() {
         bare.join("hooks"),
         bare.join("hooks/post-update"),
         bare.join("HEAD"),
+        deep.join(".GIT"),
     ];
     assert_eq!(
         touched(&events),
