@@ -358,7 +358,10 @@ fn a_bare_repository_is_known_by_what_it_holds() {
         scratch.directory(path);
     }
     scratch.file("w/a/store.git/HEAD", "ref: refs/heads/main\n");
-    scratch.file("w/a/store.git/config", "[core]\n\tbare = true\n");
+    scratch.file(
+        "w/a/store.git/config",
+        "[core]\n\tbare = true\n\thooksPath = ../run\n",
+    );
     let base = scratch.base();
     let policy = policy(&base, &[], &json!([]));
     let facts = observe(&policy).expect("facts");
@@ -368,6 +371,7 @@ fn a_bare_repository_is_known_by_what_it_holds() {
         .map(|found| found.path.as_path())
         .collect();
     assert_eq!(stores, [base.join("w/a/store.git")]);
+    assert_eq!(facts.git_references[0].path.as_path(), base.join("w/a/run"));
     if facts.user_namespaces == ringfence_plan::linux::facts::UserNamespaces::Available {
         let plan = plan(&policy, &facts).expect("a plan");
         let path = |name: &str| {

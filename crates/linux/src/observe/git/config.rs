@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use ringfence_plan::linux::facts::{Entry, GitLayout, GitReference, RootFacts};
+use ringfence_plan::linux::facts::{BackLink, Entry, GitLayout, GitReference, RootFacts};
 use ringfence_plan::linux::git_config::{Bases, Certainty, Content, Lead, Variable, leads, parse};
 use ringfence_policy::{AbsolutePath, Policy};
 use rustix::fs::{CWD, OFlags};
@@ -38,6 +38,16 @@ pub(in super::super) fn references(
         .flat_map(|root| &root.anchors)
         .filter_map(|anchor| Some((anchor.path.as_path().to_owned(), anchor.git.clone()?)))
         .collect();
+    for bare in roots.iter().flat_map(|root| &root.bare) {
+        // Git started in it has no other top.
+        let layout = GitLayout {
+            directory: bare.path.clone(),
+            common: bare.path.clone(),
+            back_link: BackLink::Mutual,
+            directories: Vec::new(),
+        };
+        repositories.push((bare.path.as_path().to_owned(), layout));
+    }
     for top in &tops {
         repositories.extend(enclosing(policy, top)?);
     }
