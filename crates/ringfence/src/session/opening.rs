@@ -135,7 +135,7 @@ impl<'a> Opening<'a> {
             GitAccess::Full => Repositories::Left,
         };
         let guardian = Guardian::new(
-            plan.guard.clone(),
+            &plan,
             (watching(&plan), repositories),
             Quarantine::open(self.state),
             self.id.clone(),

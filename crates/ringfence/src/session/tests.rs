@@ -394,19 +394,14 @@ fn a_session_that_breaks_is_swept_and_says_what_was_moved() {
         Fault::CrashWhileRunning,
         Fault::CrashAtEnd,
     ] {
-        let script = vec![touched(&work.join("sub/.git/config"))];
-        let host = bench.host.clone().with_script(script, SUCCESS);
+        let host = bench.host.clone().with_script(Vec::new(), SUCCESS);
         let (mut session, lines) = bench.start_recorded(&host.with_fault(fault));
         // Made while the runner could not tell any more.
         fs::write(work.join(".mcp.json"), "planted").unwrap();
         fs::create_dir_all(work.join("sub/.git/hooks")).unwrap();
         fs::write(work.join("sub/.git/hooks/pre-commit"), "#!/bin/sh\n").unwrap();
         let error = run(&mut session, Afterwards::End).unwrap_err();
-        let mut expected = vec![work.join(".mcp.json")];
-        // A runner that died before the command ran reported no repository.
-        if fault != Fault::CrashAtSpawn {
-            expected.push(work.join("sub/.git/hooks"));
-        }
+        let expected = [work.join(".mcp.json"), work.join("sub/.git/hooks")];
         let swept = error.swept().unwrap();
         let moved: Vec<_> = swept
             .quarantined
@@ -685,4 +680,78 @@ fn a_rebase_that_would_run_commands_is_moved_away_and_an_older_one_stays() {
     let report = run(&mut session, Afterwards::End).unwrap();
     assert_eq!(report.quarantined.len(), 1);
     assert!(!open.exists());
+}
+
+#[test]
+fn a_new_repository_is_found_where_nobody_watched_or_the_watcher_was_lost() {
+    let hooked = |directory: &Path| {
+        init_repository(directory);
+        fs::create_dir(directory.join("hooks")).unwrap();
+        fs::write(directory.join("hooks/post-checkout"), "#!/bin/sh\n").unwrap();
+    };
+    for (new_repositories, observe, fault) in [
+        (NewRepositories::Clean, Observe::Off, None),
+        (NewRepositories::Quarantine, Observe::Off, None),
+        (
+            NewRepositories::Clean,
+            Observe::Writes,
+            Some(Fault::CrashWhileRunning),
+        ),
+        (
+            NewRepositories::Quarantine,
+            Observe::Writes,
+            Some(Fault::CrashWhileRunning),
+        ),
+        (NewRepositories::Allow, Observe::Off, None),
+        // The control: a watcher that says nothing is believed.
+        (NewRepositories::Clean, Observe::Writes, None),
+    ] {
+        let words = format!("{new_repositories:?} {observe:?} {fault:?}");
+        let mut document = PolicyDocument::default();
+        document.filesystem.new_repositories = Some(new_repositories);
+        let bench = bench_with(document, |work| {
+            hooked(&work.join(".git"));
+            fs::create_dir_all(work.join("node_modules/a")).unwrap();
+            init_repository(&work.join("node_modules/a/.git"));
+        });
+        let work = bench.workspace.as_path();
+        let mut host = bench.host.clone().with_script(Vec::new(), SUCCESS);
+        if let Some(fault) = fault {
+            host = host.with_fault(fault);
+        }
+        let options = SessionOptions {
+            observe,
+            ..SessionOptions::default()
+        };
+        let mut session = Session::start_on(&host, &bench.policy, &bench.state, options).unwrap();
+        hooked(&work.join("deep/below/sub/.git"));
+        hooked(&work.join("bare"));
+        std::os::unix::fs::symlink("/", work.join("link")).unwrap();
+        let quarantined = match run(&mut session, Afterwards::End) {
+            Ok(report) => report.quarantined,
+            Err(error) => error.swept().unwrap().quarantined.clone(),
+        };
+        let mut origins: Vec<_> = quarantined
+            .iter()
+            .map(|entry| entry.origin.as_path().to_owned())
+            .collect();
+        origins.sort();
+        let unseen = observe == Observe::Off || fault.is_some();
+        let expected = match new_repositories {
+            NewRepositories::Clean if unseen => {
+                vec![
+                    work.join("bare/hooks"),
+                    work.join("deep/below/sub/.git/hooks"),
+                ]
+            }
+            NewRepositories::Quarantine => {
+                vec![work.join("bare"), work.join("deep/below/sub/.git")]
+            }
+            NewRepositories::Clean | NewRepositories::Allow => Vec::new(),
+        };
+        assert_eq!(origins, expected, "{words}");
+        // What was there before stays: it was protected, or holds nothing that runs.
+        assert!(work.join(".git/hooks/post-checkout").exists(), "{words}");
+        assert!(work.join("node_modules/a/.git/HEAD").exists(), "{words}");
+    }
 }

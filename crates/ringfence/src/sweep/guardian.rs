@@ -7,11 +7,13 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use ringfence_audit::SessionId;
+use ringfence_plan::Plan;
 use ringfence_plan::plan::Guard;
-use ringfence_policy::AbsolutePath;
 use ringfence_policy::document::NewRepositories;
+use ringfence_policy::{AbsolutePath, FilesystemRules};
 
 use super::repository::{self, Finding};
+use super::search;
 use super::{Repositories, Seen, Swept, Watching};
 use crate::quarantine::{Entry, Quarantine, Reason, Taking};
 use ringfence_policy::escape::escape_os;
@@ -27,6 +29,7 @@ const MAX_CANDIDATES: usize = 100_000;
 #[derive(Debug)]
 pub(crate) struct Guardian {
     guard: Guard,
+    rules: FilesystemRules,
     watching: Watching,
     repositories: Repositories,
     quarantine: Quarantine,
@@ -38,6 +41,8 @@ pub(crate) struct Guardian {
     /// Absent names to look for now, by index, and until when.
     waiting: Vec<(usize, Instant)>,
     candidates: BTreeSet<AbsolutePath>,
+    /// Repositories that were there before, where new ones are moved away whole.
+    known_repositories: BTreeSet<AbsolutePath>,
     /// Directories that were moved, or may have been: what lies in them was seen elsewhere.
     moved: BTreeSet<AbsolutePath>,
     overflow: bool,
@@ -50,20 +55,22 @@ pub(crate) struct Guardian {
 
 impl Guardian {
     pub(crate) fn new(
-        guard: Guard,
+        plan: &Plan,
         (watching, repositories): (Watching, Repositories),
         quarantine: Quarantine,
         session: SessionId,
     ) -> Self {
+        let guard = plan.guard.clone();
         let known_commands = guard
             .commit_directories
             .iter()
             .flat_map(repository::rebase_commands)
             .collect();
-        Self {
+        let mut guardian = Self {
             touched: vec![false; guard.absent.len()],
             foreign: vec![false; guard.absent.len()],
             guard,
+            rules: plan.rules.clone(),
             watching,
             repositories,
             quarantine,
@@ -75,7 +82,30 @@ impl Guardian {
             known_commands,
             swept: Swept::default(),
             told: 0,
+            known_repositories: BTreeSet::new(),
+        };
+        if guardian.takes(NewRepositories::Quarantine) {
+            guardian.known_repositories = guardian.search().0.into_iter().collect();
         }
+        guardian
+    }
+
+    fn takes(&self, new_repositories: NewRepositories) -> bool {
+        self.repositories == Repositories::AsPlanned
+            && self.guard.new_repositories == new_repositories
+    }
+
+    /// All repositories that the session could write, and how many directories were not looked into.
+    fn search(&self) -> (Vec<AbsolutePath>, usize) {
+        let found = self
+            .guard
+            .roots
+            .iter()
+            .map(|root| search::repositories(root, &self.rules));
+        found.fold((Vec::new(), 0), |(mut all, unread), found| {
+            all.extend(found.repositories);
+            (all, unread + found.unread)
+        })
     }
 
     /// The observer saw a call that makes or changes `path`; it may not have happened yet.
@@ -90,9 +120,7 @@ impl Guardian {
                 return;
             }
         }
-        if self.repositories == Repositories::Left
-            || self.guard.new_repositories == NewRepositories::Allow
-        {
+        if !self.takes(NewRepositories::Clean) && !self.takes(NewRepositories::Quarantine) {
             return;
         }
         if self.moved.len() < MAX_CANDIDATES {
@@ -161,6 +189,9 @@ impl Guardian {
             } else {
                 self.note_foreign(index);
             }
+        }
+        if self.watching == Watching::Unobserved || seen == Seen::InPart {
+            self.look_for_repositories();
         }
         self.sweep_repositories();
         self.sweep_rebases();
@@ -238,6 +269,24 @@ impl Guardian {
             .iter()
             .filter(|root| path.starts_with(root) && path != *root);
         holding.max_by_key(|root| root.as_path().as_os_str().len())
+    }
+
+    /// Finds what nobody reported. What is only writable counts as touched: it may have been.
+    fn look_for_repositories(&mut self) {
+        if !self.takes(NewRepositories::Clean) && !self.takes(NewRepositories::Quarantine) {
+            return;
+        }
+        let (found, unread) = self.search();
+        let new = found
+            .into_iter()
+            .filter(|repository| !self.known_repositories.contains(repository));
+        let new: Vec<_> = new.collect();
+        self.candidates.extend(new);
+        if unread > 0 {
+            self.swept.notes.push(format!(
+                "WARNING: {unread} directories could not be searched for new repositories; look at them before you run git there"
+            ));
+        }
     }
 
     fn sweep_repositories(&mut self) {

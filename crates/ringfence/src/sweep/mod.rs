@@ -9,6 +9,8 @@ mod git_config;
 mod guardian;
 #[cfg(target_os = "linux")]
 mod repository;
+#[cfg(target_os = "linux")]
+mod search;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
 

@@ -1,7 +1,7 @@
 //! Where no session runs, there is nothing to sweep.
 
 use ringfence_audit::SessionId;
-use ringfence_plan::plan::Guard;
+use ringfence_plan::Plan;
 
 use super::Swept;
 use crate::quarantine::{Entry, Quarantine};
@@ -12,7 +12,7 @@ pub(crate) struct Guardian;
 
 impl Guardian {
     pub(crate) fn new(
-        _guard: Guard,
+        _plan: &Plan,
         _watch: (super::Watching, super::Repositories),
         _quarantine: Quarantine,
         _session: SessionId,

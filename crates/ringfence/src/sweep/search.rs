@@ -1,0 +1,116 @@
+//! Finds repositories where nobody watched them being made.
+//!
+//! It reads names only and follows nothing: no link, and no mount, because what is mounted inside a root can't be
+//! written in a session. Invariant: what it did not look into is counted, so that nobody takes silence for safety.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::rc::Rc;
+
+use ringfence_policy::{AbsolutePath, FilesystemRules, Operation};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+
+use crate::quarantine::tree;
+
+/// Names that are read at most; a workspace of this size is searched in a few seconds.
+const MAX_ENTRIES: usize = 2_000_000;
+
+/// What a search found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Git directories, and what may be one, that the session could write.
+    pub(super) repositories: Vec<AbsolutePath>,
+    /// Directories that were not looked into.
+    pub(super) unread: usize,
+    entries: usize,
+}
+
+/// A directory that is still to be read.
+struct Pending {
+    parent: Rc<OwnedFd>,
+    name: OsString,
+    path: AbsolutePath,
+}
+
+/// Looks for repositories in `root` whose hooks or configuration `rules` let a command write.
+pub(super) fn repositories(root: &AbsolutePath, rules: &FilesystemRules) -> Found {
+    let mut found = Found::default();
+    let mut pending = Vec::new();
+    match tree::open_directory(root.as_path()) {
+        Ok(parent) => pending.push(Pending {
+            parent: Rc::new(parent),
+            name: OsString::from("."),
+            path: root.clone(),
+        }),
+        Err(_) => found.unread += 1,
+    }
+    while let Some(next) = pending.pop() {
+        if found.entries > MAX_ENTRIES || !found.read(&next, rules, &mut pending) {
+            found.unread += 1;
+        }
+    }
+    found
+}
+
+impl Found {
+    /// Reads one directory; whether that could be done.
+    fn read(
+        &mut self,
+        directory: &Pending,
+        rules: &FilesystemRules,
+        pending: &mut Vec<Pending>,
+    ) -> bool {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+        let (parent, name) = (&*directory.parent, &directory.name);
+        let opened = match rustix::fs::openat2(parent, name, flags, Mode::empty(), resolve) {
+            Ok(opened) => opened,
+            // A mount, a link, or gone.
+            Err(errno) => {
+                use rustix::io::Errno;
+                return matches!(
+                    errno,
+                    Errno::XDEV | Errno::LOOP | Errno::NOTDIR | Errno::NOENT
+                );
+            }
+        };
+        let Ok(entries) = tree::entries_in(&opened) else {
+            return false;
+        };
+        self.entries = self.entries.saturating_add(entries.len());
+        let has = |name: &str| entries.iter().any(|(entry, _)| entry == OsStr::new(name));
+        if has("HEAD") && (has("commondir") || (has("objects") && has("refs"))) {
+            self.add(&directory.path, rules);
+            return true;
+        }
+        let opened = Rc::new(opened);
+        let mut is_whole = true;
+        for (name, kind) in entries {
+            let Ok(path) = directory.path.join(Path::new(&name)) else {
+                is_whole = false;
+                continue;
+            };
+            if name == ".git" {
+                self.add(&path, rules);
+            } else if matches!(kind, FileType::Directory | FileType::Unknown) {
+                pending.push(Pending {
+                    parent: Rc::clone(&opened),
+                    name,
+                    path,
+                });
+            }
+        }
+        is_whole
+    }
+
+    fn add(&mut self, repository: &AbsolutePath, rules: &FilesystemRules) {
+        let may_write = |name: &str| {
+            let path = repository.as_path().join(name);
+            rules.is_allowed(Operation::Write, &path)
+        };
+        if may_write("config") || may_write("hooks") {
+            self.repositories.push(repository.clone());
+        }
+    }
+}
