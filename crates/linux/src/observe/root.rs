@@ -1,6 +1,7 @@
 //! The workspace and the writable roots: what they are, and what must be protected in them.
 
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ringfence_plan::linux::facts::{Anchor, Child, Entry, Kind, Listing, NameFact, RootFacts};
 use ringfence_policy::document::{HardLinks, Mode};
@@ -15,7 +16,6 @@ use super::resolve::{
 };
 use super::scan::{Keep, Match, Patterns, walk};
 use rustix::fs::FileType;
-use rustix::time::{ClockId, clock_gettime};
 
 /// The facts of all roots, and what hidden patterns match in them.
 pub(super) struct Roots {
@@ -102,10 +102,7 @@ fn scan(
 ) -> Result<(), ObserveError> {
     let mounts = mounts.below(path);
     let keep = match policy.filesystem.hard_links.value {
-        HardLinks::Warn => Keep::In(
-            policy.state.as_path(),
-            clock_gettime(ClockId::Realtime).tv_sec,
-        ),
+        HardLinks::Warn => Keep::In(policy.state.as_path(), seconds_now()),
         HardLinks::ReadOnly => Keep::Nothing,
     };
     let found = walk(path, &mounts, patterns, keep)?;
@@ -121,6 +118,15 @@ fn scan(
     facts.unread = absolutes(&found.unread)?;
     matches.extend(found.matches);
     Ok(())
+}
+
+/// Seconds since 1970; a clock before that settles nothing.
+fn seconds_now() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_secs()).ok())
+        .unwrap_or_default()
 }
 
 fn anchor(policy: &Policy, path: &Path) -> Result<Anchor, ObserveError> {

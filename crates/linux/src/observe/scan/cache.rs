@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,9 @@ const WORTH_KEEPING: usize = 2_000;
 
 /// A directory changed so shortly before the scan, in seconds, may change again without its `ctime` telling.
 const SETTLED: i64 = 2;
+
+/// A cache that was not written for so long is removed; one still in use is made again.
+const FORGOTTEN: Duration = Duration::from_hours(30 * 24);
 
 /// The longest cache that is read, in bytes.
 const MAX_BYTES: u64 = 512 << 20;
@@ -217,11 +221,24 @@ impl Cache {
         let written = parts
             .into_iter()
             .try_for_each(|part| std::io::Write::write_all(&mut file, part));
+        forget_old(directory);
         let done = written.is_ok() && rustix::fs::rename(&temporary, &self.file).is_ok();
         if !done {
             let _ = rustix::fs::unlink(&temporary);
         }
         done.then_some(())
+    }
+}
+
+/// Removes what no scan has written for long: its root may be gone.
+fn forget_old(directory: &Path) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let written = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = written.map(|written| written.elapsed().unwrap_or_default());
+        if age.is_ok_and(|age| age > FORGOTTEN) {
+            // Another session may have been faster.
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 

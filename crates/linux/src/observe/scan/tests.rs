@@ -178,3 +178,18 @@ fn a_link_in_the_caches_place_is_not_followed() {
     assert_eq!(tree.scan(10).outside_links.len(), 1);
     assert!(Path::new(&file).symlink_metadata().unwrap().is_file());
 }
+
+#[test]
+fn caches_of_roots_long_gone_are_removed() {
+    let tree = Tree::new();
+    let scan = tree.state().join("scan");
+    std::fs::create_dir(&scan).unwrap();
+    for (name, days) in [("old", 40), ("young", 20)] {
+        let file = std::fs::File::create(scan.join(name)).unwrap();
+        let age = std::time::Duration::from_hours(days * 24);
+        file.set_modified(std::time::SystemTime::now() - age)
+            .unwrap();
+    }
+    tree.scan(10);
+    assert!(scan.join("young").exists() && !scan.join("old").exists());
+}
