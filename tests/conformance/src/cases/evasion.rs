@@ -1,6 +1,7 @@
 //! What a command does to plant a name or a repository so that the watch over its calls does not see it.
 
 use std::fs;
+use std::path::Path;
 
 use super::writes::text;
 use crate::checks::{Checks, Context, Failure};
@@ -114,20 +115,40 @@ fn repository(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
             || control.said(),
         );
         fs::remove_dir_all(fixture.workspace.join("place")).context(|| "removing".to_owned())?;
-        let run = launch.shell(&script)?;
-        checks.same(&format!("{how}: the command works"), &run.code(), &0);
-        checks.that(
-            &format!("{how}: told"),
-            run.said().contains("would run on the host"),
-            || run.said(),
-        );
-        checks.that(
-            &format!("{how}: its hook is gone"),
-            fs::symlink_metadata(&hook)
-                .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound),
-            || run.said(),
-        );
+        held(&launch, how, &script, &hook, checks)?;
+        let fixture = ground.fixture()?;
+        let hook = fixture.workspace.join("place/.git/hooks/pre-commit");
+        let unseen = Launch::new(ground, &fixture).options(&["--observe", "off"]);
+        held(
+            &unseen,
+            &format!("{how}, unobserved"),
+            &script,
+            &hook,
+            checks,
+        )?;
     }
+    Ok(())
+}
+
+fn held(
+    launch: &Launch<'_>,
+    how: &str,
+    script: &str,
+    hook: &Path,
+    checks: &mut Checks,
+) -> Result<(), Failure> {
+    let run = launch.shell(script)?;
+    checks.same(&format!("{how}: the command works"), &run.code(), &0);
+    checks.that(
+        &format!("{how}: told"),
+        run.said().contains("would run on the host"),
+        || run.said(),
+    );
+    checks.that(
+        &format!("{how}: its hook is gone"),
+        fs::symlink_metadata(hook).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound),
+        || run.said(),
+    );
     Ok(())
 }
 
