@@ -187,8 +187,8 @@ fn ids_of(name: &str, users: &str) -> Option<(u32, u32)> {
 
 /// A directory for the programs, which root owns, and in it a home, which the user owns.
 fn make_scratch(uid: u32, gid: u32) -> Result<Scratch, ScratchError> {
-    // Not below /tmp: the boundary has a /tmp of its own, and would hide the home in it.
-    let top = Path::new("/var/tmp").join(format!("ringfence-ci-{}", std::process::id()));
+    // Not below /tmp or /var/tmp: the boundary has both of its own, and would hide the home in them.
+    let top = Path::new("/srv").join(format!("ringfence-ci-{}", std::process::id()));
     std::fs::create_dir(&top).map_err(|cause| ScratchError::Make(top.clone(), cause))?;
     let scratch = Scratch(top);
     set_mode(&scratch.0, 0o755)?;

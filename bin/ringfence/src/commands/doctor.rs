@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use ringfence::{Session, SessionOptions, StateDirectory};
@@ -315,14 +315,22 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn make() -> Result<Self, Failure> {
         let path = std::env::temp_dir().join(format!("ringfence-doctor-{}", std::process::id()));
-        let mut builder = fs::DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        match builder.create(&path) {
+        match make_private(&path) {
             Ok(()) => Ok(Self(path)),
             Err(source) => Err(Failure::internal(ScratchError { path, source })),
         }
     }
+}
+
+#[cfg(unix)]
+fn make_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().mode(0o700).create(path)
+}
+
+#[cfg(not(unix))]
+fn make_private(path: &Path) -> io::Result<()> {
+    fs::create_dir(path)
 }
 
 impl Drop for Scratch {

@@ -21,6 +21,13 @@ pub(crate) enum Tone {
     /// Not as it should be.
     Bad,
     /// A heading.
+    #[cfg_attr(
+        not(unix),
+        expect(
+            dead_code,
+            reason = "the demo alone uses it, which needs a boundary to show"
+        )
+    )]
     Strong,
     /// Of less weight.
     Faint,

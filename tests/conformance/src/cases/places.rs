@@ -214,7 +214,7 @@ fn git_read_only(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         "status",
         "log --oneline",
         "diff",
-        "blame tracked.txt",
+        "blame HEAD -- tracked.txt",
         "show --stat",
         "ls-files",
         "stash list",
