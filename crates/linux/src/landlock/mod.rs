@@ -146,7 +146,8 @@ impl Prepared {
     /// Opens every path in the caller's view of the file system and hands the rules to the kernel.
     ///
     /// # Errors
-    /// [`LandlockError`] naming the rule or the right; nothing is restricted then.
+    /// [`LandlockError`] naming the rule or the right; nothing is restricted then. A path that is gone is no error: the
+    /// plan at the partial level names what stands beside a protected name, and other programs come and go there.
     ///
     /// # Security
     /// Paths below a writable root are an attacker's: none is followed through a symbolic link, so that a name
@@ -160,9 +161,20 @@ impl Prepared {
             });
         }
         let mut created = create(ruleset)?;
+        let mut rules = 0;
         for rule in &ruleset.rules {
             let allowed = rights(rule.allowed, || format!("the rule for {}", rule.path))?;
-            let descriptor = open(rule)?;
+            let descriptor = match open(rule) {
+                Ok(descriptor) => descriptor,
+                // Removed since it was seen: without its rule nothing is allowed there, whatever is made next.
+                Err(LandlockError::Open { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound =>
+                {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            rules += 1;
             created = created
                 .add_rule(PathBeneath::new(descriptor.as_fd(), allowed))
                 .map_err(|source| LandlockError::AddRule {
@@ -176,7 +188,7 @@ impl Prepared {
                 abi: ruleset.abi,
                 handled: ruleset.handled,
                 scoped: ruleset.scoped,
-                rules: ruleset.rules.len(),
+                rules,
             },
         })
     }
