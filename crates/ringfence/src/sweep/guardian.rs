@@ -46,8 +46,6 @@ pub(crate) struct Guardian {
     /// Directories that were moved, or may have been: what lies in them was seen elsewhere.
     moved: BTreeSet<AbsolutePath>,
     overflow: bool,
-    /// When the session began, in whole seconds since the epoch.
-    since: i64,
     /// Commands in rebases that were open before the session.
     known_commands: BTreeSet<(AbsolutePath, Vec<u8>)>,
     swept: Swept,
@@ -81,7 +79,6 @@ impl Guardian {
             candidates: BTreeSet::new(),
             moved: BTreeSet::new(),
             overflow: false,
-            since: rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse).tv_sec,
             known_commands,
             swept: Swept::default(),
             told: 0,
@@ -193,7 +190,7 @@ impl Guardian {
                 self.note_foreign(index);
             }
         }
-        if self.watching == Watching::Unobserved || seen == Seen::InPart {
+        if self.watching == Watching::Unobserved || seen == Seen::InPart || self.overflow {
             self.look_for_repositories();
         }
         self.sweep_repositories();
@@ -289,9 +286,6 @@ impl Guardian {
 
     fn sweep_repositories(&mut self) {
         self.look_into_moved();
-        if self.watching == Watching::Unobserved || self.overflow {
-            self.look_everywhere();
-        }
         let mut seen = BTreeSet::new();
         let mut waiting: Vec<_> = std::mem::take(&mut self.candidates).into_iter().collect();
         while let Some(candidate) = waiting.pop() {
@@ -351,31 +345,6 @@ impl Guardian {
                 )),
             }
             outer = Some(path);
-        }
-    }
-
-    /// Finds the repositories that were changed during the session in the roots, where not every call was seen.
-    fn look_everywhere(&mut self) {
-        if self.repositories == Repositories::Left
-            || self.guard.new_repositories == NewRepositories::Allow
-        {
-            return;
-        }
-        for root in &self.guard.roots {
-            match repository::candidates_in(root, root) {
-                Ok(found) => {
-                    let new = found.into_iter().filter(|candidate| {
-                        let mut committed = self.guard.commit_directories.iter();
-                        !committed.any(|directory| candidate.starts_with(directory))
-                            && repository::changed_since(root, candidate, self.since)
-                    });
-                    self.candidates.extend(new);
-                }
-                Err((path, error)) => self.swept.notes.push(format!(
-                    "WARNING: {} may hold repositories and could not be looked into ({error}); look at it before you run git there",
-                    escape_os(path.as_path())
-                )),
-            }
         }
     }
 

@@ -80,16 +80,7 @@ pub(super) fn candidates_in(
     let mut pending = vec![tree.clone()];
     let mut names = 0;
     while let Some(path) = pending.pop() {
-        let looked = if path == *root {
-            tree::open_directory(root.as_path())
-                .and_then(|top| {
-                    tree::open_readable(top.as_fd(), OsStr::new("."), OFlags::DIRECTORY)
-                })
-                .map(Look::Directory)
-        } else {
-            look(root, &path)
-        };
-        let entries = match looked {
+        let entries = match look(root, &path) {
             Ok(Look::Directory(opened)) => tree::entries_in(&opened),
             // A link leads to what is looked at where it lies.
             Ok(Look::Absent | Look::File(_) | Look::Other)
@@ -116,42 +107,6 @@ pub(super) fn candidates_in(
         }
     }
     Ok(found)
-}
-
-/// Whether what git would execute or follow in `directory` was made or changed at or after `since` (seconds since the
-/// epoch). The kernel sets the time of change; a target can't set it back.
-pub(super) fn changed_since(root: &AbsolutePath, directory: &AbsolutePath, since: i64) -> bool {
-    let is_new = |directory: &OwnedFd, name: &OsStr| match tree::examine(directory.as_fd(), name) {
-        Ok(Some(stat)) => stat.st_ctime >= since,
-        Ok(None) => false,
-        // Examined again, and reported, by whoever asks next.
-        Err(_) => true,
-    };
-    match look(root, directory) {
-        Ok(Look::Absent) => false,
-        Ok(Look::Directory(opened)) => {
-            let names = ["config", "config.worktree", "commondir", "hooks"];
-            let hooks = || match look_at(&opened, OsStr::new("hooks")) {
-                Ok(Look::Directory(hooks)) => tree::names_in(&hooks)
-                    .map_or(true, |names| names.iter().any(|name| is_new(&hooks, name))),
-                Ok(Look::Absent | Look::File(_) | Look::Other) => false,
-                Err(_) => true,
-            };
-            names
-                .iter()
-                .chain(&REBASES)
-                .any(|name| is_new(&opened, OsStr::new(name)))
-                || hooks()
-        }
-        Ok(Look::File(_) | Look::Other) => {
-            match tree::open_parent(root.as_path(), directory.as_path()) {
-                Ok(Some((parent, name))) => is_new(&parent, &name),
-                Ok(None) => false,
-                Err(_) => true,
-            }
-        }
-        Err(_) => true,
-    }
 }
 
 /// Whether something that git would take for a repository is there.
