@@ -87,7 +87,7 @@ fn a_link_is_an_error_that_names_it_and_a_missing_path_allows_nothing() {
     let rules = ruleset(&[(&missing, READ | WRITE)]);
     let written = restricted(&rules, || {
         // Too late: what is made at the name later is not what the rule was for.
-        std::fs::create_dir(&missing).and_then(|()| std::fs::write(missing.join("file"), "x"))
+        fs::create_dir(&missing).and_then(|()| fs::write(missing.join("file"), "x"))
     });
     assert_eq!(
         written.unwrap_err().kind(),
