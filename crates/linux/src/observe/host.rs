@@ -101,7 +101,7 @@ pub(super) fn probe_user_namespaces() -> UserNamespaces {
     if restricted.as_deref() == Some(b"1") && is_unconfined() {
         return refused(
             "AppArmor refuses user namespaces to programs without a profile",
-            "install the AppArmor profile that comes with Ringfence: `ringfence doctor` says how",
+            "install the program and its AppArmor profile as docs/apparmor.md says: packaging/apparmor/ringfence",
         );
     }
     UserNamespaces::Available
