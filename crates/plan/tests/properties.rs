@@ -1,5 +1,7 @@
 //! What holds for every plan, whatever stands in the roots.
 
+// Names that are no text can be spelt so on Unix alone.
+#![cfg(unix)]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -183,7 +183,7 @@ fn rename_exclusively(
 }
 
 /// Gives the owner all rights on a directory or file, never through a link.
-fn make_accessible(directory: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+pub(crate) fn make_accessible(directory: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     let error = |errno| TreeError::System("its permissions could not be changed", errno);
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
     #[cfg(target_os = "linux")]

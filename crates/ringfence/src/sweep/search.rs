@@ -4,12 +4,13 @@
 //! written in a session. Invariant: what it did not look into is counted, so that nobody takes silence for safety.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
 use ringfence_policy::{AbsolutePath, FilesystemRules, Operation};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use crate::quarantine::tree;
 
@@ -64,11 +65,19 @@ impl Found {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
         let (parent, name) = (&*directory.parent, &directory.name);
-        let opened = match rustix::fs::openat2(parent, name, flags, Mode::empty(), resolve) {
+        let open = || rustix::fs::openat2(parent, name, flags, Mode::empty(), resolve);
+        let opened = match open() {
+            // A command may have closed it to hide what it made in it.
+            Err(Errno::ACCESS) => match tree::make_accessible(parent.as_fd(), name) {
+                Ok(()) => open(),
+                Err(_) => return false,
+            },
+            opened => opened,
+        };
+        let opened = match opened {
             Ok(opened) => opened,
             // A mount, a link, or gone.
             Err(errno) => {
-                use rustix::io::Errno;
                 return matches!(
                     errno,
                     Errno::XDEV | Errno::LOOP | Errno::NOTDIR | Errno::NOENT

@@ -2,6 +2,7 @@
 
 use ringfence_audit::SessionId;
 use ringfence_plan::Plan;
+use ringfence_policy::AbsolutePath;
 
 use super::Swept;
 use crate::quarantine::{Entry, Quarantine};
@@ -19,6 +20,8 @@ impl Guardian {
     ) -> Self {
         Self
     }
+
+    pub(crate) fn touched(&mut self, _path: &AbsolutePath) {}
 
     pub(crate) fn news(&mut self) -> Vec<Entry> {
         Vec::new()
