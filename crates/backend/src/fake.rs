@@ -61,6 +61,8 @@ pub struct World {
     pub signals: Vec<(CommandId, i32)>,
     /// How many plans were launched or tried.
     pub launches: u32,
+    /// How often the machine was examined: each time its roots are walked.
+    pub observations: u32,
 }
 
 /// A machine in memory.
@@ -177,6 +179,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Backend for FakeHost {
     fn observe(&self, _policy: &Policy) -> Result<HostFacts, ObserveFault> {
+        lock(&self.world).observations += 1;
         if self.fails(Fault::Observe) {
             return Err(ObserveFault("the fault that was asked for".into()));
         }
@@ -188,6 +191,7 @@ impl Backend for FakeHost {
         _policy: &Policy,
         _cause: &str,
     ) -> Result<HostFacts, ObserveFault> {
+        lock(&self.world).observations += 1;
         Ok(self.without_namespaces.clone())
     }
 

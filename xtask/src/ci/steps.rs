@@ -51,6 +51,7 @@ pub(super) fn all(extent: Extent, context: &Context) -> Vec<Step> {
         })
     }));
     steps.push(step("release build, static", build_release));
+    steps.push(step("demo", run_demo));
     steps.push(step("benchmark, short", run_benchmark));
     steps.push(step("dependencies", check_dependencies));
     steps
@@ -176,6 +177,16 @@ fn build_release(context: &Context) -> Verdict {
             output: format!("can't read the release build: {cause}\n"),
         },
     }
+}
+
+/// The README's first command, with the static release: real builds and tests inside, then the attacks.
+fn run_demo(context: &Context) -> Verdict {
+    if let Some(reason) = context.tools.lacking(&[Need::Target(STATIC_TARGET)]) {
+        return Verdict::Skipped(reason);
+    }
+    let mut demo = Command::new(bench::program(&context.project, "ringfence"));
+    demo.arg("demo");
+    plain(demo)
 }
 
 /// Whether the benchmark works: every row has a value. How fast it is, is for a person to judge.

@@ -140,6 +140,22 @@ fn a_crash_before_any_step_runs_nothing() {
 }
 
 #[test]
+fn the_next_command_of_a_session_mounts_nothing_and_walks_no_tree() {
+    let bench = bench(Require::Full);
+    let mut session = bench.start(&bench.host).unwrap();
+    run(&mut session, Afterwards::Stay).unwrap();
+    let after_the_first = bench.host.world();
+    for _ in 0..3 {
+        run(&mut session, Afterwards::Stay).unwrap();
+    }
+    let world = bench.host.world();
+    assert_eq!(world.started.len(), 4);
+    assert_eq!(world.in_force, after_the_first.in_force);
+    assert_eq!(world.directories, after_the_first.directories);
+    assert_eq!((world.launches, world.observations), (1, 1));
+}
+
+#[test]
 fn a_session_of_one_leaves_nothing_in_force() {
     let bench = bench(Require::Full);
     let host = bench.host.clone().with_script(
