@@ -2,6 +2,7 @@
 //!
 //! Never `RLIMIT_AS`: it breaks programs that reserve address space (WebAssembly runtimes, measured).
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -207,15 +208,21 @@ fn remove_empty_groups(parent: &Path) {
         return;
     };
     for entry in entries.flatten() {
-        if entry
-            .file_name()
-            .to_string_lossy()
-            .starts_with(GROUP_PREFIX)
-        {
-            // Fails with EBUSY while a process is in it, which is what keeps live sessions' groups.
+        if is_left_behind(&entry.file_name()) {
+            // Fails with EBUSY while a process is in it.
             drop(fs::remove_dir(entry.path()));
         }
     }
+}
+
+/// Whether a group is one of ours and its init is gone. A living one may be about to join: its group is empty until
+/// then.
+fn is_left_behind(name: &OsStr) -> bool {
+    let init = name
+        .to_str()
+        .and_then(|name| name.strip_prefix(GROUP_PREFIX));
+    init.and_then(|init| init.parse::<u32>().ok())
+        .is_some_and(|init| !Path::new("/proc").join(init.to_string()).exists())
 }
 
 fn ignore_missing(group: &Path) -> impl FnOnce(io::Error) -> Result<(), LimitError> {
@@ -257,4 +264,19 @@ fn thread_count(pid: u32) -> u32 {
         .find_map(|line| line.strip_prefix("Threads:"))
         .and_then(|number| number.trim().parse().ok())
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_groups_whose_init_is_gone_are_left_behind() {
+        let own = format!("{GROUP_PREFIX}{}", std::process::id());
+        assert!(!is_left_behind(OsStr::new(&own)));
+        // Above the highest process id there can be, proc(5) `pid_max`.
+        assert!(is_left_behind(OsStr::new("ringfence-4194305")));
+        assert!(!is_left_behind(OsStr::new("ringfence-")));
+        assert!(!is_left_behind(OsStr::new("user.slice")));
+    }
 }
