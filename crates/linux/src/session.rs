@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -72,8 +73,6 @@ pub enum SessionError {
 pub struct Session {
     channel: Channel,
     init: Pid,
-    /// Whether init has said that the session has ended.
-    has_said_end: bool,
     /// Whether init's end is the end of every process of the session.
     namespace: ProcessNamespace,
     /// How init ended, once it is known.
@@ -104,6 +103,7 @@ impl Session {
     /// # Errors
     /// [`LaunchError`], one variant for each call; nothing is left running then.
     pub fn launch(plan: &Plan) -> Result<Self, LaunchError> {
+        reap_left_over();
         let (ours, theirs) = socketpair(
             AddressFamily::UNIX,
             SocketType::STREAM,
@@ -134,7 +134,6 @@ impl Session {
         let mut session = Self {
             channel: Channel::new(ours),
             init,
-            has_said_end: false,
             namespace: if entry.flags & libc::CLONE_NEWPID == 0 {
                 ProcessNamespace::Shared
             } else {
@@ -181,7 +180,6 @@ impl Session {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             if let Some(event) = self.channel.next::<Event>()? {
-                self.has_said_end |= event == Event::Ended;
                 let descriptor = match event {
                     Event::Started { .. } => self.channel.next_descriptor(),
                     _ => None,
@@ -301,17 +299,28 @@ impl AsFd for Session {
     }
 }
 
+/// Inits that had not ended when their session was dropped.
+static UNREAPED: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
 impl Drop for Session {
-    /// Reaps init. One that has said its last word exits at once and is waited for: what its commands used up then counts
-    /// as used by this process's children. One that still ends its commands is left to whoever reaps for this process.
+    /// Leaves init to be reaped later: by the next launch or drop, or by whoever reaps for this process.
+    ///
+    /// It is not waited for. All its commands have ended when it says so, but its own end takes the kernel some
+    /// 15 ms more, most of it for giving up the inotify marks (measured on 6.18), and nobody should wait for that.
     fn drop(&mut self) {
-        let options = if self.has_said_end {
-            WaitOptions::empty()
-        } else {
-            WaitOptions::NOHANG
-        };
-        let _ = self.reap(options);
+        if self.reap(WaitOptions::NOHANG).is_none() {
+            unreaped().push(self.init);
+        }
+        reap_left_over();
     }
+}
+
+fn unreaped() -> MutexGuard<'static, Vec<Pid>> {
+    UNREAPED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn reap_left_over() {
+    unreaped().retain(|init| matches!(waitpid(Some(*init), WaitOptions::NOHANG), Ok(None)));
 }
 
 /// The two statuses of [`crate::init::run_if_asked`]: a crash has another.
