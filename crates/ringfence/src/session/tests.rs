@@ -143,10 +143,12 @@ fn a_crash_before_any_step_runs_nothing() {
 fn the_next_command_of_a_session_mounts_nothing_and_walks_no_tree() {
     let bench = bench(Require::Full);
     let mut session = bench.start(&bench.host).unwrap();
-    run(&mut session, Afterwards::Stay).unwrap();
+    let report = run(&mut session, Afterwards::Stay).unwrap();
+    assert_eq!(report.exit_status(), 0);
     let after_the_first = bench.host.world();
     for _ in 0..3 {
-        run(&mut session, Afterwards::Stay).unwrap();
+        let report = run(&mut session, Afterwards::Stay).unwrap();
+        assert_eq!(report.exit_status(), 0);
     }
     let world = bench.host.world();
     assert_eq!(world.started.len(), 4);
