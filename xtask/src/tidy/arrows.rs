@@ -8,10 +8,14 @@ use crate::project::Package;
 use super::Finding;
 
 /// A member and the members it may depend on.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: &[(&str, &[&str])] = &[
     ("ringfence-policy", &[]),
-    ("ringfence-plan", &["ringfence-policy"]),
-    ("ringfence-backend", &["ringfence-plan", "ringfence-policy"]),
+    ("ringfence-nt", &[]),
+    ("ringfence-plan", &["ringfence-nt", "ringfence-policy"]),
+    (
+        "ringfence-backend",
+        &["ringfence-nt", "ringfence-plan", "ringfence-policy"],
+    ),
     ("ringfence-audit", &["ringfence-policy"]),
     (
         "ringfence-linux",
@@ -49,16 +53,16 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ),
     (
         "ringfence-golden-tests",
-        &["ringfence-plan", "ringfence-policy"],
+        &["ringfence-nt", "ringfence-plan", "ringfence-policy"],
     ),
     ("xtask", &[]),
 ];
 
 /// Crates that decide and never do.
-const PURE: [&str; 2] = ["ringfence-policy", "ringfence-plan"];
+const PURE: &[&str] = &["ringfence-policy", "ringfence-nt", "ringfence-plan"];
 
 /// What a pure crate must not link: each of them reaches the disk, the clock, the network or the kernel.
-const IMPURE: [&str; 10] = [
+const IMPURE: &[&str] = &[
     "landlock",
     "libc",
     "mio",
@@ -72,7 +76,12 @@ const IMPURE: [&str; 10] = [
 ];
 
 /// Members that must stay free of an async runtime: OS crates, and what is built from them alone.
-const SYNCHRONOUS: [&str; 3] = ["ringfence-backend", "ringfence-linux", "ringfence-plan"];
+const SYNCHRONOUS: &[&str] = &[
+    "ringfence-backend",
+    "ringfence-linux",
+    "ringfence-nt",
+    "ringfence-plan",
+];
 
 /// The findings on these members.
 pub(super) fn check(packages: &[Package]) -> Vec<Finding> {

@@ -1,0 +1,29 @@
+//! The NT security model: who may do what to which object, computed without Windows.
+//!
+//! SIDs, access masks, ACLs, security descriptors and their two codecs, tokens, the access check with both its
+//! passes, inheritance, and a simulated file system that follows them. Nothing here decides what *should* be
+//! allowed (that is the planner) and nothing reaches an operating system (`clippy.toml` beside it bans the disk,
+//! the clock, the network and the environment).
+//!
+//! Every rule cites its Microsoft document. A rule that no document settles says `[unsettled]`, and is a parameter
+//! ([`WriteClass`]) or is taken the way that grants the attacker more.
+//!
+//! Invariant: same descriptor, token and request, same answer.
+
+#![forbid(unsafe_code)]
+
+pub mod ace;
+pub mod acl;
+pub mod descriptor;
+pub mod mask;
+pub mod sid;
+pub mod token;
+pub mod write_class;
+
+pub use ace::{Ace, AceFlags, AceKind};
+pub use acl::Acl;
+pub use descriptor::{Control, Dacl, SecurityDescriptor};
+pub use mask::{AccessMask, GenericMapping};
+pub use sid::Sid;
+pub use token::{Group, GroupState, Privileges, Restriction, Token};
+pub use write_class::WriteClass;
