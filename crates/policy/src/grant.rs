@@ -138,6 +138,12 @@ fn lift_denial(words: &mut Words, git: GitAccess, denial: Match<'_>, path: &Path
         | RuleId::AllowedHost
         | RuleId::NotListed
         | RuleId::Metadata
+        | RuleId::PrivateAddress
+        | RuleId::ConnectedServer
+        | RuleId::HostMismatch
+        | RuleId::Malformed
+        | RuleId::Upgrade
+        | RuleId::NetworkLimit
         | RuleId::UnixSocket
         | RuleId::SocketFamily
         | RuleId::Syscall

@@ -12,28 +12,14 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::address::{is_metadata_address, is_same};
 use crate::escape::escape;
 use crate::suffix;
 
 /// The ports of a rule that names none.
 pub const DEFAULT_PORTS: [u16; 2] = [80, 443];
 
-/// Addresses at which clouds hand out credentials: a hard block that no rule lifts.
-///
-/// Sources: the instance metadata pages of AWS (EC2, ECS, EKS), Google Cloud, Azure, Alibaba Cloud and Oracle Cloud.
-pub const METADATA_ADDRESSES: [IpAddr; 9] = [
-    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
-    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)), // ECS task credentials
-    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)), // EKS pod identity
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)), // Alibaba Cloud
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)), // Azure WireServer
-    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),   // Oracle Cloud, classic
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
-    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)), // Google Cloud
-];
-
-/// Names that clouds resolve to those addresses.
+/// Names that clouds resolve to their metadata addresses.
 pub const METADATA_NAMES: [&str; 4] = [
     "instance-data",
     "instance-data.ec2.internal",
@@ -248,33 +234,9 @@ impl Host {
             Self::Name(name) => {
                 name.as_str() == "localhost" || name.as_str().ends_with(".localhost")
             }
-            Self::Address(address) => plain_address(*address).is_loopback(),
+            Self::Address(address) => address.to_canonical().is_loopback(),
         }
     }
-}
-
-/// Whether `address` is one of [`METADATA_ADDRESSES`], also mapped, compatible, behind NAT64 or 6to4.
-#[must_use]
-pub fn is_metadata_address(address: IpAddr) -> bool {
-    METADATA_ADDRESSES.contains(&address) || METADATA_ADDRESSES.contains(&plain_address(address))
-}
-
-/// The IPv4 address inside an IPv6 one (RFC 4291 mapped and compatible, RFC 6052 NAT64, RFC 3056 6to4), else itself.
-fn plain_address(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = address else {
-        return address;
-    };
-    let segments = v6.segments();
-    let embedded = match segments {
-        [0, 0, 0, 0, 0, 0xffff | 0, high, low] if v6 != Ipv6Addr::LOCALHOST => Some((high, low)),
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some((high, low)),
-        _ => None,
-    };
-    embedded.map_or(address, |(high, low)| {
-        IpAddr::V4(Ipv4Addr::from_bits(
-            (u32::from(high) << 16) | u32::from(low),
-        ))
-    })
 }
 
 impl HostPattern {
@@ -367,7 +329,15 @@ impl HostRule {
     /// Whether it denies `host` at `port`: a rule without a port means every port.
     #[must_use]
     pub fn denies(&self, host: &Host, port: u16) -> bool {
-        self.port.is_none_or(|own| own == port) && self.pattern.matches(host)
+        self.port.is_none_or(|own| own == port) && self.means(host)
+    }
+
+    /// Whether a deny rule means `host`: an address also in another form, which reaches the same machine.
+    fn means(&self, host: &Host) -> bool {
+        match (&self.pattern, host) {
+            (HostPattern::Address(own), Host::Address(address)) => is_same(*own, *address),
+            (pattern, host) => pattern.matches(host),
+        }
     }
 
     /// Whether this rule, as an allow rule, allows all that `other` allows.

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod decision;
 pub mod document;
 pub mod environment;

@@ -1,16 +1,20 @@
 //! The decision on connections: a destination in, a verdict with its rule and the narrowest grant out.
 //!
 //! Resolves no name and opens no socket. What only a resolved address can tell (private ranges behind a public name)
-//! is the proxy's to ask again. Invariant: metadata addresses are refused in every mode but `full-access`.
+//! the proxy asks again ([`NetworkPolicy::decide_addresses`]).
+//! Invariant: metadata addresses are refused in every mode but `full-access`.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
+use crate::address::{AddressClass, classify};
 use crate::decision::{Decision, Grant};
 use crate::document::{Mode, NetworkMode};
 use crate::escape::{escape, escape_os};
 use crate::grant::equals_root;
-use crate::host::{Host, HostError, HostRule, parse_port};
+use crate::host::{DEFAULT_PORTS, Host, HostError, HostName, HostRule, parse_port};
 use crate::layers::{LayerKind, Sourced};
 use crate::policy::{NetworkPolicy, Policy};
 use crate::rule::RuleId;
@@ -116,6 +120,80 @@ impl NetworkPolicy {
         }
     }
 
+    /// Judges a connection that leaves the session to `host`, before any name is resolved: loopback is then the
+    /// host's own, and only `connect` opens it.
+    ///
+    /// # Security
+    /// The target chooses both.
+    #[must_use]
+    pub fn decide_outbound(&self, host: &Host, port: u16) -> Decision {
+        if !host.is_loopback() {
+            return self.decide_host(host, port);
+        }
+        if let Some(denied) = self.denied(host, port) {
+            return denied;
+        }
+        match host {
+            Host::Address(address) => self
+                .connected(*address, port)
+                .unwrap_or_else(|| refuse_class(*address, port)),
+            Host::Name(_) => {
+                let grant = Some(grant_connect(IpAddr::from([127, 0, 0, 1]), port));
+                deny(
+                    RuleId::PrivateAddress,
+                    AddressClass::Loopback.word().to_owned(),
+                    grant,
+                )
+            }
+        }
+    }
+
+    /// Judges a connection that leaves the session once `host` is resolved to `addresses`: one bad address among
+    /// good ones refuses it.
+    ///
+    /// # Security
+    /// Whoever owns the name chooses the addresses.
+    #[must_use]
+    pub fn decide_addresses(&self, host: &Host, port: u16, addresses: &[IpAddr]) -> Decision {
+        let decision = self.decide_outbound(host, port);
+        match &decision {
+            Decision::Allow { .. } => addresses
+                .iter()
+                .find_map(|address| self.refuse_address(*address, port))
+                .unwrap_or(decision),
+            Decision::Deny { .. } => decision,
+        }
+    }
+
+    /// Judges the question for the addresses of `name`: it is answered when some port of it may be reached.
+    ///
+    /// # Security
+    /// The target chooses the name, and would tell it to whoever is asked about it.
+    #[must_use]
+    pub fn decide_name(&self, name: &HostName) -> Decision {
+        let host = Host::Name(name.clone());
+        let usual = self.decide_host(&host, 443);
+        match usual {
+            Decision::Allow { .. } => usual,
+            Decision::Deny { .. } => self.decide_other_ports(&host).unwrap_or(usual),
+        }
+    }
+
+    /// The ports that some rule opens, which a boundary captures.
+    #[must_use]
+    pub fn ports(&self) -> BTreeSet<u16> {
+        let named = self.allow.iter().filter_map(|rule| rule.value.port());
+        DEFAULT_PORTS.into_iter().chain(named).collect()
+    }
+
+    /// An allowed port of `host` beside the usual ones.
+    fn decide_other_ports(&self, host: &Host) -> Option<Decision> {
+        self.ports()
+            .into_iter()
+            .map(|port| self.decide_host(host, port))
+            .find(|decision| matches!(decision, Decision::Allow { .. }))
+    }
+
     fn decide_host(&self, host: &Host, port: u16) -> Decision {
         if host.is_metadata() {
             return deny(RuleId::Metadata, host.to_string(), None);
@@ -123,21 +201,79 @@ impl NetworkPolicy {
         if host.is_loopback() {
             return allow(RuleId::SessionLoopback, String::new());
         }
-        if let Some(rule) = self.deny.iter().find(|rule| rule.value.denies(host, port)) {
-            let origin = rule.value.to_string();
-            return deny(RuleId::DeniedHost, origin, None);
+        if let Some(denied) = self.denied(host, port) {
+            return denied;
         }
-        let rule = match self.mode.value {
-            NetworkMode::Offline => RuleId::Offline,
-            NetworkMode::Open => return allow(RuleId::AllowedHost, "network.mode".to_owned()),
-            NetworkMode::Allowlist => {
-                match self.allow.iter().find(|rule| rule.value.allows(host, port)) {
-                    Some(rule) => return allow(RuleId::AllowedHost, rule.value.to_string()),
-                    None => RuleId::NotListed,
-                }
+        let mode = self.mode.value;
+        if mode == NetworkMode::Offline {
+            return deny(RuleId::Offline, String::new(), grant_host(mode, host, port));
+        }
+        if let Some(allowed) = self.allowed(host, port) {
+            return allowed;
+        }
+        match (mode, host) {
+            (NetworkMode::Open, Host::Address(address))
+                if classify(*address) != AddressClass::Public =>
+            {
+                refuse_class(*address, port)
             }
+            (NetworkMode::Open, _) => allow(RuleId::AllowedHost, "network.mode".to_owned()),
+            (NetworkMode::Allowlist | NetworkMode::Offline, _) => deny(
+                RuleId::NotListed,
+                String::new(),
+                grant_host(mode, host, port),
+            ),
+        }
+    }
+
+    fn denied(&self, host: &Host, port: u16) -> Option<Decision> {
+        let rule = self
+            .deny
+            .iter()
+            .find(|rule| rule.value.denies(host, port))?;
+        Some(deny(RuleId::DeniedHost, rule.value.to_string(), None))
+    }
+
+    fn allowed(&self, host: &Host, port: u16) -> Option<Decision> {
+        let rule = self
+            .allow
+            .iter()
+            .find(|rule| rule.value.allows(host, port))?;
+        Some(allow(RuleId::AllowedHost, rule.value.to_string()))
+    }
+
+    fn connected(&self, address: IpAddr, port: u16) -> Option<Decision> {
+        let wanted = SocketAddr::new(address.to_canonical(), port);
+        let server = self.connect.iter().find(|server| server.value == wanted)?;
+        Some(allow(RuleId::ConnectedServer, server.value.to_string()))
+    }
+
+    /// The refusal of one resolved address; `None` when it may be reached.
+    fn refuse_address(&self, address: IpAddr, port: u16) -> Option<Decision> {
+        let host = Host::Address(address.to_canonical());
+        if host.is_metadata() {
+            return Some(deny(RuleId::Metadata, host.to_string(), None));
+        }
+        if let Some(denied) = self.denied(&host, port) {
+            return Some(denied);
+        }
+        let named = match classify(address) {
+            AddressClass::Public => return None,
+            AddressClass::Loopback | AddressClass::Unspecified => self.connected(address, port),
+            AddressClass::Documentation
+            | AddressClass::Benchmarking
+            | AddressClass::Reserved
+            | AddressClass::Multicast
+            | AddressClass::Broadcast
+            | AddressClass::CarrierGrade
+            | AddressClass::Private
+            | AddressClass::LinkLocal
+            | AddressClass::Metadata => self.allowed(&host, port),
         };
-        deny(rule, String::new(), grant_host(self.mode.value, host, port))
+        match named {
+            Some(_) => None,
+            None => Some(refuse_class(address, port)),
+        }
     }
 
     fn decide_socket(&self, path: &Path) -> Decision {
@@ -181,6 +317,40 @@ fn grant_host(mode: NetworkMode, host: &Host, port: u16) -> Option<Grant> {
     })
 }
 
+/// The refusal of an address for what it is, with the option that names it.
+fn refuse_class(address: IpAddr, port: u16) -> Decision {
+    let address = address.to_canonical();
+    let class = classify(address);
+    let grant = match class {
+        AddressClass::Loopback if address.is_loopback() => Some(grant_connect(address, port)),
+        // A hard block, a disguise, or what stands for the machine itself: no rule should name it.
+        AddressClass::Metadata | AddressClass::Loopback | AddressClass::Unspecified => None,
+        AddressClass::Public
+        | AddressClass::Documentation
+        | AddressClass::Benchmarking
+        | AddressClass::Reserved
+        | AddressClass::Multicast
+        | AddressClass::Broadcast
+        | AddressClass::CarrierGrade
+        | AddressClass::Private
+        | AddressClass::LinkLocal => {
+            grant_host(NetworkMode::Allowlist, &Host::Address(address), port)
+        }
+    };
+    deny(RuleId::PrivateAddress, class.word().to_owned(), grant)
+}
+
+/// The option that opens one server on the host's loopback.
+fn grant_connect(address: IpAddr, port: u16) -> Grant {
+    Grant {
+        arguments: vec![
+            "--connect".to_owned(),
+            SocketAddr::new(address, port).to_string(),
+        ],
+        caution: OFFLINE_ONLY.to_owned(),
+    }
+}
+
 fn allow(rule: RuleId, origin: String) -> Decision {
     Decision::Allow { rule, origin }
 }
@@ -194,143 +364,4 @@ fn deny(rule: RuleId, origin: String, grant: Option<Grant>) -> Decision {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::path::AbsolutePath;
-
-    fn user<T>(value: T) -> Sourced<T> {
-        Sourced {
-            value,
-            layer: LayerKind::User,
-        }
-    }
-
-    fn internet(host: &str, port: u16) -> Destination<'static> {
-        Destination::Internet {
-            host: Host::parse(host.as_bytes()).unwrap(),
-            port,
-        }
-    }
-
-    fn verdict(decision: &Decision) -> (bool, RuleId) {
-        match decision {
-            Decision::Allow { rule, .. } => (true, *rule),
-            Decision::Deny { rule, .. } => (false, *rule),
-        }
-    }
-
-    fn arguments(decision: Decision) -> Option<Vec<String>> {
-        match decision {
-            Decision::Allow { .. } => panic!("allowed"),
-            Decision::Deny { grant, .. } => grant.map(|grant| grant.arguments),
-        }
-    }
-
-    #[test]
-    fn offline_leaves_the_loopback_alone() {
-        let policy = NetworkPolicy::offline();
-        for host in ["127.0.0.1", "[::1]", "localhost"] {
-            assert_eq!(
-                verdict(&policy.decide(&internet(host, 80))),
-                (true, RuleId::SessionLoopback),
-                "{host}"
-            );
-        }
-        let refused = policy.decide(&internet("example.com", 443));
-        assert_eq!(verdict(&refused), (false, RuleId::Offline));
-        assert_eq!(
-            arguments(refused).unwrap(),
-            ["--network", "allowlist", "--allow-host", "example.com:443"]
-        );
-        assert_eq!(
-            arguments(policy.decide(&internet("[2001:db8::7]", 8080))).unwrap(),
-            [
-                "--network",
-                "allowlist",
-                "--allow-host",
-                "[2001:db8::7]:8080"
-            ]
-        );
-    }
-
-    #[test]
-    fn metadata_is_refused_in_every_mode_without_a_grant() {
-        for mode in [
-            NetworkMode::Offline,
-            NetworkMode::Allowlist,
-            NetworkMode::Open,
-        ] {
-            let policy = NetworkPolicy {
-                mode: user(mode),
-                allow: vec![user("**.google.internal".parse().unwrap())],
-                ..NetworkPolicy::offline()
-            };
-            for host in [
-                "169.254.169.254",
-                "[::ffff:a9fe:a9fe]",
-                "metadata.google.internal",
-            ] {
-                let decision = policy.decide(&internet(host, 80));
-                assert_eq!(
-                    verdict(&decision),
-                    (false, RuleId::Metadata),
-                    "{mode} {host}"
-                );
-                assert_eq!(arguments(decision), None);
-            }
-        }
-    }
-
-    #[test]
-    fn deny_beats_allow_and_unlisted_is_refused() {
-        let policy = NetworkPolicy {
-            mode: user(NetworkMode::Allowlist),
-            allow: vec![user("*.example.com".parse().unwrap())],
-            deny: vec![user("bad.example.com".parse().unwrap())],
-            ..NetworkPolicy::offline()
-        };
-        assert_eq!(
-            verdict(&policy.decide(&internet("a.example.com", 443))),
-            (true, RuleId::AllowedHost)
-        );
-        assert_eq!(
-            verdict(&policy.decide(&internet("bad.example.com", 443))),
-            (false, RuleId::DeniedHost)
-        );
-        let unlisted = policy.decide(&internet("a.example.com", 22));
-        assert_eq!(verdict(&unlisted), (false, RuleId::NotListed));
-        assert_eq!(
-            arguments(unlisted).unwrap(),
-            ["--allow-host", "a.example.com:22"]
-        );
-    }
-
-    #[test]
-    fn a_unix_socket_needs_its_own_grant() {
-        let socket = AbsolutePath::new("/run/a.sock").unwrap();
-        let policy = NetworkPolicy {
-            unix_sockets: vec![user(socket)],
-            ..NetworkPolicy::offline()
-        };
-        assert_eq!(
-            verdict(&policy.decide(&Destination::UnixPath(Path::new("/run/a.sock")))),
-            (true, RuleId::UnixSocket)
-        );
-        let docker = policy.decide(&Destination::UnixPath(Path::new("/var/run/docker.sock")));
-        assert_eq!(verdict(&docker), (false, RuleId::UnixSocket));
-        let Decision::Deny {
-            grant: Some(grant), ..
-        } = docker
-        else {
-            panic!("no grant")
-        };
-        assert_eq!(grant.arguments, ["--unix-socket", "/var/run/docker.sock"]);
-        assert!(grant.caution.contains("root"));
-        let hidden = Destination::UnixAbstract(b"x\x1b");
-        assert_eq!(
-            verdict(&policy.decide(&hidden)),
-            (false, RuleId::UnixSocket)
-        );
-        assert_eq!(hidden.to_string(), "@x\\u{1b}");
-    }
-}
+mod tests;

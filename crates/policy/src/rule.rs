@@ -72,6 +72,26 @@ pub enum RuleId {
     /// A cloud metadata address: a hard block that nothing lifts.
     #[serde(rename = "net.metadata")]
     Metadata,
+    /// An address that is not public (private, link-local, loopback, reserved, …), also behind a name, which no rule
+    /// names itself.
+    #[serde(rename = "net.private-address")]
+    PrivateAddress,
+    /// A server on the host's loopback that `connect` names.
+    #[serde(rename = "net.connected-server")]
+    ConnectedServer,
+    /// The `Host` of a request or the server name of a TLS greeting is missing, hidden, or another than the one that
+    /// was allowed.
+    #[serde(rename = "net.host-mismatch")]
+    HostMismatch,
+    /// What can't be read strictly: a host, a request, a greeting, a DNS question.
+    #[serde(rename = "net.malformed")]
+    Malformed,
+    /// A change of protocol inside a connection that no rule allows: a WebSocket, `CONNECT` inside `CONNECT`.
+    #[serde(rename = "net.upgrade")]
+    Upgrade,
+    /// A limit of the proxy: connections, time, bytes.
+    #[serde(rename = "net.limit")]
+    NetworkLimit,
     /// A Unix socket that is not granted by name.
     #[serde(rename = "net.unix-socket")]
     UnixSocket,
