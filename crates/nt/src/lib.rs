@@ -14,6 +14,7 @@
 
 pub mod ace;
 pub mod acl;
+pub mod check;
 pub mod descriptor;
 pub mod mask;
 pub mod sid;
@@ -22,6 +23,7 @@ pub mod write_class;
 
 pub use ace::{Ace, AceFlags, AceKind};
 pub use acl::Acl;
+pub use check::{Access, Denial, DenialCause, Pass, access_check, maximum_allowed};
 pub use descriptor::{Control, Dacl, SecurityDescriptor};
 pub use mask::{AccessMask, GenericMapping};
 pub use sid::Sid;
