@@ -13,6 +13,7 @@ pub mod linux;
 pub mod plan;
 pub mod render;
 pub mod step;
+pub mod windows;
 
 pub use facts::HostFacts;
 pub use plan::{Level, Missing, Plan, PlanHash};
