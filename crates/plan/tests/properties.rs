@@ -22,8 +22,10 @@ use ringfence_policy::{AbsolutePath, Operation, Policy};
 
 fn facts() -> LinuxFacts {
     let text = include_str!("../../../tests/golden/cases/git-is-missing/facts.json");
-    let HostFacts::Linux(facts) = serde_json::from_str(text).expect("facts");
-    facts
+    match serde_json::from_str(text).expect("facts") {
+        HostFacts::Linux(facts) => facts,
+        HostFacts::Windows(_) => panic!("the case is a Linux machine"),
+    }
 }
 
 fn policy(text: &str, facts: &LinuxFacts) -> Policy {

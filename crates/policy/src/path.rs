@@ -66,6 +66,29 @@ impl AbsolutePath {
         Ok(Self(normal))
     }
 
+    /// A path of a Windows machine as this system can hold it: as it is on Windows, `/C:/x` elsewhere.
+    ///
+    /// Network paths become `/UNC/server/share`, device paths `/?/…`: neither is ever a path on a drive.
+    ///
+    /// # Errors
+    /// [`PathError`], as [`AbsolutePath::new`].
+    pub fn of_windows(text: &str) -> Result<Self, PathError> {
+        if cfg!(windows) {
+            return Self::new(text);
+        }
+        let slashes = text.replace('\\', "/");
+        let mapped = match slashes.strip_prefix("//") {
+            Some(device) if device.starts_with(['?', '.']) => {
+                format!("/?{}", device.get(1..).unwrap_or_default())
+            }
+            Some(share) => format!("/UNC/{share}"),
+            None if slashes.starts_with('/') => slashes,
+            None if slashes.as_bytes().get(1) == Some(&b':') => format!("/{slashes}"),
+            None => return Err(PathError::Relative(PathBuf::from(text))),
+        };
+        Self::new(mapped)
+    }
+
     /// The root of the file system.
     #[must_use]
     pub fn root() -> Self {
@@ -284,6 +307,27 @@ mod tests {
         }
         for bad in ["", "a", "./a", "~", "/..", "/a/../../b", "/a\0"] {
             assert!(AbsolutePath::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn windows_paths_have_a_spelling_of_their_own() {
+        for (text, spelt) in [
+            ("C:\\Users\\ann", "/C:/Users/ann"),
+            ("d:/x", "/d:/x"),
+            ("\\\\server\\share\\x", "/UNC/server/share/x"),
+            ("\\\\?\\C:\\x", "/?/C:/x"),
+            ("\\\\.\\C:\\x", "/?/C:/x"),
+            ("/C:/x", "/C:/x"),
+        ] {
+            assert_eq!(
+                AbsolutePath::of_windows(text).unwrap(),
+                AbsolutePath::new(spelt).unwrap()
+            );
+        }
+        for bad in ["", "x", "x\\y"] {
+            assert!(AbsolutePath::of_windows(bad).is_err(), "{bad}");
         }
     }
 

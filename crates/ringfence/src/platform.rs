@@ -42,7 +42,11 @@ pub fn plan_for(
     facts: &HostFacts,
     options: PlanOptions,
 ) -> Result<Plan, StartError> {
-    let HostFacts::Linux(facts) = facts;
+    let facts = match facts {
+        HostFacts::Linux(facts) => facts,
+        // A Windows machine has a plan of its own kind, and no executor yet.
+        HostFacts::Windows(_) => return Err(StartError::Unsupported),
+    };
     let mut plan = ringfence_plan::linux::plan(policy, facts).map_err(StartError::Plan)?;
     for step in &mut plan.steps {
         if let Step::FilterSyscalls { observe, .. } = step {

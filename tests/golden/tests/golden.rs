@@ -30,8 +30,10 @@ fn cases() -> Vec<PathBuf> {
 
 fn facts(case: &Path) -> LinuxFacts {
     let text = std::fs::read_to_string(case.join("facts.json")).expect("facts.json");
-    let HostFacts::Linux(facts) = serde_json::from_str(&text).expect("host facts");
-    facts
+    match serde_json::from_str(&text).expect("host facts") {
+        HostFacts::Linux(facts) => facts,
+        HostFacts::Windows(_) => panic!("{}: not a Linux machine", case.display()),
+    }
 }
 
 fn policy(case: &Path, facts: &LinuxFacts) -> Policy {

@@ -33,6 +33,8 @@ enum StoredError {
     },
     #[error("the host facts name no {0}")]
     Incomplete(&'static str),
+    #[error("plans for Windows machines are not printed yet")]
+    Windows,
 }
 
 /// Prints the plan for this machine, or for the one that a file describes.
@@ -62,7 +64,9 @@ fn plan_for_stored(options: &Plan, path: &Path) -> Result<Steps, Failure> {
         Failure::new(ExitCode::Usage, StoredError::Parse { path, source })
             .with_hint("facts are one JSON object: {\"linux\": {...}}")
     })?;
-    let HostFacts::Linux(linux) = &facts;
+    let HostFacts::Linux(linux) = &facts else {
+        return Err(Failure::new(ExitCode::Usage, StoredError::Windows));
+    };
     let policy = policy_for(&options.policy, linux)?;
     let planning = PlanOptions {
         observe: options.observe,

@@ -11,6 +11,11 @@ use ringfence_policy::AbsolutePath;
 
 use crate::step::FileId;
 
+pub use crate::layout::{
+    Anchor, BackLink, Child, Entry, GitDirectory, GitLayout, GitReference, GitRole, HiddenFact,
+    Kind, NameFact,
+};
+
 /// The facts of one Linux host, for one policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinuxFacts {
@@ -96,18 +101,6 @@ pub struct Caller {
     pub groups: Vec<u32>,
 }
 
-/// What kind of file something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// A directory.
-    Directory,
-    /// A regular file.
-    File,
-    /// A socket, a FIFO or a device.
-    Other,
-}
-
 /// An object that exists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
@@ -119,32 +112,6 @@ pub struct Object {
     pub kind: Kind,
     /// Its owner: uid and gid.
     pub owner: (u32, u32),
-}
-
-/// What stands at a name; the last component is not followed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Entry {
-    /// Nothing, in a directory that exists.
-    Absent,
-    /// Nothing, and the directory it would lie in is missing too.
-    AbsentParent {
-        /// The deepest directory above it that exists.
-        existing: AbsolutePath,
-    },
-    /// A regular file.
-    File,
-    /// A directory.
-    Directory,
-    /// A socket, a FIFO or a device.
-    Other,
-    /// A symbolic link.
-    Symlink {
-        /// Where it leads, as far as that resolves.
-        target: AbsolutePath,
-        /// What is there; `None` for a dangling link or one that goes in a circle.
-        kind: Option<Kind>,
-    },
 }
 
 /// An object that may not be a writable root.
@@ -232,98 +199,6 @@ pub struct RootFacts {
     pub unread: Vec<AbsolutePath>,
 }
 
-/// A directory at whose top names are protected.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Anchor {
-    /// The directory.
-    pub path: AbsolutePath,
-    /// What stands at each of the policy's protected names and at `.git`.
-    pub names: Vec<NameFact>,
-    /// The repository's layout, where `.git` leads to one.
-    pub git: Option<GitLayout>,
-}
-
-/// What stands at a name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NameFact {
-    /// The name, relative to its anchor.
-    pub name: String,
-    /// What is there.
-    pub entry: Entry,
-}
-
-/// Where a repository keeps its parts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GitLayout {
-    /// The git directory of this working tree.
-    pub directory: AbsolutePath,
-    /// The directory shared by all working trees; the same as `directory` in an ordinary repository.
-    pub common: AbsolutePath,
-    /// Whether the git directory names this working tree in turn, with no link on the way.
-    pub back_link: BackLink,
-    /// Git directories whose inside matters to `git = "commit"`; empty under other settings.
-    pub directories: Vec<GitDirectory>,
-}
-
-/// Whether a git directory that lies elsewhere names the working tree that names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BackLink {
-    /// It does, or it lies in the working tree's own `.git`.
-    Mutual,
-    /// It does not: whoever wrote the `.git` file may have chosen somebody else's repository.
-    OneSided,
-}
-
-/// One git directory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GitDirectory {
-    /// Where it is.
-    pub path: AbsolutePath,
-    /// What it is to the working tree.
-    pub role: GitRole,
-    /// What stands at the names that run something on the host; empty for [`GitRole::OtherWorktree`].
-    pub names: Vec<NameFact>,
-}
-
-/// What a git directory is to a working tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum GitRole {
-    /// Its own, or the common one.
-    Own,
-    /// That of another working tree of the same repository.
-    OtherWorktree,
-    /// That of a submodule, at any depth below `modules`.
-    Module,
-    /// A repository of its own, without a working tree.
-    Bare,
-}
-
-/// What a hidden path or pattern of the policy matches.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HiddenFact {
-    /// The name of the policy's entry.
-    pub name: String,
-    /// The path as it was named or found; its directory part is resolved where it exists.
-    pub path: AbsolutePath,
-    /// What is there.
-    pub entry: Entry,
-    /// What exists of the policy entry's exceptions below it; never a symbolic link.
-    pub shown: Vec<Child>,
-}
-
-/// A path inside a root that git configuration leads to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GitReference {
-    /// The configuration key: `core.hookspath`.
-    pub key: String,
-    /// The path.
-    pub path: AbsolutePath,
-    /// What is there.
-    pub entry: Entry,
-}
-
 /// A cgroup directory in which the caller may make another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cgroup {
@@ -362,15 +237,6 @@ pub struct Listing {
     pub path: AbsolutePath,
     /// What is in it; symbolic links are left out, because a grant on one grants nothing.
     pub children: Vec<Child>,
-}
-
-/// One entry of a [`Listing`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Child {
-    /// Its path.
-    pub path: AbsolutePath,
-    /// Its kind.
-    pub kind: Kind,
 }
 
 impl LinuxFacts {

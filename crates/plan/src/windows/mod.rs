@@ -2,6 +2,7 @@
 //!
 //! Everything is decided here, on any machine. Nothing of it has been executed on Windows yet.
 
+pub mod facts;
 pub mod path;
 pub mod step;
 

@@ -9,6 +9,9 @@ use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
+use ringfence_policy::AbsolutePath;
+use ringfence_policy::escape::escape;
+
 /// A drive letter and components: `C:\Users\ada\src`.
 ///
 /// # Security
@@ -40,6 +43,9 @@ pub enum WindowsPathError {
     /// A component ends in a dot or a space, which Windows strips.
     #[error("a component of the path ends in a dot or a space")]
     Trailing,
+    /// A component is a device's name (`CON`, `NUL`, `COM1`, …), alone or with an extension.
+    #[error("a component of the path is a device's name")]
+    Reserved,
 }
 
 impl WindowsPath {
@@ -48,6 +54,40 @@ impl WindowsPath {
     /// # Errors
     /// [`WindowsPathError`].
     pub fn parse(text: &str) -> Result<Self, WindowsPathError> {
+        Self::read(text, check)
+    }
+
+    /// Reads a path that was observed: the final path of an opened handle, or a name found in a directory.
+    ///
+    /// Such a name may end in a dot or be a device's: NTFS holds what Win32 would never make, and a target can make
+    /// it. The executor opens it by these very letters (`\\?\`). A lone surrogate, which no text can hold, stands as
+    /// the character `U+10F800` and up; a name that really holds one of these is not observed.
+    ///
+    /// # Errors
+    /// [`WindowsPathError`] for what even NTFS does not hold.
+    pub fn observed(text: &str) -> Result<Self, WindowsPathError> {
+        Self::read(text, check_observed)
+    }
+
+    /// The drive path that a policy means: `C:\x` on Windows, `/C:/x` where the policy is read on another system.
+    ///
+    /// # Errors
+    /// [`WindowsPathError`]; a name that is no text counts as [`WindowsPathError::Character`].
+    pub fn from_policy(path: &AbsolutePath) -> Result<Self, WindowsPathError> {
+        let text = path.as_path().to_str().ok_or(WindowsPathError::Character)?;
+        match text.strip_prefix('/') {
+            Some(below) if below.starts_with("UNC/") || below.starts_with("?/") => {
+                Err(WindowsPathError::NotLocal)
+            }
+            Some(below) => Self::parse(below),
+            None => Self::parse(text),
+        }
+    }
+
+    fn read(
+        text: &str,
+        check: fn(&str) -> Result<(), WindowsPathError>,
+    ) -> Result<Self, WindowsPathError> {
         let text = text.replace('/', "\\");
         if text.starts_with("\\\\") || text.starts_with("\\??") {
             return Err(WindowsPathError::NotLocal);
@@ -122,6 +162,44 @@ impl WindowsPath {
         })
     }
 
+    /// This path with a policy's name below it: one or more components, with slashes.
+    ///
+    /// # Errors
+    /// [`WindowsPathError`] when a component is no plain name.
+    pub fn join_name(&self, name: &str) -> Result<Self, WindowsPathError> {
+        name.split('/')
+            .try_fold(self.clone(), |path, component| path.join(component))
+    }
+
+    /// Whether it is a drive's root.
+    #[must_use]
+    pub const fn is_drive_root(&self) -> bool {
+        self.components.is_empty()
+    }
+
+    /// Whether it lies below `above`.
+    #[must_use]
+    pub fn is_below(&self, above: &Self) -> bool {
+        self.components.len() > above.components.len() && self.starts_with(above)
+    }
+
+    /// Whether one of its components is `name`, whatever the case.
+    #[must_use]
+    pub fn has_component(&self, name: &str) -> bool {
+        self.components.iter().any(|part| same_name(part, name))
+    }
+
+    /// The path on one line, escaped; a separator stays one backslash, because no name holds a backslash.
+    #[must_use]
+    pub fn printable(&self) -> String {
+        let parts: Vec<_> = self
+            .components
+            .iter()
+            .map(|part| escape(part.as_bytes()))
+            .collect();
+        format!("{}:\\{}", self.drive, parts.join("\\"))
+    }
+
     /// Whether it is `above` or lies below it, component by component.
     #[must_use]
     pub fn starts_with(&self, above: &Self) -> bool {
@@ -140,11 +218,46 @@ fn folded(component: &str) -> impl Iterator<Item = char> {
     component.chars().map(|character| {
         let mut upper = character.to_uppercase();
         match (upper.next(), upper.next()) {
-            (Some(one), None) => one,
+            // A letter beyond ASCII is no ASCII letter to NTFS: `ı` is not `I`, `ſ` is not `S`.
+            (Some(one), None) if one.is_ascii() == character.is_ascii() => one,
             // NTFS keeps what would become several characters (ß) as it is.
             _ => character,
         }
     })
+}
+
+/// Whether two names are the same, whatever their case.
+#[must_use]
+pub fn same_name(left: &str, right: &str) -> bool {
+    left == right || folded(left).eq(folded(right))
+}
+
+/// One name as NTFS holds it.
+fn check_observed(component: &str) -> Result<(), WindowsPathError> {
+    if component.is_empty() || component == "." || component == ".." {
+        return Err(WindowsPathError::Component);
+    }
+    if component.contains(['\0', ':']) {
+        return Err(WindowsPathError::Character);
+    }
+    Ok(())
+}
+
+/// Source: learn.microsoft.com "Naming Files, Paths, and Namespaces"; the superscript digits count as digits.
+fn is_reserved(component: &str) -> bool {
+    let stem = component.split('.').next().unwrap_or_default().trim_end();
+    let upper = stem.to_ascii_uppercase();
+    if ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"].contains(&upper.as_str()) {
+        return true;
+    }
+    let port = upper
+        .strip_prefix("COM")
+        .or_else(|| upper.strip_prefix("LPT"));
+    let mut digits = port.unwrap_or_default().chars();
+    matches!(
+        (digits.next(), digits.next()),
+        (Some('0'..='9' | '\u{b9}' | '\u{b2}' | '\u{b3}'), None)
+    )
 }
 
 fn check(component: &str) -> Result<(), WindowsPathError> {
@@ -157,6 +270,9 @@ fn check(component: &str) -> Result<(), WindowsPathError> {
     }
     if component.ends_with(['.', ' ']) {
         return Err(WindowsPathError::Trailing);
+    }
+    if is_reserved(component) {
+        return Err(WindowsPathError::Reserved);
     }
     Ok(())
 }
@@ -229,7 +345,7 @@ impl TryFrom<String> for WindowsPath {
     type Error = WindowsPathError;
 
     fn try_from(text: String) -> Result<Self, WindowsPathError> {
-        Self::parse(&text)
+        Self::observed(&text)
     }
 }
 
@@ -263,7 +379,7 @@ mod tests {
 
     #[test]
     fn hostile_forms_are_refused() {
-        use WindowsPathError::{Character, Component, NoDrive, NotLocal, Trailing};
+        use WindowsPathError::{Character, Component, NoDrive, NotLocal, Reserved, Trailing};
         for (text, error) in [
             ("", NoDrive),
             ("a\\b", NoDrive),
@@ -281,6 +397,9 @@ mod tests {
             ("C:\\a\u{0}", Character),
             ("C:\\git.", Trailing),
             ("C:\\.git \\config", Trailing),
+            ("C:\\nul.txt", Reserved),
+            ("C:\\COM1 .log\\x", Reserved),
+            ("C:\\lpt\u{b9}", Reserved),
         ] {
             assert_eq!(
                 WindowsPath::parse(text).map(|p| p.to_string()),
@@ -288,6 +407,42 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn letters_beyond_ascii_are_no_ascii_letters() {
+        assert_eq!(path("C:\\Übung"), path("C:\\übung"));
+        assert_ne!(path("C:\\fi\u{131}e"), path("C:\\fiie"));
+        assert_ne!(path("C:\\\u{17f}sh"), path("C:\\ssh"));
+    }
+
+    #[test]
+    fn a_name_that_only_ntfs_holds_can_be_observed_and_stored() {
+        for text in ["C:\\w\\.git.", "C:\\w\\nul", "C:\\w\\a\u{10f800}"] {
+            let path = WindowsPath::observed(text).unwrap();
+            let json = serde_json::to_string(&path).unwrap();
+            assert_eq!(serde_json::from_str::<WindowsPath>(&json).unwrap(), path);
+        }
+        assert!(WindowsPath::observed("C:\\w\\a:b").is_err());
+        assert_eq!(
+            WindowsPath::observed("C:\\w\\a\nb").unwrap().printable(),
+            "C:\\w\\a\\nb"
+        );
+    }
+
+    #[test]
+    fn the_policys_spelling_is_read_on_any_system() {
+        let policy = |text: &str| {
+            WindowsPath::from_policy(&AbsolutePath::new(text).unwrap()).map(|path| path.to_string())
+        };
+        if cfg!(windows) {
+            assert_eq!(policy("C:\\dev\\w s").unwrap(), "C:\\dev\\w s");
+            return;
+        }
+        assert_eq!(policy("/C:/dev/w s").unwrap(), "C:\\dev\\w s");
+        assert_eq!(policy("/home/u"), Err(WindowsPathError::NoDrive));
+        assert_eq!(policy("/UNC/server/share"), Err(WindowsPathError::NotLocal));
+        assert_eq!(policy("/?/C:/x"), Err(WindowsPathError::NotLocal));
     }
 
     #[test]

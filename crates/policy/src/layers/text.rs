@@ -1,5 +1,6 @@
 //! The words of a policy to typed values: paths, names, patterns, addresses, variables.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use super::{Context, ResolveFault};
@@ -8,6 +9,7 @@ use crate::glob::Glob;
 use crate::host::{Host, parse_port};
 use crate::path::AbsolutePath;
 use crate::policy::HiddenPattern;
+use crate::secrets::Platform;
 
 fn shown(text: &str) -> String {
     escape(text.as_bytes()).into_owned()
@@ -22,17 +24,39 @@ pub(crate) fn path(text: &str, context: &Context) -> Result<AbsolutePath, Resolv
     if text == "~" {
         return Ok(context.home.clone());
     }
-    if let Some(below) = text.strip_prefix("~/") {
+    let slashes = match context.platform {
+        Platform::Windows if text.starts_with('~') => Cow::Owned(text.replace('\\', "/")),
+        Platform::Windows | Platform::Linux | Platform::MacOs => Cow::Borrowed(text),
+    };
+    if let Some(below) = slashes.strip_prefix("~/") {
         // `~//etc` is not `/etc`: joining an absolute path would replace the home.
         return context
             .home
             .join(below.trim_start_matches('/'))
             .map_err(bad);
     }
-    if !text.starts_with('/') && !std::path::Path::new(text).is_absolute() {
+    if !is_absolute(text, context) {
         return Err(ResolveFault::RelativePath(shown(text)));
     }
-    AbsolutePath::new(text).map_err(bad)
+    match context.platform {
+        Platform::Windows => AbsolutePath::of_windows(text),
+        Platform::Linux | Platform::MacOs => AbsolutePath::new(text),
+    }
+    .map_err(bad)
+}
+
+/// Whether `text` is an absolute path on the policy's own system.
+fn is_absolute(text: &str, context: &Context) -> bool {
+    let drive = || {
+        let mut characters = text.chars();
+        characters.next().is_some_and(|c| c.is_ascii_alphabetic())
+            && characters.next() == Some(':')
+            && characters.next().is_some_and(|c| c == '\\' || c == '/')
+    };
+    match context.platform {
+        Platform::Windows => drive() || text.starts_with(['\\', '/']),
+        Platform::Linux | Platform::MacOs => text.starts_with('/'),
+    }
 }
 
 /// A relative name of one or more parts, without `.`, `..`, doubled or trailing separators.
@@ -52,7 +76,7 @@ pub(crate) fn name(text: &str) -> Result<String, ResolveFault> {
 /// What an entry of `deny_read` covers.
 pub(crate) fn hidden(text: &str, context: &Context) -> Result<HiddenPattern, ResolveFault> {
     let is_glob = text.contains(['*', '?', '[', '{']);
-    if text.starts_with(['~', '/', '$']) || std::path::Path::new(text).is_absolute() {
+    if text.starts_with(['~', '/', '$']) || is_absolute(text, context) {
         let path = path(text, context)?;
         if !is_glob {
             return Ok(HiddenPattern::Path(path));

@@ -63,7 +63,9 @@ fn bench_with(command_line: PolicyDocument, furnish: impl FnOnce(&Path)) -> Benc
         .observe_without_namespaces(&policy, "refused")
         .unwrap();
     // Whatever this machine is: the one in memory has namespaces.
-    let ringfence_plan::HostFacts::Linux(linux_facts) = &mut facts;
+    let ringfence_plan::HostFacts::Linux(linux_facts) = &mut facts else {
+        panic!("a session of this machine has Linux facts");
+    };
     linux_facts.user_namespaces = ringfence_plan::linux::facts::UserNamespaces::Available;
     let options = PlanOptions {
         observe: Observe::Writes,
