@@ -16,8 +16,10 @@ pub mod ace;
 pub mod acl;
 pub mod check;
 pub mod descriptor;
+pub mod fs;
 pub mod inherit;
 pub mod mask;
+pub mod object;
 pub mod sid;
 pub mod token;
 pub mod write_class;
@@ -28,6 +30,7 @@ pub use check::{Access, Denial, DenialCause, Pass, access_check, maximum_allowed
 pub use descriptor::{Control, Dacl, SecurityDescriptor};
 pub use inherit::{CreatorDescriptor, ObjectKind, for_new, reinherit};
 pub use mask::{AccessMask, GenericMapping};
+pub use object::{Securable, SecurableKind};
 pub use sid::Sid;
 pub use token::{Group, GroupState, Privileges, Restriction, Token};
 pub use write_class::WriteClass;
