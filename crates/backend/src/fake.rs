@@ -195,7 +195,11 @@ impl Backend for FakeHost {
         Ok(self.without_namespaces.clone())
     }
 
-    fn launch(&self, plan: &Plan) -> Result<Box<dyn RunningSession>, LaunchFault> {
+    fn launch(
+        &self,
+        plan: &Plan,
+        _lease: Option<BorrowedDescriptor<'_>>,
+    ) -> Result<Box<dyn RunningSession>, LaunchFault> {
         lock(&self.world).launches += 1;
         if self.fails(Fault::Namespaces) {
             return Err(LaunchFault::NamespacesRefused("refused".into()));

@@ -94,9 +94,16 @@ pub trait Backend: Debug {
 
     /// Starts the runner and hands it `plan`; [`Event::Ready`] or [`Event::LaunchFailed`] follows.
     ///
+    /// The runner keeps `lease`, a locked file, open as long as anything of the session lives, so that its lock tells
+    /// others that something does; when the last process has ended it sets the file's time of change to that moment.
+    ///
     /// # Errors
     /// [`LaunchFault`]; nothing ran and nothing is left.
-    fn launch(&self, plan: &Plan) -> Result<Box<dyn RunningSession>, LaunchFault>;
+    fn launch(
+        &self,
+        plan: &Plan,
+        lease: Option<BorrowedDescriptor<'_>>,
+    ) -> Result<Box<dyn RunningSession>, LaunchFault>;
 }
 
 /// A live session. Dropped, it ends with everything in it.

@@ -23,8 +23,8 @@ pub const MAX_BODY: usize = 64 << 20;
 /// From the harness to the runner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// Build the boundary. The first frame, once.
-    Launch(Box<Plan>),
+    /// Build the boundary. The first frame, once; the runner's view of the harness travels with it.
+    Launch(Box<Plan>, Leased),
     /// Start a command; its descriptors travel with the frame's first byte.
     Spawn(CommandRequest),
     /// Send a signal to a command's process group.
@@ -36,6 +36,15 @@ pub enum Request {
     },
     /// End what is left of the session: TERM, two seconds, KILL.
     End,
+}
+
+/// Whether the session's lease travels with [`Request::Launch`] as its last descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Leased {
+    /// It does.
+    Yes,
+    /// There is none.
+    No,
 }
 
 /// From the runner to the harness.

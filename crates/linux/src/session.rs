@@ -14,7 +14,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, kill_process, pidfd_open, waitpid,
 };
 
-use ringfence_backend::wire::{Event, Request};
+use ringfence_backend::wire::{Event, Leased, Request};
 use ringfence_backend::{CommandId, CommandRequest, Remains};
 use ringfence_plan::step::{Identity, Namespace};
 use ringfence_plan::{Plan, Step};
@@ -98,11 +98,13 @@ enum InitEnd {
 impl Session {
     /// Starts init in the namespaces of `plan` and sends the plan; does not wait until the boundary stands.
     ///
+    /// init keeps `lease` open until it has seen the end of everything.
+    ///
     /// This process must call [`crate::init::run_if_asked`] first thing in `main`: init is this program again.
     ///
     /// # Errors
     /// [`LaunchError`], one variant for each call; nothing is left running then.
-    pub fn launch(plan: &Plan) -> Result<Self, LaunchError> {
+    pub fn launch(plan: &Plan, lease: Option<BorrowedFd<'_>>) -> Result<Self, LaunchError> {
         reap_left_over();
         let (ours, theirs) = socketpair(
             AddressFamily::UNIX,
@@ -144,10 +146,16 @@ impl Session {
         if let Some(identity) = entry.identity {
             write_id_maps(init, identity)?;
         }
-        let request = Request::Launch(Box::new(plan.clone()));
+        let leased = if lease.is_some() {
+            Leased::Yes
+        } else {
+            Leased::No
+        };
+        let request = Request::Launch(Box::new(plan.clone()), leased);
+        let descriptors: Vec<_> = std::iter::once(harness.as_fd()).chain(lease).collect();
         session
             .channel
-            .send(&request, &[harness.as_fd()])
+            .send(&request, &descriptors)
             .map_err(LaunchError::Send)?;
         Ok(session)
     }

@@ -42,5 +42,5 @@ pub use load::{LoadError, LoadRequest, Loaded, load_policy};
 pub use quarantine::Quarantine;
 pub use session::{BreakError, CommandSpec, Report, RunError, Session, SessionOptions, StartError};
 pub use state::StateDirectory;
-pub use sweep::Swept;
+pub use sweep::{Leftovers, Swept, sweep_leftovers};
 pub use trust::TrustStore;

@@ -136,8 +136,12 @@ mod linux {
             Ok(HostFacts::Linux(facts))
         }
 
-        fn launch(&self, plan: &Plan) -> Result<Box<dyn RunningSession>, LaunchFault> {
-            match Session::launch(plan) {
+        fn launch(
+            &self,
+            plan: &Plan,
+            lease: Option<BorrowedFd<'_>>,
+        ) -> Result<Box<dyn RunningSession>, LaunchFault> {
+            match Session::launch(plan, lease) {
                 Ok(session) => Ok(Box::new(Running(session))),
                 Err(error @ (LaunchError::Namespaces(_) | LaunchError::IdMap { .. })) => {
                     Err(LaunchFault::NamespacesRefused(Box::new(error)))

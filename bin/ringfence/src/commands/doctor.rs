@@ -9,7 +9,7 @@ use std::io::{self, stdout};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ringfence::{Session, SessionOptions, StateDirectory};
+use ringfence::{Leftovers, Session, SessionOptions, StateDirectory, Swept, sweep_leftovers};
 use ringfence_backend::Enforcement;
 use ringfence_plan::step::{LimitMechanism, Observe};
 use ringfence_plan::{Level, Step};
@@ -73,7 +73,11 @@ pub(crate) fn run(options: &Doctor) -> Result<u8, Failure> {
         ..PolicyOptions::default()
     };
     let context = context::load(&policy)?;
-    let mut findings = vec![kernel(), state_directory(&context.state)];
+    let mut findings = vec![
+        kernel(),
+        state_directory(&context.state),
+        killed_sessions(&sweep_leftovers(&context.state)),
+    ];
     let level = session(&context, &mut findings);
     findings.push(git());
     let diagnosis = Diagnosis { level, findings };
@@ -233,6 +237,35 @@ fn state_directory(state: &StateDirectory) -> Finding {
         state: State::Holds,
         proof: format!("{}, yours alone", escape_os(state.path().as_path())),
         cure: String::new(),
+    }
+}
+
+/// Sweeps what killed sessions left.
+fn killed_sessions(leftovers: &Leftovers) -> Finding {
+    let Swept { quarantined, notes } = &leftovers.swept;
+    let mut proof = match leftovers.dead {
+        0 => "none has left anything unswept".to_owned(),
+        dead => format!(
+            "{dead} swept now, {} objects moved to quarantine",
+            quarantined.len()
+        ),
+    };
+    if leftovers.live > 0 {
+        let _ = write!(proof, "; {} sessions live", leftovers.live);
+    }
+    let mut cure = notes.clone();
+    if !quarantined.is_empty() {
+        cure.push("ringfence quarantine list".to_owned());
+    }
+    Finding {
+        layer: "killed sessions".to_owned(),
+        state: if leftovers.unswept > 0 {
+            State::Missing
+        } else {
+            State::Holds
+        },
+        proof,
+        cure: cure.join("; "),
     }
 }
 

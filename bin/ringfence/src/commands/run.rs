@@ -6,7 +6,7 @@ use std::io::{self, stderr};
 use std::path::{Path, PathBuf};
 
 use crate::render::escape::escape_os;
-use ringfence::{CommandSpec, Report, Session, SessionOptions, clock};
+use ringfence::{CommandSpec, Report, Session, SessionOptions, clock, sweep_leftovers};
 use ringfence_audit::EventSink;
 use ringfence_plan::{Level, Plan};
 use ringfence_policy::{AbsolutePath, ExitCode};
@@ -51,6 +51,10 @@ fn session_of_one(
     command: Vec<OsString>,
 ) -> Result<u8, Failure> {
     let context = context::load(policy)?;
+    if !report.json {
+        // Said at once, whether the session starts or not; else it is in the report.
+        output::message(&render_swept(&sweep_leftovers(&context.state).swept));
+    }
     let events = report.events.as_deref().map(open_events).transpose()?;
     let directory = start_directory(&context.loaded.policy.workspace)?;
     let options = SessionOptions {

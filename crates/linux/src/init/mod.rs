@@ -12,13 +12,15 @@ mod terminal;
 mod tree;
 mod watch;
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::time::SystemTime;
 
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, set_child_subreaper, set_dumpable_behavior};
 
 use ringfence_backend::Enforcement;
-use ringfence_backend::wire::{Event, Request};
+use ringfence_backend::wire::{Event, Leased, Request};
 use ringfence_plan::Plan;
 use ringfence_plan::step::Identity;
 
@@ -74,7 +76,7 @@ fn run() -> Result<(), InitError> {
     sys::block_all_signals();
     sys::reset_ignored_signals();
     let mut channel = adopt_channel()?;
-    let plan = receive_plan(&mut channel)?;
+    let (plan, leased) = receive_plan(&mut channel)?;
     // Only now: until the id maps are written, /proc/<pid> must belong to the harness.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|errno| InitError::SetUp("prctl (dumpable)", errno))?;
@@ -84,8 +86,16 @@ fn run() -> Result<(), InitError> {
     rustix::process::chdir("/").map_err(|errno| InitError::SetUp("chdir /", errno))?;
     let _ = rustix::process::setsid();
     let harness = channel.next_descriptor();
+    let lease = match leased {
+        Leased::Yes => channel.next_descriptor(),
+        Leased::No => None,
+    };
     match launch(&plan) {
-        Ok(parts) => Init::new(channel, harness, parts)?.serve(),
+        Ok(parts) => {
+            let served = Init::new(channel, harness, parts)?.serve();
+            give_up(lease);
+            served
+        }
         Err(event) => {
             channel.send(&event, &[])?;
             Err(InitError::Build)
@@ -102,10 +112,18 @@ fn adopt_channel() -> Result<Channel, InitError> {
     Ok(Channel::new(socket))
 }
 
-fn receive_plan(channel: &mut Channel) -> Result<Box<Plan>, InitError> {
+/// Says with the lease's time of change when the session ended, for whoever sweeps after a killed harness. Who finds
+/// none takes more for the session's than it made.
+fn give_up(lease: Option<OwnedFd>) {
+    if let Some(lease) = lease {
+        let _ = File::from(lease).set_modified(SystemTime::now());
+    }
+}
+
+fn receive_plan(channel: &mut Channel) -> Result<(Box<Plan>, Leased), InitError> {
     loop {
         match channel.next::<Request>()? {
-            Some(Request::Launch(plan)) => return Ok(plan),
+            Some(Request::Launch(plan, leased)) => return Ok((plan, leased)),
             Some(Request::Spawn(_) | Request::Signal { .. } | Request::End) => {
                 return Err(InitError::NoLaunch);
             }

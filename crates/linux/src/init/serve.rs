@@ -157,7 +157,7 @@ impl Init {
 
     fn handle(&mut self, request: Request) -> Result<(), InitError> {
         match request {
-            Request::Launch(_) => Err(InitError::NoLaunch),
+            Request::Launch(..) => Err(InitError::NoLaunch),
             Request::Spawn(request) => self.spawn(&request),
             Request::Signal { command, signal } => {
                 if let Some(starting) = self.starting.get_mut(&command) {

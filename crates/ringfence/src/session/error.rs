@@ -8,7 +8,7 @@ use ringfence_policy::ExitCode;
 
 #[cfg(target_os = "linux")]
 use crate::stdio::StreamError;
-use crate::sweep::Swept;
+use crate::sweep::{LeaseError, Swept};
 
 /// Why no session was started; nothing ran.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,9 @@ pub enum StartError {
     /// The policy can't be held on this machine, or contradicts it.
     #[error("the boundary can't be planned")]
     Plan(#[source] PlanError),
+    /// What must be swept after the session could not be recorded.
+    #[error("what the session may leave behind could not be recorded")]
+    Record(#[source] LeaseError),
     /// The session could not be launched.
     #[error("the boundary could not be built")]
     Launch(#[source] LaunchFault),
@@ -64,6 +67,7 @@ impl StartError {
             Self::Unsupported
             | Self::Observe(_)
             | Self::Plan(_)
+            | Self::Record(_)
             | Self::Launch(_)
             | Self::Step { .. } => None,
         }
@@ -74,6 +78,7 @@ impl StartError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Plan(error) => error.exit_code(),
+            Self::Record(_) => ExitCode::SetupMissing,
             Self::Unsupported
             | Self::Observe(_)
             | Self::Launch(_)
@@ -89,6 +94,7 @@ impl StartError {
         match self {
             Self::Unsupported => "run it on Linux".to_owned(),
             Self::Plan(error) => error.hints().join("; "),
+            Self::Record(error) => error.hint(),
             Self::Observe(_)
             | Self::Launch(_)
             | Self::Step { .. }

@@ -43,7 +43,7 @@ pub use self::report::Report;
 use crate::load::LoadedLayer;
 use crate::platform;
 use crate::state::StateDirectory;
-use crate::sweep::{Guardian, Seen, Swept};
+use crate::sweep::{Guardian, Lease, Seen, Swept};
 
 /// How a session is started.
 #[derive(Debug)]
@@ -89,6 +89,8 @@ pub struct Session {
     commands: u64,
     sweep: Sweep,
     life: Life,
+    /// Given up last, when what it stands for has been swept.
+    _lease: Option<Lease>,
 }
 
 /// Whether the session's end was recorded.

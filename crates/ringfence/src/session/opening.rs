@@ -24,7 +24,9 @@ use crate::load::LoadedLayer;
 use crate::platform::{self, Namespaces, PlanOptions};
 use crate::quarantine::Quarantine;
 use crate::state::StateDirectory;
-use crate::sweep::{Guardian, Repositories, Watching};
+use crate::sweep::{
+    Guardian, Lease, LeaseError, Repositories, Watching, has_orders, sweep_leftovers,
+};
 
 /// What a session is opened with.
 pub(super) struct Opening<'a> {
@@ -84,8 +86,19 @@ impl<'a> Opening<'a> {
         mut self,
         mut before: impl FnMut(&mut Session) -> Result<T, E>,
     ) -> Result<(Session, T), OpenError<E>> {
+        // Before the machine is looked at: what was planted would be protected as the person's own.
+        let leftovers = sweep_leftovers(self.state);
+        let (mut session, done) = self.open_swept(&mut before)?;
+        session.guardian.inherit(leftovers.swept);
+        Ok((session, done))
+    }
+
+    fn open_swept<T, E>(
+        &mut self,
+        before: &mut impl FnMut(&mut Session) -> Result<T, E>,
+    ) -> Result<(Session, T), OpenError<E>> {
         let plan = self.plan(Namespaces::Expected).map_err(OpenError::Start)?;
-        let error = match self.attempt(plan, &mut before) {
+        let error = match self.attempt(plan, before) {
             Ok(opened) => return Ok(opened),
             Err(Attempt::Before(error)) => return Err(OpenError::Before(error)),
             Err(Attempt::Start(error, plan)) if falls_back(&error, self.policy, &plan) => error,
@@ -94,11 +107,10 @@ impl<'a> Opening<'a> {
         let plan = self
             .plan(Namespaces::Refused(&error))
             .map_err(OpenError::Start)?;
-        self.attempt(plan, &mut before)
-            .map_err(|error| match error {
-                Attempt::Start(error, _) => OpenError::Start(error),
-                Attempt::Before(error) => OpenError::Before(error),
-            })
+        self.attempt(plan, before).map_err(|error| match error {
+            Attempt::Start(error, _) => OpenError::Start(error),
+            Attempt::Before(error) => OpenError::Before(error),
+        })
     }
 
     fn plan(&self, namespaces: Namespaces<'_>) -> Result<Plan, StartError> {
@@ -126,13 +138,18 @@ impl<'a> Opening<'a> {
     }
 
     fn launch(&mut self, plan: Plan) -> Result<Session, (StartError, Box<Plan>)> {
-        let running = match self.backend.launch(&plan) {
-            Ok(running) => running,
-            Err(fault) => return Err((StartError::Launch(fault), Box::new(plan))),
-        };
         let repositories = match self.policy.filesystem.git.value {
             GitAccess::ReadOnly | GitAccess::Commit => Repositories::AsPlanned,
             GitAccess::Full => Repositories::Left,
+        };
+        let mut lease = match self.lease(&plan, repositories) {
+            Ok(lease) => lease,
+            Err(error) => return Err((StartError::Record(error), Box::new(plan))),
+        };
+        let lent = lease.as_ref().and_then(Lease::descriptor);
+        let running = match self.backend.launch(&plan, lent) {
+            Ok(running) => running,
+            Err(fault) => return Err((StartError::Launch(fault), Box::new(plan))),
         };
         let guardian = Guardian::new(
             &plan,
@@ -140,6 +157,12 @@ impl<'a> Opening<'a> {
             Quarantine::open(self.state),
             self.id.clone(),
         );
+        // While the runner builds, and before it is asked for a command.
+        if let Some(lease) = &mut lease
+            && let Err(error) = lease.place(guardian.orders())
+        {
+            return Err((StartError::Record(error), Box::new(plan)));
+        }
         let limits = &self.policy.limits;
         Ok(Session {
             id: self.id.clone(),
@@ -157,7 +180,17 @@ impl<'a> Opening<'a> {
             commands: 0,
             sweep: Sweep::Done,
             life: Life::Opening,
+            _lease: lease,
         })
+    }
+
+    /// A lease for a session that can leave something behind.
+    fn lease(&self, plan: &Plan, repositories: Repositories) -> Result<Option<Lease>, LeaseError> {
+        if has_orders(&plan.guard, repositories) {
+            Lease::take(self.state, &self.id)
+        } else {
+            Ok(None)
+        }
     }
 }
 
@@ -236,6 +269,7 @@ fn falls_back(error: &StartError, policy: &Policy, plan: &Plan) -> bool {
         StartError::Step { step: None, .. }
         | StartError::Launch(LaunchFault::Failed(_))
         | StartError::Unsupported
+        | StartError::Record(_)
         | StartError::Observe(_)
         | StartError::Plan(_)
         | StartError::Lost { .. }

@@ -17,6 +17,7 @@ use ringfence_policy::document::{GitAccess, NewRepositories, Require};
 use ringfence_policy::layers::LayerKind;
 
 use super::*;
+use crate::Leftovers;
 use crate::clock;
 use crate::load::{LoadRequest, load_policy};
 use crate::platform::PlanOptions;
@@ -586,4 +587,5 @@ fn a_session_of_one_is_tried_without_namespaces_and_says_so_before_it_starts() {
     }
 }
 
+mod leftovers;
 mod repositories;

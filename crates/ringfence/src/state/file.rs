@@ -186,6 +186,27 @@ impl<T: Serialize + DeserializeOwned> StateFile<T> {
         self.replace(content, |_| Ok(()))
     }
 
+    /// Gives the file its first and only content: writes it to `file`, which is open at `temporary`, and renames that.
+    ///
+    /// For a file that only its maker ever writes, under a name that nobody else uses. It is not flushed: what is
+    /// written survives every end of its maker, and a power cut only by luck. A reader still never believes a part,
+    /// because of the digest.
+    ///
+    /// # Errors
+    /// [`StateFileError`]; there is no file under its name then.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn place(
+        &self,
+        file: &mut File,
+        temporary: &Path,
+        content: &T,
+    ) -> Result<(), StateFileError> {
+        let bytes = self.encode(content)?;
+        file.write_all(&bytes)
+            .and_then(|()| std::fs::rename(temporary, &self.path))
+            .map_err(|source| self.write_error(source))
+    }
+
     /// Renames a damaged file, so that a new one can be begun and the old one looked at; `None` when it is not damaged.
     ///
     /// # Errors
@@ -353,7 +374,8 @@ impl<T: Serialize + DeserializeOwned> StateFile<T> {
     }
 }
 
-fn create_private(path: &Path) -> io::Result<File> {
+/// Makes a file that was not there, for its owner alone.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     private_mode(&mut options);

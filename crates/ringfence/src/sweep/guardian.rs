@@ -4,14 +4,15 @@
 //! beyond a cap is said.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant, SystemTime};
 
 use ringfence_audit::SessionId;
 use ringfence_plan::Plan;
-use ringfence_plan::plan::Guard;
+use ringfence_policy::AbsolutePath;
 use ringfence_policy::document::NewRepositories;
-use ringfence_policy::{AbsolutePath, FilesystemRules};
 
+use super::lease::Orders;
 use super::repository::{self, Finding};
 use super::search;
 use super::{Repositories, Seen, Swept, Watching};
@@ -25,15 +26,26 @@ const LOOK_FOR: Duration = Duration::from_millis(500);
 /// Possible repositories that are remembered.
 const MAX_CANDIDATES: usize = 100_000;
 
+/// What was made this much later than a killed session ended is somebody else's; clocks of files are coarse.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// The end of a session that can't say any more what it made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    /// When its last process ended.
+    pub(super) time: SystemTime,
+    /// The device of the file system whose clock that is.
+    pub(super) device: u64,
+}
+
 /// Guards one session.
 #[derive(Debug)]
 pub(crate) struct Guardian {
-    guard: Guard,
-    rules: FilesystemRules,
+    orders: Orders,
     watching: Watching,
-    repositories: Repositories,
     quarantine: Quarantine,
-    session: SessionId,
+    /// When the session ended, where it is swept after its death and that is known.
+    ended: Option<Ended>,
     /// For each absent name whether the session touched it.
     touched: Vec<bool>,
     /// For each absent name whether the runner saw it appear while the session made nothing.
@@ -41,13 +53,9 @@ pub(crate) struct Guardian {
     /// Absent names to look for now, by index, and until when.
     waiting: Vec<(usize, Instant)>,
     candidates: BTreeSet<AbsolutePath>,
-    /// Repositories that were there before, where new ones are moved away whole.
-    known_repositories: BTreeSet<AbsolutePath>,
     /// Directories that were moved, or may have been: what lies in them was seen elsewhere.
     moved: BTreeSet<AbsolutePath>,
     overflow: bool,
-    /// Commands in rebases that were open before the session.
-    known_commands: BTreeSet<(AbsolutePath, Vec<u8>)>,
     swept: Swept,
     /// How much of `swept.quarantined` was told by [`Guardian::news`].
     told: usize,
@@ -60,48 +68,71 @@ impl Guardian {
         quarantine: Quarantine,
         session: SessionId,
     ) -> Self {
-        let guard = plan.guard.clone();
-        let known_commands = guard
-            .commit_directories
-            .iter()
-            .flat_map(repository::rebase_commands)
-            .collect();
-        let mut guardian = Self {
-            touched: vec![false; guard.absent.len()],
-            foreign: vec![false; guard.absent.len()],
-            guard,
-            rules: plan.rules.clone(),
-            watching,
-            repositories,
-            quarantine,
+        let orders = Orders {
             session,
-            waiting: Vec::new(),
-            candidates: BTreeSet::new(),
-            moved: BTreeSet::new(),
-            overflow: false,
-            known_commands,
-            swept: Swept::default(),
-            told: 0,
-            known_repositories: BTreeSet::new(),
+            harness: std::process::id(),
+            workspace: plan.workspace.clone(),
+            known_commands: commands_in(&plan.guard.commit_directories),
+            guard: plan.guard.clone(),
+            rules: plan.rules.clone(),
+            repositories,
+            known_repositories: Vec::new(),
         };
+        let mut guardian = Self::with(orders, watching, quarantine);
         if guardian.takes(NewRepositories::Quarantine) {
-            guardian.known_repositories = guardian.search().0.into_iter().collect();
+            guardian.orders.known_repositories = guardian.search().0;
         }
         guardian
     }
 
+    /// Takes up the orders of a session that is dead.
+    pub(super) fn after_death(
+        orders: Orders,
+        quarantine: Quarantine,
+        ended: Option<Ended>,
+    ) -> Self {
+        Self {
+            ended,
+            ..Self::with(orders, Watching::Unobserved, quarantine)
+        }
+    }
+
+    fn with(orders: Orders, watching: Watching, quarantine: Quarantine) -> Self {
+        let absent = orders.guard.absent.len();
+        Self {
+            orders,
+            watching,
+            quarantine,
+            ended: None,
+            touched: vec![false; absent],
+            foreign: vec![false; absent],
+            waiting: Vec::new(),
+            candidates: BTreeSet::new(),
+            moved: BTreeSet::new(),
+            overflow: false,
+            swept: Swept::default(),
+            told: 0,
+        }
+    }
+
+    /// What it must take away: whoever has them can do it in its place.
+    pub(crate) fn orders(&self) -> &Orders {
+        &self.orders
+    }
+
     fn takes(&self, new_repositories: NewRepositories) -> bool {
-        self.repositories == Repositories::AsPlanned
-            && self.guard.new_repositories == new_repositories
+        self.orders.repositories == Repositories::AsPlanned
+            && self.orders.guard.new_repositories == new_repositories
     }
 
     /// All repositories that the session could write, and how many directories were not looked into.
     fn search(&self) -> (Vec<AbsolutePath>, usize) {
         let found = self
+            .orders
             .guard
             .roots
             .iter()
-            .map(|root| search::repositories(root, &self.rules));
+            .map(|root| search::repositories(root, &self.orders.rules));
         found.fold((Vec::new(), 0), |(mut all, unread), found| {
             all.extend(found.repositories);
             (all, unread + found.unread)
@@ -110,7 +141,7 @@ impl Guardian {
 
     /// The observer saw a call that makes or changes `path`; it may not have happened yet.
     pub(crate) fn touched(&mut self, path: &AbsolutePath) {
-        for (index, name) in self.guard.absent.iter().enumerate() {
+        for (index, name) in self.orders.guard.absent.iter().enumerate() {
             if path.starts_with(&name.path) {
                 if let Some(touched) = self.touched.get_mut(index) {
                     *touched = true;
@@ -139,7 +170,7 @@ impl Guardian {
 
     /// The runner saw `path` appear by somebody else's hand.
     pub(crate) fn appeared(&mut self, path: &AbsolutePath) {
-        for (name, foreign) in self.guard.absent.iter().zip(&mut self.foreign) {
+        for (name, foreign) in self.orders.guard.absent.iter().zip(&mut self.foreign) {
             *foreign |= name.path == *path;
         }
     }
@@ -175,7 +206,7 @@ impl Guardian {
     /// can be restored, is the smaller harm.
     pub(crate) fn sweep(&mut self, seen: Seen) {
         self.waiting.clear();
-        for index in 0..self.guard.absent.len() {
+        for index in 0..self.orders.guard.absent.len() {
             let made = match (self.watching, seen) {
                 (Watching::Unobserved, _) | (Watching::Observed, Seen::InPart) => true,
                 // What nobody saw appear counts as the session's: a target can hide from the observer what it names.
@@ -184,10 +215,12 @@ impl Guardian {
                     of(&self.touched).unwrap_or(true) || !of(&self.foreign).unwrap_or(false)
                 }
             };
-            if made {
-                self.take_absent(index);
+            if !made {
+                self.note_foreign(index, "while the command ran and was not made by it");
+            } else if self.is_later(index) {
+                self.note_foreign(index, "after the killed session had ended");
             } else {
-                self.note_foreign(index);
+                self.take_absent(index);
             }
         }
         if self.watching == Watching::Unobserved || seen == Seen::InPart || self.overflow {
@@ -195,6 +228,12 @@ impl Guardian {
         }
         self.sweep_repositories();
         self.sweep_rebases();
+    }
+
+    /// Reports what was swept for others with its own.
+    pub(crate) fn inherit(&mut self, swept: Swept) {
+        self.swept.quarantined.extend(swept.quarantined);
+        self.swept.notes.extend(swept.notes);
     }
 
     /// What was done and noted since the last call.
@@ -205,7 +244,7 @@ impl Guardian {
 
     /// Moves an absent name away; whether that was done or failed for good.
     fn take_absent(&mut self, index: usize) -> bool {
-        let Some(name) = self.guard.absent.get(index).cloned() else {
+        let Some(name) = self.orders.guard.absent.get(index).cloned() else {
             return true;
         };
         self.take(
@@ -216,14 +255,30 @@ impl Guardian {
         )
     }
 
-    /// Somebody else made it while the session ran: it is theirs.
-    fn note_foreign(&mut self, index: usize) {
-        let Some(name) = self.guard.absent.get(index) else {
+    /// Whether somebody made an absent name when the session was dead.
+    fn is_later(&self, index: usize) -> bool {
+        let name = self.orders.guard.absent.get(index);
+        name.is_some_and(|name| self.was_made_later(&name.path))
+    }
+
+    /// Whether `path` was made when the session was dead. Nobody can set the time at which a file was made; a time of
+    /// another file system's clock, and none, are no proof.
+    fn was_made_later(&self, path: &AbsolutePath) -> bool {
+        let (Some(ended), Ok(metadata)) = (self.ended, path.as_path().symlink_metadata()) else {
+            return false;
+        };
+        let made = metadata.created().ok();
+        metadata.dev() == ended.device && made.is_some_and(|made| made > ended.time + MARGIN)
+    }
+
+    /// Somebody else made it: it is theirs.
+    fn note_foreign(&mut self, index: usize, when: &str) {
+        let Some(name) = self.orders.guard.absent.get(index) else {
             return;
         };
         if name.path.as_path().symlink_metadata().is_ok() {
             self.swept.notes.push(format!(
-                "{} appeared while the command ran and was not made by it: it stays",
+                "{} appeared {when}: it stays",
                 escape_os(name.path.as_path())
             ));
         }
@@ -236,7 +291,7 @@ impl Guardian {
         let taking = Taking {
             root: &root,
             path,
-            session: &self.session,
+            session: &self.orders.session,
             reason,
         };
         match self.quarantine.take(&taking) {
@@ -259,6 +314,7 @@ impl Guardian {
 
     fn root_of(&self, path: &AbsolutePath) -> Option<&AbsolutePath> {
         let holding = self
+            .orders
             .guard
             .roots
             .iter()
@@ -272,9 +328,10 @@ impl Guardian {
             return;
         }
         let (found, unread) = self.search();
+        let known: BTreeSet<_> = self.orders.known_repositories.iter().collect();
         let new = found
             .into_iter()
-            .filter(|repository| !self.known_repositories.contains(repository));
+            .filter(|repository| !known.contains(repository) && !self.was_made_later(repository));
         let new: Vec<_> = new.collect();
         self.candidates.extend(new);
         if unread > 0 {
@@ -297,7 +354,7 @@ impl Guardian {
             }
             // A session that stays may go on making it.
             self.candidates.insert(candidate.clone());
-            if self.guard.new_repositories == NewRepositories::Quarantine {
+            if self.orders.guard.new_repositories == NewRepositories::Quarantine {
                 if repository::exists(&root, &candidate) {
                     self.take(&candidate, Reason::NewRepository);
                 }
@@ -349,14 +406,23 @@ impl Guardian {
     }
 
     fn sweep_rebases(&mut self) {
-        for directory in self.guard.commit_directories.clone() {
+        for directory in self.orders.guard.commit_directories.clone() {
+            let known = &self.orders.known_commands;
             let new: BTreeSet<_> = repository::rebase_commands(&directory)
-                .filter(|command| !self.known_commands.contains(command))
+                .filter(|command| !known.contains(command))
                 .map(|(rebase, _)| rebase)
                 .collect();
             for rebase in new {
-                self.take(&rebase, Reason::OpenRebase);
+                if !self.was_made_later(&rebase) {
+                    self.take(&rebase, Reason::OpenRebase);
+                }
             }
         }
     }
+}
+
+/// The commands in rebases that are open in `directories`.
+fn commands_in(directories: &[AbsolutePath]) -> Vec<(AbsolutePath, Vec<u8>)> {
+    let commands = directories.iter().flat_map(repository::rebase_commands);
+    commands.collect()
 }

@@ -8,18 +8,32 @@ mod git_config;
 #[cfg(target_os = "linux")]
 mod guardian;
 #[cfg(target_os = "linux")]
+mod lease;
+#[cfg(target_os = "linux")]
+mod leftovers;
+#[cfg(target_os = "linux")]
 mod repository;
 #[cfg(target_os = "linux")]
 mod search;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
 
+use serde::{Deserialize, Serialize};
+
 use crate::quarantine::Entry;
 
 #[cfg(target_os = "linux")]
 pub(crate) use self::guardian::Guardian;
+#[cfg(target_os = "linux")]
+pub use self::lease::LeaseError;
+#[cfg(target_os = "linux")]
+pub(crate) use self::lease::{Lease, has_orders};
+#[cfg(target_os = "linux")]
+pub use self::leftovers::sweep_leftovers;
 #[cfg(not(target_os = "linux"))]
-pub(crate) use self::unsupported::Guardian;
+pub(crate) use self::unsupported::{Guardian, Lease, has_orders};
+#[cfg(not(target_os = "linux"))]
+pub use self::unsupported::{LeaseError, sweep_leftovers};
 
 /// What a sweep did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +42,19 @@ pub struct Swept {
     pub quarantined: Vec<Entry>,
     /// What a person should know, one line each: above all what could not be moved.
     pub notes: Vec<String>,
+}
+
+/// What was found of other sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// Sessions that live: nothing of theirs was touched.
+    pub live: usize,
+    /// Sessions that were killed, and are swept and forgotten now.
+    pub dead: usize,
+    /// Records of which something could not be swept; the notes say what.
+    pub unswept: usize,
+    /// What was done about those.
+    pub swept: Swept,
 }
 
 /// How it is known what the session made.
@@ -49,7 +76,8 @@ pub(crate) enum Seen {
 }
 
 /// What happens to repositories that the session made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Repositories {
     /// As the plan's guard says.
     AsPlanned,

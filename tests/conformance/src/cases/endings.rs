@@ -19,6 +19,12 @@ pub(super) const CASES: &[Case] = &[
         run: kill_harness,
     },
     Case {
+        name: "end.kill-harness-sweep",
+        promise: "what a session planted whose harness was killed is moved away at the next start, and not while it lives",
+        needs: Needs::Full,
+        run: kill_harness_sweep,
+    },
+    Case {
         name: "end.signals",
         promise: "TERM, HUP and INT reach the command, the status is 128+N, and nothing lives on",
         needs: Needs::Full,
@@ -201,6 +207,55 @@ fn kill_harness(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     none_left(checks, "none is left", &own);
     let again = launch.shell("exit 5")?;
     checks.same("the next run works", &again.code(), &5);
+    Ok(())
+}
+
+fn kill_harness_sweep(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let fixture = ground.fixture()?;
+    let launch = Launch::new(ground, &fixture);
+    let script = "echo standing; while [ ! -e go ]; do sleep 0.02; done
+        echo planted > .envrc; mkdir -p sub/.git/hooks; echo planted > sub/.git/hooks/pre-commit
+        touch done; sleep 60";
+    let own = mark();
+    let mut child = standing(&launch, &["/bin/sh", "-c", script], &own)?;
+    // A stopped harness takes nothing away: what follows is as it is in the moment before a kill.
+    signal(&child, libc::SIGSTOP);
+    let at = |name: &str| fixture.workspace.join(name);
+    std::fs::write(at("go"), "").context(|| "telling the command to go on".to_owned())?;
+    checks.that(
+        "the command goes on",
+        eventually(10, || at("done").exists()),
+        String::new,
+    );
+    let planted = || [".envrc", "sub/.git/hooks/pre-commit"].map(|name| at(name).exists());
+    checks.same("control: it plants", &planted(), &[true, true]);
+    let other = launch.shell("exit 5")?;
+    checks.same("another session runs meanwhile", &other.code(), &5);
+    checks.same("a live session's are left alone", &planted(), &[true, true]);
+    let _ = child.kill();
+    let _ = child.wait();
+    // At once: its init may still be ending what is left.
+    let next = launch.shell("exit 6")?;
+    checks.same("the next run works", &next.code(), &6);
+    checks.same("they are gone", &planted(), &[false, false]);
+    let said = next.said();
+    checks.that("it is said", said.contains("was killed"), || said.clone());
+    let listed = launch.ringfence(&["quarantine", "list"])?;
+    checks.that("they are kept", listed.text().contains(".envrc"), || {
+        listed.text()
+    });
+    checks.that(
+        "the command's own work stays",
+        at("done").exists(),
+        String::new,
+    );
+    let quiet = launch.shell("exit 5")?;
+    checks.that(
+        "it is said once",
+        !quiet.said().contains("was killed"),
+        || quiet.said(),
+    );
+    none_left(checks, "none is left", &own);
     Ok(())
 }
 
