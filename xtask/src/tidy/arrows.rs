@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["ringfence-nt", "ringfence-plan", "ringfence-policy"],
     ),
     ("ringfence-audit", &["ringfence-policy"]),
+    ("ringfence-egress", &["ringfence-policy"]),
     (
         "ringfence-linux",
         &["ringfence-backend", "ringfence-plan", "ringfence-policy"],

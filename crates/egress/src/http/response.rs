@@ -1,0 +1,156 @@
+//! The head of an origin's answer: where its body ends, and what of it goes on to the caller.
+//!
+//! Changes no end-to-end header. Invariant: the caller's reading of where the answer ends is the one used here.
+
+use std::io::Write as _;
+
+use super::head::{
+    ConnectionWords, Framing, Header, LineError, Lines, Persistence, Version, is_field_text,
+    parse_lines, read_framing, write_end_to_end, write_header,
+};
+use crate::progress::Progress;
+
+/// How the body of an answer ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseBody {
+    /// After so many bytes; 0 for none.
+    Bytes(u64),
+    /// With the last chunk.
+    Chunked,
+    /// When the origin closes the connection.
+    UntilClose,
+}
+
+/// An answer without its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseHead<'a> {
+    /// The origin's version.
+    pub version: Version,
+    /// From 100 to 599.
+    pub status: u16,
+    /// How the body ends.
+    pub body: ResponseBody,
+    /// Whether the origin takes another request.
+    pub persistence: Persistence,
+    reason: &'a [u8],
+    headers: Vec<Header<'a>>,
+}
+
+/// Why bytes are no answer that may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResponseError {
+    /// The lines can't be read.
+    #[error("the head of the answer can't be read")]
+    Lines(#[source] LineError),
+    /// Not `HTTP/1.x STATUS REASON`.
+    #[error("the first line of the answer is not `HTTP/1.1 STATUS REASON`")]
+    StatusLine,
+    /// Two lengths, a length and chunks, or an unknown transfer coding.
+    #[error("the length of the answer is said in two ways, or in none that is known")]
+    Framing,
+    /// `Connection` lists a header that must go on.
+    #[error("the Connection header takes away a header that must stay")]
+    ConnectionHeader,
+    /// The origin changes the protocol, though nobody asked it to.
+    #[error("the origin changes the protocol without being asked")]
+    Switched,
+}
+
+impl From<LineError> for ResponseError {
+    fn from(error: LineError) -> Self {
+        Self::Lines(error)
+    }
+}
+
+impl<'a> ResponseHead<'a> {
+    /// Reads the head of the answer to a request of `method`.
+    ///
+    /// # Errors
+    /// [`ResponseError`], as soon as the first bad line is complete.
+    ///
+    /// # Security
+    /// The origin chooses every byte.
+    pub fn parse(bytes: &'a [u8], method: &str) -> Result<Progress<Self>, ResponseError> {
+        match parse_lines(bytes, |first| parse_status_line(first).map(drop))? {
+            Progress::NeedMore => Ok(Progress::NeedMore),
+            Progress::Done { value, used } => Ok(Progress::Done {
+                value: Self::from_lines(value, method)?,
+                used,
+            }),
+        }
+    }
+
+    fn from_lines(lines: Lines<'a>, method: &str) -> Result<Self, ResponseError> {
+        let (version, status, reason) = parse_status_line(lines.first)?;
+        let headers = lines.headers;
+        let framing = read_framing(&headers, version).ok_or(ResponseError::Framing)?;
+        let bodiless = method == "HEAD" || matches!(status, 100..=199 | 204 | 304);
+        let body = match framing {
+            _ if bodiless => ResponseBody::Bytes(0),
+            Framing::Length(bytes) => ResponseBody::Bytes(bytes),
+            Framing::Chunked => ResponseBody::Chunked,
+            Framing::Unsaid => ResponseBody::UntilClose,
+        };
+        let connection = ConnectionWords::read(&headers).ok_or(ResponseError::ConnectionHeader)?;
+        let persistence = match body {
+            ResponseBody::UntilClose => Persistence::Close,
+            ResponseBody::Bytes(_) | ResponseBody::Chunked => connection.persistence(version),
+        };
+        Ok(Self {
+            version,
+            status,
+            body,
+            persistence,
+            reason,
+            headers,
+        })
+    }
+
+    /// Whether another answer to the same request follows.
+    #[must_use]
+    pub fn is_interim(&self) -> bool {
+        (100..200).contains(&self.status)
+    }
+
+    /// Writes the head anew for the caller, with the origin's framing and what the caller must know of this hop.
+    pub fn write_forward(&self, persistence: Persistence, out: &mut Vec<u8>) {
+        // Writing to a Vec can't fail.
+        let _ = write!(out, "{} {} ", self.version.text(), self.status);
+        out.extend_from_slice(self.reason);
+        out.extend_from_slice(b"\r\n");
+        write_end_to_end(&self.headers, "connection", out);
+        let framing =
+            |header: &&Header<'_>| header.is("content-length") || header.is("transfer-encoding");
+        // As the origin said it: an answer to HEAD, or 304, says the length of a body that does not follow.
+        for header in self.headers.iter().filter(framing) {
+            write_header(header.name, header.value, out);
+        }
+        match persistence {
+            Persistence::Close if !self.is_interim() => {
+                out.extend_from_slice(b"Connection: close\r\n");
+            }
+            Persistence::KeepAlive if self.version == Version::Http10 => {
+                out.extend_from_slice(b"Connection: keep-alive\r\n");
+            }
+            Persistence::Close | Persistence::KeepAlive => {}
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn parse_status_line(line: &[u8]) -> Result<(Version, u16, &[u8]), ResponseError> {
+    let mut parts = line.splitn(3, |byte| *byte == b' ');
+    let version = parts.next().and_then(Version::parse);
+    let status = parts.next().unwrap_or_default();
+    let reason = parts.next().unwrap_or_default();
+    let three_digits = status.len() == 3 && status.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(status)
+        .ok()
+        .and_then(|text| text.parse::<u16>().ok())
+        .filter(|number| three_digits && (100..600).contains(number));
+    match (version, number) {
+        (_, Some(101)) => Err(ResponseError::Switched),
+        (Some(version), Some(number)) if is_field_text(reason) => Ok((version, number, reason)),
+        (Some(_) | None, Some(_) | None) => Err(ResponseError::StatusLine),
+    }
+}
