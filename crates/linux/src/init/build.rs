@@ -14,7 +14,7 @@ use ringfence_plan::{Plan, Step};
 use ringfence_policy::AbsolutePath;
 
 use super::limits::{LimitError, Limits};
-use super::mounts::{self, MountError, Spot, View};
+use super::mounts::{Hold, MountError, View};
 use crate::landlock::{LandlockError, Prepared};
 use crate::seccomp;
 use crate::sys;
@@ -170,12 +170,12 @@ impl Builder<'_> {
                 mount_point,
                 ..
             } => Ok(self.view()?.bind(target, *access, *mount_point)?),
-            Step::Pin { path } => Ok(mounts::pin(Spot::at(path))?),
+            Step::Pin { path } => Ok(self.view()?.hold(path, Hold::Pin)?),
             // A clone of a link is a link: it leads where it led, and can't be replaced.
             Step::Protect { path } | Step::ProtectLink { path } => {
-                Ok(mounts::protect(Spot::at(path))?)
+                Ok(self.view()?.hold(path, Hold::Protect)?)
             }
-            Step::Unprotect { path } => Ok(mounts::unprotect(Spot::at(path))?),
+            Step::Unprotect { path } => Ok(self.view()?.hold(path, Hold::Unprotect)?),
             Step::Hide { path, placeholder } => Ok(self.view()?.hide(path, *placeholder)?),
             Step::DropCapabilities => {
                 self.confinement.drop_capabilities = true;

@@ -6,6 +6,7 @@
 mod build;
 mod limits;
 mod mounts;
+mod origins;
 mod serve;
 mod spawner;
 mod terminal;

@@ -11,7 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, statat, symlinkat, unlinkat,
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstatvfs, mkdirat, openat,
+    openat2, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::mount::{
@@ -22,6 +23,7 @@ use rustix::mount::{
 use ringfence_plan::step::{FileId, MountAccess, MountPoint, Placeholder};
 use ringfence_policy::AbsolutePath;
 
+use super::origins::{Origin, Origins};
 use crate::sys::{self, MountAttributes, Reach};
 
 /// Devices every program may use; all are harmless to open (Linux `admin-guide/devices.txt`).
@@ -94,11 +96,19 @@ impl<'a> Spot<'a> {
 /// The view while it is being built.
 #[derive(Debug)]
 pub(crate) struct View {
-    sources: VecDeque<OwnedFd>,
+    sources: VecDeque<Source>,
+    origins: Origins,
     devices: Vec<(&'static CStr, OwnedFd)>,
     placeholders: Placeholders,
     sealed_last: Vec<OwnedFd>,
     proc: Proc,
+}
+
+/// What a bind takes: the object in the sealed tree, and a clone of what is mounted there.
+#[derive(Debug)]
+struct Source {
+    object: OwnedFd,
+    clone: OwnedFd,
 }
 
 /// Which `/proc` the session has.
@@ -145,6 +155,7 @@ impl View {
         let placeholders = Placeholders::attach()?;
         Ok(Self {
             sources: clones,
+            origins: Origins::default(),
             devices,
             placeholders,
             sealed_last: Vec::new(),
@@ -160,9 +171,10 @@ impl View {
             | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         let proc = new_file_system(c"proc", &[], attributes, &path)?;
         attach(&proc, Spot::at(&path).open()?, &path)?;
+        self.origins.show(&path, Origin::New);
         self.proc = Proc::New;
         for setting in KERNEL_SETTINGS {
-            match protect(Spot::at(&absolute(setting))) {
+            match hold_again(Spot::at(&absolute(setting)), Hold::Protect) {
                 Err(MountError {
                     errno: Errno::NOENT,
                     ..
@@ -196,6 +208,7 @@ impl View {
             symlinkat(target, &tree, name).map_err(failed("symlinkat (in)", &path))?;
         }
         attach(&tree, Spot::at(&path).open()?, &path)?;
+        self.origins.show(&path, Origin::New);
         for (name, device) in self.devices.drain(..) {
             let place = openat(&tree, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
                 .map_err(failed("openat (device mount point in)", &path))?;
@@ -225,6 +238,7 @@ impl View {
         let mode = std::ffi::CString::new(format!("{mode:o}")).unwrap_or_default();
         let tree = new_temporary(&mode, target)?;
         attach(&tree, Spot::at(target).open()?, target)?;
+        self.origins.show(target, Origin::New);
         match access {
             MountAccess::ReadOnly => self.sealed_last.push(tree),
             MountAccess::ReadWrite => {}
@@ -239,16 +253,12 @@ impl View {
         access: MountAccess,
         mount_point: MountPoint,
     ) -> Result<()> {
-        let tree = self
+        let source = self
             .sources
             .pop_front()
             .ok_or_else(|| failed("bind (no source was taken for)", target)(Errno::NOENT))?;
         if access == MountAccess::ReadWrite {
-            let writable = MountAttributes {
-                clear: sys::ATTR_READ_ONLY,
-                ..MountAttributes::default()
-            };
-            match sys::mount_setattr(&tree, c"", Reach::Top, writable) {
+            match sys::mount_setattr(&source.clone, c"", Reach::Top, writable()) {
                 // The host itself mounts it read-only; the kernel does not let us widen that.
                 Ok(()) | Err(Errno::PERM) => {}
                 Err(errno) => return Err(failed("mount_setattr (make writable)", target)(errno)),
@@ -260,11 +270,39 @@ impl View {
                 make_mount_point(target, mount_point)?
             }
         };
-        attach(&tree, place, target)
+        attach(&source.clone, place, target)?;
+        self.origins.show(target, Origin::Sealed(source.object));
+        Ok(())
+    }
+
+    /// Holds a path by a clone of itself, taken from the sealed tree where the view shows an object of it.
+    pub(crate) fn hold(&mut self, path: &AbsolutePath, hold: Hold) -> Result<()> {
+        let spot = Spot::at(path);
+        let place = spot.open()?;
+        match self.sealed_object(path, &place) {
+            Some(object) => lay_sealed(&object, place, path, hold)?,
+            None => lay_on_itself(spot, place, hold)?,
+        }
+        self.origins.cover(path);
+        Ok(())
+    }
+
+    /// The same object as `place`, in the sealed tree. Somebody outside may have put another one there just now:
+    /// then there is none.
+    fn sealed_object(&self, path: &AbsolutePath, place: &OwnedFd) -> Option<OwnedFd> {
+        let (directory, name) = self.origins.of(path)?;
+        let spot = Spot {
+            directory,
+            name,
+            path,
+        };
+        let object = spot.open().ok()?;
+        let same = identity(&object).ok()? == identity(place).ok()?;
+        same.then_some(object)
     }
 
     /// Covers a path with a placeholder that can't be read.
-    pub(crate) fn hide(&self, path: &AbsolutePath, placeholder: Placeholder) -> Result<()> {
+    pub(crate) fn hide(&mut self, path: &AbsolutePath, placeholder: Placeholder) -> Result<()> {
         let source = match placeholder {
             Placeholder::Directory => &self.placeholders.directory,
             Placeholder::File => &self.placeholders.file,
@@ -272,17 +310,15 @@ impl View {
         let place = Spot::at(path).open()?;
         let tree = open_tree(source, c"", clone_flags())
             .map_err(failed("open_tree (placeholder for)", path))?;
-        attach(&tree, place, path)
+        attach(&tree, place, path)?;
+        self.origins.show(path, Origin::New);
+        Ok(())
     }
 
     /// Seals what was left writable for the build; the view is complete then.
     pub(crate) fn finish(self) -> Result<()> {
-        let read_only = MountAttributes {
-            set: sys::ATTR_READ_ONLY,
-            ..MountAttributes::default()
-        };
         for tree in &self.sealed_last {
-            sys::mount_setattr(tree, c"", Reach::Top, read_only)
+            sys::mount_setattr(tree, c"", Reach::Top, read_only())
                 .map_err(failed("mount_setattr (seal)", &root_path()))?;
         }
         match self.proc {
@@ -307,12 +343,8 @@ impl Placeholders {
         let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
         openat(&tree, c"file", flags, Mode::empty())
             .map_err(failed("openat (placeholder)", &path))?;
-        let read_only = MountAttributes {
-            set: sys::ATTR_READ_ONLY,
-            ..MountAttributes::default()
-        };
         attach(&tree, Spot::at(&path).open()?, &path)?;
-        sys::mount_setattr(&tree, c"", Reach::Top, read_only)
+        sys::mount_setattr(&tree, c"", Reach::Top, read_only())
             .map_err(failed("mount_setattr (placeholder)", &path))?;
         let open = |name| {
             openat(&tree, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
@@ -325,27 +357,21 @@ impl Placeholders {
     }
 }
 
-/// Makes a directory a mount point by a clone of itself; it stays as writable as it is.
-pub(crate) fn pin(spot: Spot<'_>) -> Result<()> {
-    lay_on_itself(spot, None)
+/// How a path is held by a clone of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// A directory becomes a mount point; it stays as writable as it is.
+    Pin,
+    /// Read-only, with all that is mounted below.
+    Protect,
+    /// A part of a protected path becomes writable.
+    Unprotect,
 }
 
-/// Makes a path read-only, with all that is mounted below, by a clone of itself.
-pub(crate) fn protect(spot: Spot<'_>) -> Result<()> {
-    let attributes = MountAttributes {
-        set: sys::ATTR_READ_ONLY,
-        ..MountAttributes::default()
-    };
-    lay_on_itself(spot, Some((Reach::Recursive, attributes)))
-}
-
-/// Makes a part of a protected path writable by a clone of itself.
-pub(crate) fn unprotect(spot: Spot<'_>) -> Result<()> {
-    let attributes = MountAttributes {
-        clear: sys::ATTR_READ_ONLY,
-        ..MountAttributes::default()
-    };
-    lay_on_itself(spot, Some((Reach::Top, attributes)))
+/// Holds what stands at the spot now: for a mount that fell off, and for what is not in the sealed tree.
+pub(crate) fn hold_again(spot: Spot<'_>, hold: Hold) -> Result<()> {
+    let place = spot.open()?;
+    lay_on_itself(spot, place, hold)
 }
 
 /// Covers a path with a fresh placeholder: for a mount that fell off after the view was finished.
@@ -353,14 +379,10 @@ pub(crate) fn hide_again(spot: Spot<'_>, placeholder: Placeholder) -> Result<()>
     let path = spot.path;
     let place = spot.open()?;
     let tree = new_temporary(c"0000", path)?;
-    let read_only = MountAttributes {
-        set: sys::ATTR_READ_ONLY,
-        ..MountAttributes::default()
-    };
     match placeholder {
         Placeholder::Directory => {
             attach(&tree, place, path)?;
-            sys::mount_setattr(&tree, c"", Reach::Top, read_only)
+            sys::mount_setattr(&tree, c"", Reach::Top, read_only())
                 .map_err(failed("mount_setattr (placeholder)", path))
         }
         Placeholder::File => {
@@ -380,20 +402,56 @@ pub(crate) fn hide_again(spot: Spot<'_>, placeholder: Placeholder) -> Result<()>
                 .map_err(failed("umount2 (placeholder)", &lent))?;
             let file = file?;
             attach(&file, place, path)?;
-            sys::mount_setattr(&file, c"", Reach::Top, read_only)
+            sys::mount_setattr(&file, c"", Reach::Top, read_only())
                 .map_err(failed("mount_setattr (placeholder)", path))
         }
     }
 }
 
-fn lay_on_itself(spot: Spot<'_>, change: Option<(Reach, MountAttributes)>) -> Result<()> {
+fn lay_on_itself(spot: Spot<'_>, place: OwnedFd, hold: Hold) -> Result<()> {
     let path = spot.path;
-    let place = spot.open()?;
     let tree = open_tree(&place, c"", clone_flags()).map_err(failed("open_tree (clone)", path))?;
+    let change = match hold {
+        Hold::Pin => None,
+        Hold::Protect => Some((Reach::Recursive, read_only())),
+        Hold::Unprotect => Some((Reach::Top, writable())),
+    };
     if let Some((reach, attributes)) = change {
         sys::mount_setattr(&tree, c"", reach, attributes).map_err(failed("mount_setattr", path))?;
     }
     attach(&tree, place, path)
+}
+
+/// Lays a clone of `object`, which is `place` in the sealed tree: read-only by birth, with all that is mounted below.
+fn lay_sealed(object: &OwnedFd, place: OwnedFd, path: &AbsolutePath, hold: Hold) -> Result<()> {
+    let tree = open_tree(object, c"", clone_flags()).map_err(failed("open_tree (clone)", path))?;
+    let is_writable = match hold {
+        Hold::Protect => false,
+        Hold::Unprotect => true,
+        Hold::Pin => {
+            let status = fstatvfs(&place).map_err(failed("fstatvfs", path))?;
+            !status.f_flag.contains(StatVfsMountFlags::RDONLY)
+        }
+    };
+    if is_writable {
+        sys::mount_setattr(&tree, c"", Reach::Top, writable())
+            .map_err(failed("mount_setattr", path))?;
+    }
+    attach(&tree, place, path)
+}
+
+fn read_only() -> MountAttributes {
+    MountAttributes {
+        set: sys::ATTR_READ_ONLY,
+        ..MountAttributes::default()
+    }
+}
+
+fn writable() -> MountAttributes {
+    MountAttributes {
+        clear: sys::ATTR_READ_ONLY,
+        ..MountAttributes::default()
+    }
 }
 
 fn clone_flags() -> OpenTreeFlags {
@@ -403,20 +461,25 @@ fn clone_flags() -> OpenTreeFlags {
         | OpenTreeFlags::AT_RECURSIVE
 }
 
-fn clone_source(path: &AbsolutePath, identity: Option<FileId>) -> Result<OwnedFd> {
+fn clone_source(path: &AbsolutePath, planned: Option<FileId>) -> Result<Source> {
     let object = Spot::at(path).open()?;
-    if let Some(identity) = identity {
-        let status = statat(&object, c"", AtFlags::EMPTY_PATH).map_err(failed("fstat", path))?;
-        let found = FileId {
-            device: status.st_dev,
-            inode: status.st_ino,
-        };
-        if found != identity {
-            // Another object stands there than the one the planner judged.
-            return Err(failed("compare the identity of", path)(Errno::STALE));
-        }
+    if let Some(planned) = planned
+        && planned != identity(&object).map_err(failed("fstat", path))?
+    {
+        // Another object stands there than the one the planner judged.
+        return Err(failed("compare the identity of", path)(Errno::STALE));
     }
-    open_tree(&object, c"", clone_flags()).map_err(failed("open_tree (clone)", path))
+    let clone =
+        open_tree(&object, c"", clone_flags()).map_err(failed("open_tree (clone)", path))?;
+    Ok(Source { object, clone })
+}
+
+fn identity(object: &OwnedFd) -> std::result::Result<FileId, Errno> {
+    let status = statat(object, c"", AtFlags::EMPTY_PATH)?;
+    Ok(FileId {
+        device: status.st_dev,
+        inode: status.st_ino,
+    })
 }
 
 fn clone_device(name: &'static CStr) -> Result<OwnedFd> {

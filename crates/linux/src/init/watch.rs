@@ -18,7 +18,7 @@ use ringfence_plan::step::Placeholder;
 use ringfence_plan::{Plan, Step};
 use ringfence_policy::AbsolutePath;
 
-use super::mounts::{self, Spot};
+use super::mounts::{self, Hold, Spot};
 
 /// Why the watch could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -49,10 +49,8 @@ impl WatchError {
 /// How a name is covered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cover {
-    Protect,
-    Unprotect,
+    Held(Hold),
     Hide(Placeholder),
-    Pin,
 }
 
 /// Something that changed on the host at a name that matters.
@@ -248,16 +246,18 @@ impl Watch {
         if !self.lays_mounts {
             return true;
         }
-        self.covers.insert(path.clone(), Cover::Protect);
+        self.covers.insert(path.clone(), Cover::Held(Hold::Protect));
         self.restore(path)
     }
 }
 
 fn cover(step: &Step) -> Option<(AbsolutePath, Cover)> {
     match step {
-        Step::Protect { path } | Step::ProtectLink { path } => Some((path.clone(), Cover::Protect)),
-        Step::Pin { path } => Some((path.clone(), Cover::Pin)),
-        Step::Unprotect { path } => Some((path.clone(), Cover::Unprotect)),
+        Step::Protect { path } | Step::ProtectLink { path } => {
+            Some((path.clone(), Cover::Held(Hold::Protect)))
+        }
+        Step::Pin { path } => Some((path.clone(), Cover::Held(Hold::Pin))),
+        Step::Unprotect { path } => Some((path.clone(), Cover::Held(Hold::Unprotect))),
         Step::Hide { path, placeholder } => Some((path.clone(), Cover::Hide(*placeholder))),
         _ => None,
     }
@@ -265,9 +265,7 @@ fn cover(step: &Step) -> Option<(AbsolutePath, Cover)> {
 
 fn lay(spot: Spot<'_>, cover: Cover) -> bool {
     let result = match cover {
-        Cover::Protect => mounts::protect(spot),
-        Cover::Unprotect => mounts::unprotect(spot),
-        Cover::Pin => mounts::pin(spot),
+        Cover::Held(hold) => mounts::hold_again(spot, hold),
         Cover::Hide(placeholder) => mounts::hide_again(spot, placeholder),
     };
     match result {

@@ -1,6 +1,6 @@
 //! The merge itself: one value per key, with the layer that said it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
 
 use super::error::suggestion;
@@ -390,13 +390,9 @@ impl<'layers> Merge<'layers> {
         for entry in &taken_back {
             self.take_back_protected(&mut names, entry)?;
         }
-        let mut unique: Vec<Sourced<String>> = Vec::new();
-        for name in names {
-            if unique.iter().all(|known| known.value != name.value) {
-                unique.push(name);
-            }
-        }
-        Ok(unique)
+        let mut known = HashSet::with_capacity(names.len());
+        names.retain(|name| known.insert(name.value.clone()));
+        Ok(names)
     }
 
     fn take_back_protected(
