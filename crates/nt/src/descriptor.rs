@@ -21,6 +21,12 @@ impl Control {
     pub const SACL_AUTO_INHERITED: Self = Self(0x0800);
     /// `0x2000` `SE_SACL_PROTECTED`
     pub const SACL_PROTECTED: Self = Self(0x2000);
+    /// `0x0100` `SE_DACL_AUTO_INHERIT_REQ`: asks that the DACL be propagated.
+    pub const DACL_AUTO_INHERIT_REQ: Self = Self(0x0100);
+    /// `0x0200` `SE_SACL_AUTO_INHERIT_REQ`
+    pub const SACL_AUTO_INHERIT_REQ: Self = Self(0x0200);
+    /// Every bit that a descriptor keeps: `0x3f00`.
+    pub const KEPT: Self = Self(0x3f00);
 
     /// Whether every bit of `other` is set.
     #[must_use]

@@ -14,23 +14,29 @@
 
 pub mod ace;
 pub mod acl;
+#[cfg(test)]
+mod arbitrary;
+pub mod binary;
 pub mod check;
 pub mod descriptor;
 pub mod fs;
 pub mod inherit;
 pub mod mask;
 pub mod object;
+pub mod sddl;
 pub mod sid;
 pub mod token;
 pub mod write_class;
 
 pub use ace::{Ace, AceFlags, AceKind};
 pub use acl::Acl;
+pub use binary::{DecodeError, EncodeError, ListKind};
 pub use check::{Access, Denial, DenialCause, Pass, access_check, maximum_allowed};
 pub use descriptor::{Control, Dacl, SecurityDescriptor};
 pub use inherit::{CreatorDescriptor, ObjectKind, for_new, reinherit};
 pub use mask::{AccessMask, GenericMapping};
 pub use object::{Securable, SecurableKind};
+pub use sddl::SddlError;
 pub use sid::Sid;
 pub use token::{Group, GroupState, Privileges, Restriction, Token};
 pub use write_class::WriteClass;

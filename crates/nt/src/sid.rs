@@ -98,7 +98,7 @@ impl Sid {
         ],
     );
 
-    const fn known<const N: usize>(authority: u64, given: [u32; N]) -> Self {
+    pub(crate) const fn known<const N: usize>(authority: u64, given: [u32; N]) -> Self {
         let mut subauthorities = [0; MAX_SUBAUTHORITIES];
         let mut index = 0;
         while index < N {
