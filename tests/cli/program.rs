@@ -71,6 +71,24 @@ impl Home {
         self.finish(command)
     }
 
+    /// The program as the next of a shell that has done `line`.
+    pub(crate) fn run_after<A: AsRef<OsStr>>(&self, line: &str, arguments: &[A]) -> Ran {
+        let own = self.command();
+        let mut command = Command::new("/bin/sh");
+        command
+            .current_dir(&self.project)
+            .env_clear()
+            .envs(
+                own.get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .stdin(Stdio::null())
+            .args(["-c", &format!("{line}; exec \"$0\" \"$@\"")])
+            .arg(own.get_program())
+            .args(arguments);
+        self.finish(command)
+    }
+
     pub(crate) fn finish(&self, mut command: Command) -> Ran {
         let output = command.output().unwrap();
         let mut line = String::from("ringfence");

@@ -51,6 +51,41 @@ fn time_limit_is_104() {
 }
 
 #[test]
+fn limits_of_the_caller_are_named_with_their_cure() {
+    let home = Home::new();
+    if boundary(&home) == Boundary::Less {
+        return;
+    }
+    for (limit, cure) in [
+        ("ulimit -f 0", "ulimit -f unlimited"),
+        ("ulimit -n 10", "ulimit -n 1024"),
+    ] {
+        let ran = home.run_after(limit, &["run", "--", "true"]);
+        // A status of Ringfence's own: a signal would be none.
+        assert!(
+            matches!(ran.status, Some(102 | 105)),
+            "{limit}: {}",
+            ran.snapshot()
+        );
+        assert!(ran.stderr.contains(cure), "{limit}: {}", ran.snapshot());
+    }
+}
+
+#[test]
+fn the_signal_of_the_limit_on_file_sizes_is_as_the_caller_has_it() {
+    let home = Home::new();
+    if boundary(&home) == Boundary::Less {
+        return;
+    }
+    // Signal 25, SIGXFSZ.
+    let script = "mask=$(sed -n 's/^SigIgn:.//p' /proc/self/status); echo $(((0x$mask >> 24) & 1))";
+    for (line, ignored) in [(":", "0"), ("trap '' XFSZ", "1")] {
+        let ran = home.run_after(line, &["run", "--", "sh", "-c", script]);
+        assert_eq!(ran.stdout.trim(), ignored, "{line}: {}", ran.snapshot());
+    }
+}
+
+#[test]
 fn a_refused_write_is_explained_as_explain_does() {
     let home = Home::new();
     if boundary(&home) == Boundary::Less {

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
+use ringfence::shortage::cure_of_shortage;
 use ringfence_policy::ExitCode;
 
 use crate::render::escape::printable;
@@ -41,9 +42,11 @@ impl Failure {
         self.exit
     }
 
-    /// The next command to try; empty where there is none.
+    /// The next command to try; empty where there is none. What the system ran out of goes before what was tried.
     pub(crate) fn hint(&self) -> &str {
-        self.hint.as_deref().unwrap_or_default()
+        cure_of_shortage(&*self.error)
+            .or(self.hint.as_deref())
+            .unwrap_or_default()
     }
 
     /// The error and its causes in one sentence.
@@ -122,6 +125,16 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("can't read the policy `{0}`")]
     struct Outer(&'static str, #[source] std::io::Error);
+
+    #[test]
+    fn what_ran_out_is_the_hint() {
+        let inner = std::io::Error::from(std::io::ErrorKind::FileTooLarge);
+        let failure = Failure::internal(Outer("a.toml", inner)).with_hint("ringfence doctor");
+        assert_eq!(
+            failure.hint(),
+            "raise the limit on the size of files: ulimit -f unlimited"
+        );
+    }
 
     #[test]
     fn block_names_error_causes_and_hint() {

@@ -25,11 +25,19 @@ use crate::failure::Failure;
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
+/// The process could not be made ready.
+#[derive(Debug, thiserror::Error)]
+#[error("the signal of the limit on file sizes can't be taken over")]
+struct SignalError(#[source] std::io::Error);
+
 fn main() -> Status {
     // This same program is the session's init, when the harness starts it as that: nothing may come before.
     ringfence::init::run_if_asked();
     let line = CommandLine::parse();
-    match dispatch(&line.command) {
+    let done = ringfence::init::outlive_file_size_limit()
+        .map_err(|error| Failure::internal(SignalError(error)))
+        .and_then(|()| dispatch(&line.command));
+    match done {
         Ok(status) => Status::from(status),
         Err(failure) => {
             output::message(&failure.render());

@@ -29,6 +29,7 @@ pub mod load;
 pub mod platform;
 pub mod quarantine;
 pub mod session;
+pub mod shortage;
 pub mod state;
 #[cfg(target_os = "linux")]
 pub mod stdio;

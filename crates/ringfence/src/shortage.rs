@@ -1,0 +1,80 @@
+//! What the system ran out of under an error, and the cure: the same whatever was tried.
+//!
+//! Invariant: a cure is named only where a cause in the error's own chain says what ran out.
+
+use std::error::Error;
+use std::io;
+
+/// The next command where a limit of the caller's or a full disk is among the causes of `error`.
+#[must_use]
+pub fn cure_of_shortage(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let chain = std::iter::successors(Some(error), |&error| error.source());
+    chain.filter_map(cause).find_map(|cause| cure(&cause))
+}
+
+/// One error of a chain as the system's.
+fn cause(error: &(dyn Error + 'static)) -> Option<io::Error> {
+    #[cfg(unix)]
+    if let Some(errno) = error.downcast_ref::<rustix::io::Errno>() {
+        return Some((*errno).into());
+    }
+    let code = error.downcast_ref::<io::Error>()?;
+    Some(match code.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => code.kind().into(),
+    })
+}
+
+fn cure(cause: &io::Error) -> Option<&'static str> {
+    if is_of_open_files(cause) {
+        return Some("raise the limit on open files: ulimit -n 1024");
+    }
+    match cause.kind() {
+        io::ErrorKind::FileTooLarge => {
+            Some("raise the limit on the size of files: ulimit -f unlimited")
+        }
+        io::ErrorKind::StorageFull => Some("free space on that disk: df -h"),
+        io::ErrorKind::QuotaExceeded => Some("free space within your quota: quota"),
+        _ => None,
+    }
+}
+
+/// `EMFILE` of this process, `ENFILE` of the system, and `EBADF`, which dup2(2) gives for a number above the limit.
+#[cfg(unix)]
+fn is_of_open_files(cause: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = cause.raw_os_error().map(Errno::from_raw_os_error);
+    errno.is_some_and(|errno| [Errno::MFILE, Errno::NFILE, Errno::BADF].contains(&errno))
+}
+
+#[cfg(not(unix))]
+fn is_of_open_files(_cause: &io::Error) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer<E: Error + 'static>(#[source] E);
+
+    #[test]
+    fn the_cause_decides_and_not_what_lies_on_top() {
+        let full = Outer(Outer(io::Error::from(io::ErrorKind::StorageFull)));
+        assert!(cure_of_shortage(&full).is_some_and(|cure| cure.contains("df")));
+        let refused = Outer(io::Error::from(io::ErrorKind::PermissionDenied));
+        assert_eq!(cure_of_shortage(&refused), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn both_forms_of_a_system_error_are_known() {
+        let open_files = "raise the limit on open files: ulimit -n 1024";
+        let raw = Outer(rustix::io::Errno::MFILE);
+        assert_eq!(cure_of_shortage(&raw), Some(open_files));
+        let wrapped = Outer(io::Error::from(rustix::io::Errno::MFILE));
+        assert_eq!(cure_of_shortage(&wrapped), Some(open_files));
+    }
+}
