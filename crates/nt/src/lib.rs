@@ -38,5 +38,5 @@ pub use mask::{AccessMask, GenericMapping};
 pub use object::{Securable, SecurableKind};
 pub use sddl::SddlError;
 pub use sid::Sid;
-pub use token::{Group, GroupState, Privileges, Restriction, Token};
+pub use token::{FilterFlags, Group, GroupState, Privileges, Restriction, Token};
 pub use write_class::WriteClass;

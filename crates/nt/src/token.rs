@@ -106,6 +106,53 @@ impl Restriction {
             Self::All(sids) | Self::Writes(sids) => sids,
         }
     }
+
+    /// What is left after filtering the token again.
+    fn narrowed(&self, flags: FilterFlags, restricting: &[Sid]) -> Self {
+        let sids: Vec<Sid> = match self {
+            Self::None if restricting.is_empty() => return Self::None,
+            Self::None => restricting.to_vec(),
+            Self::All(sids) | Self::Writes(sids) if restricting.is_empty() => sids.clone(),
+            Self::All(sids) | Self::Writes(sids) => {
+                let both = sids.iter().filter(|sid| restricting.contains(sid));
+                both.copied().collect()
+            }
+        };
+        match self {
+            Self::None | Self::All(_) if !flags.contains(FilterFlags::WRITE_RESTRICTED) => {
+                Self::All(sids)
+            }
+            Self::None | Self::All(_) | Self::Writes(_) => Self::Writes(sids),
+        }
+    }
+}
+
+/// The flags of `CreateRestrictedToken`, with their Windows numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FilterFlags(pub u32);
+
+impl FilterFlags {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// `0x1` `DISABLE_MAX_PRIVILEGE`: of the privileges only `SeChangeNotifyPrivilege` stays.
+    pub const DISABLE_MAX_PRIVILEGE: Self = Self(0x1);
+    /// `0x4` `LUA_TOKEN`. `[unsettled]` what it takes away: here nothing.
+    pub const LUA_TOKEN: Self = Self(0x4);
+    /// `0x8` `WRITE_RESTRICTED`: the restricting SIDs count for write access alone.
+    pub const WRITE_RESTRICTED: Self = Self(0x8);
+
+    /// Whether every flag of `other` is set.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 /// Who a process is, as far as access checks and new objects depend on it.
@@ -143,5 +190,105 @@ impl Token {
             primary_group: groups.first().copied().unwrap_or(user),
             default_dacl: None,
         }
+    }
+
+    /// The token that `CreateRestrictedToken` makes of this one.
+    ///
+    /// `deny_only` names SIDs that shall count for denies alone; one that the token does not have is ignored. Where
+    /// this token has restricting SIDs already, only those in both lists stay; without any given, they stay as they
+    /// are.
+    ///
+    /// `[unsettled]`, each taken the way that gives the new token more: a default owner that becomes deny-only gives
+    /// way to the user; `WRITE_RESTRICTED` lifts the second pass of reads from a token that had one; and with no
+    /// restricting SID at all the flag does nothing.
+    #[must_use]
+    pub fn restrict(&self, flags: FilterFlags, deny_only: &[Sid], restricting: &[Sid]) -> Self {
+        let mut token = self.clone();
+        if deny_only.contains(&token.user) {
+            token.user_state = GroupState::DenyOnly;
+        }
+        for group in &mut token.groups {
+            if deny_only.contains(&group.sid) {
+                group.state = GroupState::DenyOnly;
+            }
+        }
+        if deny_only.contains(&token.default_owner) {
+            token.default_owner = token.user;
+        }
+        if flags.contains(FilterFlags::DISABLE_MAX_PRIVILEGE) {
+            token.privileges = Privileges(token.privileges.0 & Privileges::CHANGE_NOTIFY.0);
+        }
+        token.restriction = self.restriction.narrowed(flags, restricting);
+        token
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user() -> Sid {
+        "S-1-5-21-1-2-3-1001".parse().unwrap()
+    }
+
+    fn elevated() -> Token {
+        Token {
+            privileges: Privileges::CHANGE_NOTIFY.with(Privileges::TAKE_OWNERSHIP),
+            default_owner: Sid::ADMINISTRATORS,
+            ..Token::new(user(), &[Sid::EVERYONE, Sid::ADMINISTRATORS])
+        }
+    }
+
+    #[test]
+    fn sids_become_deny_only_and_the_user_owns_what_they_owned() {
+        let token =
+            elevated().restrict(FilterFlags::NONE, &[Sid::ADMINISTRATORS, Sid::GUESTS], &[]);
+        assert_eq!(
+            token.groups,
+            [
+                Group::enabled(Sid::EVERYONE),
+                Group::deny_only(Sid::ADMINISTRATORS)
+            ]
+        );
+        assert_eq!(token.user_state, GroupState::Enabled);
+        assert_eq!(token.default_owner, user());
+        let nobody = elevated().restrict(FilterFlags::NONE, &[user()], &[]);
+        assert_eq!(nobody.user_state, GroupState::DenyOnly);
+        assert_eq!(nobody.default_owner, Sid::ADMINISTRATORS);
+    }
+
+    #[test]
+    fn only_change_notify_stays_of_the_privileges() {
+        let token = elevated().restrict(FilterFlags::DISABLE_MAX_PRIVILEGE, &[], &[]);
+        assert_eq!(token.privileges, Privileges::CHANGE_NOTIFY);
+        let without = Token::new(user(), &[]);
+        let none = without.restrict(FilterFlags::DISABLE_MAX_PRIVILEGE, &[], &[]);
+        assert_eq!(none.privileges, Privileges::NONE);
+        let lua = elevated().restrict(FilterFlags::LUA_TOKEN, &[], &[]);
+        assert_eq!(lua.privileges, elevated().privileges);
+    }
+
+    #[test]
+    fn restricting_sids_are_set_then_only_narrowed() {
+        let writes = FilterFlags::WRITE_RESTRICTED.with(FilterFlags::LUA_TOKEN);
+        let restrict = |token: &Token, flags, sids: &[Sid]| token.restrict(flags, &[], sids);
+        let both = [Sid::USERS, Sid::GUESTS];
+        let first = restrict(&elevated(), writes, &both);
+        assert_eq!(first.restriction, Restriction::Writes(both.to_vec()));
+        let second = restrict(&first, writes, &[Sid::GUESTS, Sid::EVERYONE]);
+        assert_eq!(second.restriction, Restriction::Writes(vec![Sid::GUESTS]));
+        let kept = restrict(&first, FilterFlags::NONE, &[]);
+        assert_eq!(kept.restriction, first.restriction);
+        let nothing_in_common = restrict(&second, writes, &[Sid::USERS]);
+        assert_eq!(
+            nothing_in_common.restriction,
+            Restriction::Writes(Vec::new())
+        );
+        let full = restrict(&elevated(), FilterFlags::NONE, &both);
+        assert_eq!(full.restriction, Restriction::All(both.to_vec()));
+        let lifted = restrict(&full, writes, &both);
+        assert_eq!(lifted.restriction, Restriction::Writes(both.to_vec()));
+        let unrestricted = restrict(&elevated(), writes, &[]);
+        assert_eq!(unrestricted.restriction, Restriction::None);
     }
 }
