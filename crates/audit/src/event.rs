@@ -4,7 +4,6 @@
 
 use std::fmt;
 
-use ringfence_policy::RuleId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -142,13 +141,4 @@ pub struct LoadedLayer {
     /// SHA-256 of the file, as 64 hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-}
-
-/// The name of a rule, as it is printed everywhere.
-#[must_use]
-pub fn rule_name(rule: RuleId) -> String {
-    match serde_json::to_value(rule) {
-        Ok(serde_json::Value::String(name)) => name,
-        Ok(_) | Err(_) => format!("{rule:?}"),
-    }
 }

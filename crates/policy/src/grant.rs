@@ -143,6 +143,7 @@ fn lift_denial(words: &mut Words, git: GitAccess, denial: Match<'_>, path: &Path
         | RuleId::HostMismatch
         | RuleId::Malformed
         | RuleId::Upgrade
+        | RuleId::UnknownCaller
         | RuleId::NetworkLimit
         | RuleId::UnixSocket
         | RuleId::SocketFamily

@@ -89,6 +89,9 @@ pub enum RuleId {
     /// A change of protocol inside a connection that no rule allows: a WebSocket, `CONNECT` inside `CONNECT`.
     #[serde(rename = "net.upgrade")]
     Upgrade,
+    /// A program that connects to the proxy and belongs to no command of the session.
+    #[serde(rename = "net.unknown-caller")]
+    UnknownCaller,
     /// A limit of the proxy: connections, time, bytes.
     #[serde(rename = "net.limit")]
     NetworkLimit,
@@ -104,4 +107,15 @@ pub enum RuleId {
     /// `full-access`: there is no boundary.
     #[serde(rename = "mode.full-access")]
     FullAccess,
+}
+
+impl RuleId {
+    /// Its name, as it is printed everywhere: `net.not-listed`.
+    #[must_use]
+    pub fn name(self) -> String {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::String(name)) => name,
+            Ok(_) | Err(_) => format!("{self:?}"),
+        }
+    }
 }

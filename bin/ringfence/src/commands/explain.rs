@@ -15,7 +15,7 @@ use crate::cli::{Explain, ExplainOperation};
 use crate::context;
 use crate::failure::Failure;
 use crate::output;
-use crate::render::denials::{operation, render_grant, rule_name};
+use crate::render::denials::{operation, render_grant};
 use crate::render::escape::{escape_os, one_line};
 use crate::render::style::{Colour, Tone};
 
@@ -103,7 +103,7 @@ fn render(explanation: &Explanation, colour: Colour) -> String {
         Decision::Allow { rule, origin } => format!(
             "{} {object} (rule {})\n{}{}",
             colour.paint(Tone::Good, "allowed"),
-            rule_name(*rule),
+            rule.name(),
             decided_by(origin),
             if *rule == RuleId::SessionLoopback {
                 "  this is the session's own loopback: the host's servers are not reached by it\n"
@@ -118,7 +118,7 @@ fn render(explanation: &Explanation, colour: Colour) -> String {
         } => format!(
             "{} {object} (rule {})\n{}{}",
             colour.paint(Tone::Bad, "denied"),
-            rule_name(*rule),
+            rule.name(),
             decided_by(origin),
             render_grant(grant.as_ref(), "run"),
         ),

@@ -118,7 +118,7 @@ fn render_group(text: &mut String, group: &Group<'_>, verb: &str, colour: Colour
         colour.paint(Tone::Bad, "denied"),
         operation(group.operation),
         first(group),
-        rule_name(group.rule),
+        group.rule.name(),
     );
     let others = others(group);
     if !others.is_empty() {
@@ -193,14 +193,6 @@ pub(crate) fn operation(operation: Operation) -> &'static str {
         Operation::Write => "write",
         Operation::Connect => "connect",
         Operation::Syscall => "syscall",
-    }
-}
-
-/// The rule's stable name, as events and documents spell it.
-pub(crate) fn rule_name(rule: RuleId) -> String {
-    match serde_json::to_value(rule) {
-        Ok(serde_json::Value::String(name)) => name,
-        Ok(_) | Err(_) => format!("{rule:?}"),
     }
 }
 

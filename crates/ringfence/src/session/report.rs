@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 
 use ringfence_audit::EventSink;
-use ringfence_audit::event::{Event, rule_name};
+use ringfence_audit::event::Event;
 use ringfence_backend::{Ending, Enforcement, Outcome};
 use ringfence_policy::decision::{Denial, Evidence};
 use ringfence_policy::environment::WithheldReason;
@@ -159,7 +159,7 @@ impl Denials {
 
 /// A denial as an event.
 pub(crate) fn denial_event(command: u64, denial: &Denial, count: u32) -> Event {
-    let (command, rule) = (Some(command), rule_name(denial.rule));
+    let (command, rule) = (Some(command), denial.rule.name());
     let operation = match denial.operation {
         Operation::Connect => {
             return Event::NetDecision {
