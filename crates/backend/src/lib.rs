@@ -5,10 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod call;
 pub mod command;
 pub mod enforcement;
 #[cfg(unix)]
 pub mod fake;
+pub mod fault;
+pub mod ledger;
 pub mod session;
 pub mod wire;
 
