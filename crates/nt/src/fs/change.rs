@@ -8,7 +8,7 @@ use crate::mask::AccessMask;
 use super::Status;
 use super::node::{CaseRule, Kind, Reparse, ReparseKind};
 use super::open::{Caller, Handle, NewKind, Replace, add_right, stream_key};
-use super::tree::{FileSystem, NodeId, Place};
+use super::tree::{FileSystem, LinkRule, NodeId, Place};
 
 /// [MS-FSA] 2.1.5.15.6: so many names a file can have.
 const MAX_LINKS: usize = 1024;
@@ -117,6 +117,26 @@ impl FileSystem {
         self.remove_entry(&place)
     }
 
+    /// Empties a file by superseding it: its streams, extended attributes and attributes go, its names and descriptor
+    /// stay.
+    ///
+    /// learn.microsoft.com `NtCreateFile` (`FILE_SUPERSEDE`): DELETE, where overwriting asks for the write rights.
+    /// `[unsettled]` whether DELETE from the directory's `FILE_DELETE_CHILD` is enough for that; it is, here.
+    ///
+    /// # Errors
+    /// [`Status`].
+    pub fn supersede(&mut self, caller: &Caller<'_>, place: &Place) -> Result<(), Status> {
+        let handle = self.open_place(caller, place, AccessMask::DELETE)?;
+        let node = self.node_mut(handle.node).ok_or(Status::InvalidHandle)?;
+        if node.is_directory() {
+            return Err(Status::FileIsADirectory);
+        }
+        node.streams = [(Vec::new(), Vec::new())].into();
+        node.extended.clear();
+        node.attributes = 0;
+        Ok(())
+    }
+
     /// Moves the name the handle was opened by to another place.
     ///
     /// [MS-FSA] 2.1.5.15.11 and learn.microsoft.com "Set File Information Processing": DELETE on the object; another
@@ -151,9 +171,8 @@ impl FileSystem {
 
     /// Gives a file one more name.
     ///
-    /// [MS-FSA] 2.1.5.15.6: the directory must grant `FILE_ADD_FILE`. `[unsettled]` what the handle to the file needs:
-    /// the algorithm names nothing, `CreateHardLink` opens with `FILE_WRITE_ATTRIBUTES`, and newer systems are said to
-    /// ask confined callers for more. Here any handle does.
+    /// [MS-FSA] 2.1.5.15.6: the directory must grant `FILE_ADD_FILE`. What the handle to the file needs is the
+    /// file system's [`LinkRule`].
     ///
     /// # Errors
     /// [`Status`].
@@ -164,6 +183,10 @@ impl FileSystem {
         to: &Place,
         replace: Replace,
     ) -> Result<(), Status> {
+        match self.link_rule {
+            LinkRule::AnyHandle => {}
+            LinkRule::WriteAttributes => handle.need(AccessMask::FILE_WRITE_ATTRIBUTES)?,
+        }
         let node = self.node(handle.node).ok_or(Status::InvalidHandle)?;
         if node.is_directory() {
             return Err(Status::FileIsADirectory);

@@ -24,7 +24,7 @@ pub use name::{FileName, NameError, fold};
 pub use node::{CaseRule, Entry, Kind, Node, Reparse, ReparseKind};
 pub use open::{Caller, FinalReparse, Handle, NewKind, Replace};
 pub use path::{NtPath, PathError, Stream, VolumeName, parse};
-pub use tree::{FileSystem, NodeId, Place, ShortNames, Volume, VolumeId};
+pub use tree::{FileSystem, LinkRule, NodeId, Place, ShortNames, Volume, VolumeId};
 
 /// Why an operation was refused; each is the `NTSTATUS` of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]

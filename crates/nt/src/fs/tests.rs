@@ -254,6 +254,39 @@ fn a_link_is_a_name_of_the_same_node() {
 }
 
 #[test]
+fn what_a_link_asks_of_the_file_is_a_fact_of_the_host() {
+    let attempt = |rule, right| {
+        let mut world = World::new(NONE, right, ADD_FILE);
+        world.fs.link_rule = rule;
+        let caller = World::caller(&world.agent);
+        let handle = world.open("C:\\ws\\a.txt", right).unwrap();
+        let to = world.place("C:\\ws\\d", "link");
+        world.fs.link(&caller, &handle, &to, Replace::No)
+    };
+    let read = AccessMask::FILE_READ_DATA;
+    let write = AccessMask::FILE_WRITE_ATTRIBUTES;
+    assert_eq!(attempt(LinkRule::AnyHandle, read), Ok(()));
+    assert_eq!(attempt(LinkRule::WriteAttributes, write), Ok(()));
+    assert_eq!(
+        attempt(LinkRule::WriteAttributes, read),
+        Err(Status::AccessDenied)
+    );
+}
+
+#[test]
+fn superseding_empties_a_file_that_may_be_deleted() {
+    let attempt = |ws, file| {
+        let mut world = World::new(ws, file, NONE);
+        let caller = World::caller(&world.agent);
+        let place = world.place("C:\\ws", "a.txt");
+        world.fs.supersede(&caller, &place)
+    };
+    assert_eq!(attempt(NONE, DELETE), Ok(()));
+    assert_eq!(attempt(AccessMask::FILE_DELETE_CHILD, NONE), Ok(()));
+    assert_eq!(attempt(NONE, ALL - DELETE), Err(Status::AccessDenied));
+}
+
+#[test]
 fn a_link_asks_for_room_in_the_directory() {
     let mut world = World::new(NONE, ALL, ADD_DIRECTORY);
     let caller = World::caller(&world.agent);

@@ -40,6 +40,19 @@ pub enum ShortNames {
     NotMade,
 }
 
+/// What a handle to a file needs for one more name of the file. `[unsettled]`
+///
+/// The algorithm ([MS-FSA] 2.1.5.15.6) names nothing. `CreateHardLink` opens with `FILE_WRITE_ATTRIBUTES`; since a
+/// mitigation of 2015 (MS15-115), widened later, the kernel is reported to ask for it too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LinkRule {
+    /// Nothing: any handle will do.
+    #[default]
+    AnyHandle,
+    /// `FILE_WRITE_ATTRIBUTES`.
+    WriteAttributes,
+}
+
 /// A volume.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Volume {
@@ -79,6 +92,8 @@ pub struct FileSystem {
     volumes: Vec<Volume>,
     nodes: BTreeMap<NodeId, Arc<Node>>,
     next: u64,
+    /// What linking asks of a handle.
+    pub link_rule: LinkRule,
 }
 
 impl FileSystem {
