@@ -56,6 +56,15 @@ const ARROWS: &[(&str, &[&str])] = &[
         "ringfence-golden-tests",
         &["ringfence-nt", "ringfence-plan", "ringfence-policy"],
     ),
+    (
+        "ringfence-windows-model",
+        &[
+            "ringfence-backend",
+            "ringfence-nt",
+            "ringfence-plan",
+            "ringfence-policy",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

@@ -1,0 +1,28 @@
+//! The Windows boundary, attacked on the NT model without Windows.
+//!
+//! A [`World`] is a simulated host on which a plan has been carried out. [`search`](search::search) lets a target do
+//! everything that the model knows, in every order, up to stated bounds, and looks for a state that breaks a
+//! [`Promise`].  Nothing here is shipped.
+//!
+//! It proves nothing about Windows itself: only that the plan holds if Windows follows the rules that `ringfence-nt`
+//! cites. Invariant: a search that stopped at a bound says so.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a world that can't be built is a broken test, and says which part"
+)]
+
+pub mod apply;
+pub mod host;
+pub mod operation;
+pub mod promise;
+pub mod search;
+pub mod state;
+pub mod table;
+pub mod world;
+
+pub use promise::Promise;
+pub use world::World;
