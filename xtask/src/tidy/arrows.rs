@@ -23,6 +23,15 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["ringfence-backend", "ringfence-plan", "ringfence-policy"],
     ),
     (
+        "ringfence-windows",
+        &[
+            "ringfence-backend",
+            "ringfence-nt",
+            "ringfence-plan",
+            "ringfence-policy",
+        ],
+    ),
+    (
         "ringfence",
         &[
             "ringfence-audit",

@@ -1,0 +1,170 @@
+//! Jobs: what is in one ends with it.
+//!
+//! Source: learn.microsoft.com "Job Objects", `JOBOBJECT_EXTENDED_LIMIT_INFORMATION`.
+
+use std::mem::size_of;
+use std::os::windows::io::{AsHandle, AsRawHandle as _, BorrowedHandle, OwnedHandle};
+
+use windows_sys::Win32::System::JobObjects::{
+    CreateJobObjectW, IsProcessInJob, JOB_OBJECT_LIMIT_ACTIVE_PROCESS,
+    JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION, JOB_OBJECT_LIMIT_JOB_MEMORY,
+    JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, JOBOBJECT_BASIC_ACCOUNTING_INFORMATION,
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JobObjectBasicAccountingInformation,
+    JobObjectExtendedLimitInformation, QueryInformationJobObject, SetInformationJobObject,
+    TerminateJobObject,
+};
+
+use super::error::{CallError, Win32Error, check};
+use super::handle::adopt;
+
+/// What a job holds its processes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobLimits {
+    /// Committed memory of all its processes together, in bytes.
+    pub memory: Option<u64>,
+    /// Processes at a time.
+    pub processes: Option<u32>,
+}
+
+/// A job whose processes end when it is dropped, and that none of them can leave.
+#[derive(Debug)]
+pub struct Job(OwnedHandle);
+
+impl Job {
+    /// Makes an unnamed job with these limits, and reads them back.
+    ///
+    /// # Errors
+    /// The calls'; 50 (not supported) when the limits that are read back are others.
+    pub fn new(limits: JobLimits) -> Result<Self, CallError> {
+        // SAFETY: no attributes (nothing inherits it) and no name.
+        let handle = unsafe { CreateJobObjectW(std::ptr::null(), std::ptr::null()) };
+        // SAFETY: it was just made, and is null on failure.
+        let handle =
+            unsafe { adopt(handle) }.ok_or_else(|| CallError::last("CreateJobObjectW", ""))?;
+        let job = Self(handle);
+        let wanted = information(limits)?;
+        job.set(&wanted)?;
+        let kept = job.limits()?;
+        let same = kept.BasicLimitInformation.LimitFlags == wanted.BasicLimitInformation.LimitFlags
+            && kept.JobMemoryLimit == wanted.JobMemoryLimit
+            && kept.BasicLimitInformation.ActiveProcessLimit
+                == wanted.BasicLimitInformation.ActiveProcessLimit;
+        if !same {
+            return Err(CallError::new(
+                "QueryInformationJobObject",
+                "other limits than were set",
+                Win32Error(50),
+            ));
+        }
+        Ok(job)
+    }
+
+    fn set(&self, wanted: &JOBOBJECT_EXTENDED_LIMIT_INFORMATION) -> Result<(), CallError> {
+        // SAFETY: the job is open; the structure is the class's own and is only read.
+        let done = unsafe {
+            SetInformationJobObject(
+                self.0.as_raw_handle(),
+                JobObjectExtendedLimitInformation,
+                std::ptr::from_ref(wanted).cast(),
+                length_of::<JOBOBJECT_EXTENDED_LIMIT_INFORMATION>(),
+            )
+        };
+        check(done, "SetInformationJobObject", "limits")
+    }
+
+    fn limits(&self) -> Result<JOBOBJECT_EXTENDED_LIMIT_INFORMATION, CallError> {
+        let mut kept = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
+        // SAFETY: the job is open; the structure is the class's own and is written within its length.
+        let done = unsafe {
+            QueryInformationJobObject(
+                self.0.as_raw_handle(),
+                JobObjectExtendedLimitInformation,
+                (&raw mut kept).cast(),
+                length_of::<JOBOBJECT_EXTENDED_LIMIT_INFORMATION>(),
+                std::ptr::null_mut(),
+            )
+        };
+        check(done, "QueryInformationJobObject", "limits")?;
+        Ok(kept)
+    }
+
+    /// How many processes are in it now.
+    ///
+    /// # Errors
+    /// `QueryInformationJobObject`'s.
+    pub fn active_processes(&self) -> Result<u32, CallError> {
+        let mut counted = JOBOBJECT_BASIC_ACCOUNTING_INFORMATION::default();
+        // SAFETY: as in `limits`.
+        let done = unsafe {
+            QueryInformationJobObject(
+                self.0.as_raw_handle(),
+                JobObjectBasicAccountingInformation,
+                (&raw mut counted).cast(),
+                length_of::<JOBOBJECT_BASIC_ACCOUNTING_INFORMATION>(),
+                std::ptr::null_mut(),
+            )
+        };
+        check(done, "QueryInformationJobObject", "processes")?;
+        Ok(counted.ActiveProcesses)
+    }
+
+    /// Whether `process` is in it.
+    ///
+    /// # Errors
+    /// `IsProcessInJob`'s.
+    pub fn contains(&self, process: BorrowedHandle<'_>) -> Result<bool, CallError> {
+        let mut inside = 0;
+        // SAFETY: both handles are open; the result is ours to write.
+        let done = unsafe {
+            IsProcessInJob(
+                process.as_raw_handle(),
+                self.0.as_raw_handle(),
+                &raw mut inside,
+            )
+        };
+        check(done, "IsProcessInJob", "")?;
+        Ok(inside != 0)
+    }
+
+    /// Ends every process in it, with this exit code.
+    ///
+    /// # Errors
+    /// `TerminateJobObject`'s.
+    pub fn terminate(&self, code: u32) -> Result<(), CallError> {
+        // SAFETY: the job is open.
+        check(
+            unsafe { TerminateJobObject(self.0.as_raw_handle(), code) },
+            "TerminateJobObject",
+            "",
+        )
+    }
+}
+
+impl AsHandle for Job {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.0.as_handle()
+    }
+}
+
+fn information(limits: JobLimits) -> Result<JOBOBJECT_EXTENDED_LIMIT_INFORMATION, CallError> {
+    let mut information = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
+    let basic = &mut information.BasicLimitInformation;
+    // No breakaway flag: no process can leave. A crash ends at once instead of in a dialogue nobody sees.
+    basic.LimitFlags =
+        JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE | JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION;
+    if let Some(processes) = limits.processes {
+        basic.LimitFlags |= JOB_OBJECT_LIMIT_ACTIVE_PROCESS;
+        basic.ActiveProcessLimit = processes;
+    }
+    if let Some(memory) = limits.memory {
+        information.BasicLimitInformation.LimitFlags |= JOB_OBJECT_LIMIT_JOB_MEMORY;
+        information.JobMemoryLimit = usize::try_from(memory)
+            .map_err(|_| CallError::new("SetInformationJobObject", "memory", Win32Error(87)))?;
+    }
+    Ok(information)
+}
+
+/// The size of a structure as calls take it; all of these are small.
+fn length_of<T>() -> u32 {
+    u32::try_from(size_of::<T>()).unwrap_or(u32::MAX)
+}

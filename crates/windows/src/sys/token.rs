@@ -1,0 +1,411 @@
+//! Access tokens: our own, restricted ones made of it, and what is really in them.
+//!
+//! Source: learn.microsoft.com `CreateRestrictedToken`, `GetTokenInformation`, `DuplicateTokenEx`.
+//! Invariant: a token that was asked to be restricted is read back: its restricting SIDs, its deny-only SIDs and its
+//! privileges are what was asked for, or there is no token.
+
+use std::mem::size_of;
+use std::os::windows::io::{AsHandle, AsRawHandle as _, BorrowedHandle, OwnedHandle};
+
+use ringfence_nt::token::{Group, GroupState};
+use ringfence_nt::{Acl, Sid, binary::ListKind};
+use windows_sys::Win32::Foundation::{ERROR_INSUFFICIENT_BUFFER, HANDLE};
+use windows_sys::Win32::Security::{
+    ACL as RAW_ACL, CREATE_RESTRICTED_TOKEN_FLAGS, CreateRestrictedToken, DISABLE_MAX_PRIVILEGE,
+    DuplicateTokenEx, GetTokenInformation, LUA_TOKEN, PSID, SID_AND_ATTRIBUTES,
+    SecurityIdentification, SetTokenInformation, TOKEN_ADJUST_DEFAULT, TOKEN_ASSIGN_PRIMARY,
+    TOKEN_DEFAULT_DACL, TOKEN_DUPLICATE, TOKEN_GROUPS, TOKEN_INFORMATION_CLASS, TOKEN_PRIVILEGES,
+    TOKEN_QUERY, TOKEN_USER, TokenDefaultDacl, TokenGroups, TokenImpersonation, TokenPrivileges,
+    TokenRestrictedSids, TokenUser, WRITE_RESTRICTED,
+};
+use windows_sys::Win32::System::SystemServices::{SE_GROUP_ENABLED, SE_GROUP_USE_FOR_DENY_ONLY};
+use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
+
+use super::access::copy_sid;
+use super::error::{CallError, Win32Error, check};
+use super::handle::adopt;
+
+/// An access token.
+#[derive(Debug)]
+pub struct AccessToken(OwnedHandle);
+
+/// What a restricted token is made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestrictedToken {
+    /// Groups that shall count for deny entries alone, where the token has them.
+    pub deny_only: Vec<Sid>,
+    /// The SIDs of the second pass.
+    pub restricting: Vec<Sid>,
+    /// The DACL of objects that inherit none.
+    pub default_dacl: Acl,
+}
+
+/// Why there is no restricted token.
+#[derive(Debug, thiserror::Error)]
+pub enum RestrictError {
+    /// A call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The call said yes, and the token is not what was asked for: this system does not enforce it.
+    #[error("the system made a token that is not restricted as asked: {0}")]
+    NotEnforced(String),
+}
+
+impl AccessToken {
+    /// This process's own token, for questions and copies.
+    ///
+    /// # Errors
+    /// `OpenProcessToken`'s.
+    pub fn of_this_process() -> Result<Self, CallError> {
+        let access = TOKEN_QUERY | TOKEN_DUPLICATE | TOKEN_ASSIGN_PRIMARY | TOKEN_ADJUST_DEFAULT;
+        let mut handle: HANDLE = std::ptr::null_mut();
+        // SAFETY: GetCurrentProcess has no precondition; its pseudo handle is always valid.
+        let process = unsafe { GetCurrentProcess() };
+        // SAFETY: the process's handle is valid; the result is ours to write.
+        let done = unsafe { OpenProcessToken(process, access, &raw mut handle) };
+        check(done, "OpenProcessToken", "")?;
+        // SAFETY: the call succeeded, so the handle is open and ours.
+        let handle = unsafe { adopt(handle) };
+        handle
+            .map(Self)
+            .ok_or_else(|| CallError::new("OpenProcessToken", "", Win32Error(6)))
+    }
+
+    /// The user.
+    ///
+    /// # Errors
+    /// `GetTokenInformation`'s.
+    pub fn user(&self) -> Result<Sid, CallError> {
+        let buffer = self.information(TokenUser)?;
+        let user = buffer.head::<TOKEN_USER>()?;
+        // SAFETY: the SID lies in the buffer, which lives.
+        unsafe { copy_sid(user.User.Sid, "GetTokenInformation (user)") }
+    }
+
+    /// The groups that count, and how.
+    ///
+    /// # Errors
+    /// `GetTokenInformation`'s.
+    pub fn groups(&self) -> Result<Vec<Group>, CallError> {
+        let all = self.sids(TokenGroups)?;
+        let enabled = SE_GROUP_ENABLED.cast_unsigned();
+        let deny_only = SE_GROUP_USE_FOR_DENY_ONLY.cast_unsigned();
+        let counting = all.into_iter().filter_map(|(sid, attributes)| {
+            let state = if attributes & deny_only != 0 {
+                GroupState::DenyOnly
+            } else if attributes & enabled != 0 {
+                GroupState::Enabled
+            } else {
+                return None;
+            };
+            Some(Group { sid, state })
+        });
+        Ok(counting.collect())
+    }
+
+    /// The SIDs of the second pass.
+    ///
+    /// # Errors
+    /// `GetTokenInformation`'s.
+    pub fn restricting(&self) -> Result<Vec<Sid>, CallError> {
+        let all = self.sids(TokenRestrictedSids)?;
+        Ok(all.into_iter().map(|(sid, _)| sid).collect())
+    }
+
+    /// How many privileges are in it.
+    ///
+    /// # Errors
+    /// `GetTokenInformation`'s.
+    pub fn privilege_count(&self) -> Result<u32, CallError> {
+        let buffer = self.information(TokenPrivileges)?;
+        Ok(buffer.head::<TOKEN_PRIVILEGES>()?.PrivilegeCount)
+    }
+
+    /// A copy for the system's access check.
+    ///
+    /// # Errors
+    /// `DuplicateTokenEx`'s.
+    pub fn for_access_checks(&self) -> Result<Self, CallError> {
+        let mut handle: HANDLE = std::ptr::null_mut();
+        // SAFETY: our handle is open; no attributes; the result is ours to write.
+        let done = unsafe {
+            DuplicateTokenEx(
+                self.0.as_raw_handle(),
+                TOKEN_QUERY,
+                std::ptr::null(),
+                SecurityIdentification,
+                TokenImpersonation,
+                &raw mut handle,
+            )
+        };
+        check(done, "DuplicateTokenEx", "")?;
+        // SAFETY: the call succeeded, so the handle is open and ours.
+        let handle = unsafe { adopt(handle) };
+        handle
+            .map(Self)
+            .ok_or_else(|| CallError::new("DuplicateTokenEx", "", Win32Error(6)))
+    }
+
+    /// Makes the token of a target: write-restricted, without privileges but traversal, as the planner says, and reads
+    /// it back.
+    ///
+    /// # Errors
+    /// [`RestrictError::NotEnforced`] where the system says yes and does another thing; then nothing may be started.
+    pub fn restrict(&self, wanted: &RestrictedToken) -> Result<Self, RestrictError> {
+        let deny_only = SidList::new(&wanted.deny_only);
+        let restricting = SidList::new(&wanted.restricting);
+        let flags: CREATE_RESTRICTED_TOKEN_FLAGS =
+            DISABLE_MAX_PRIVILEGE | LUA_TOKEN | WRITE_RESTRICTED;
+        let mut handle: HANDLE = std::ptr::null_mut();
+        // SAFETY: our handle is open; both lists live for the call and have as many entries as is said.
+        let done = unsafe {
+            CreateRestrictedToken(
+                self.0.as_raw_handle(),
+                flags,
+                deny_only.count(),
+                deny_only.as_ptr(),
+                0,
+                std::ptr::null(),
+                restricting.count(),
+                restricting.as_ptr(),
+                &raw mut handle,
+            )
+        };
+        check(done, "CreateRestrictedToken", "")?;
+        // SAFETY: the call succeeded, so the handle is open and ours.
+        let token = unsafe { adopt(handle) }
+            .map(Self)
+            .ok_or_else(|| CallError::new("CreateRestrictedToken", "", Win32Error(6)))?;
+        token.set_default_dacl(&wanted.default_dacl)?;
+        token.verify(wanted)?;
+        Ok(token)
+    }
+
+    /// Compares what the token is with what was asked for.
+    fn verify(&self, wanted: &RestrictedToken) -> Result<(), RestrictError> {
+        let mut there = self.restricting().map_err(|error| {
+            RestrictError::NotEnforced(format!(
+                "its restricting SIDs can't be read ({})",
+                error.error
+            ))
+        })?;
+        let mut asked = wanted.restricting.clone();
+        there.sort_unstable();
+        asked.sort_unstable();
+        asked.dedup();
+        if there != asked {
+            return Err(RestrictError::NotEnforced(format!(
+                "{} restricting SIDs were asked for, {} are in it",
+                asked.len(),
+                there.len()
+            )));
+        }
+        for group in self.groups()? {
+            if wanted.deny_only.contains(&group.sid) && group.state != GroupState::DenyOnly {
+                return Err(RestrictError::NotEnforced(format!(
+                    "{} still counts for allow entries",
+                    group.sid
+                )));
+            }
+        }
+        let privileges = self.privilege_count()?;
+        if privileges > 1 {
+            return Err(RestrictError::NotEnforced(format!(
+                "{privileges} privileges are left"
+            )));
+        }
+        let dacl = self.default_dacl()?;
+        if dacl.as_ref() != Some(&wanted.default_dacl) {
+            return Err(RestrictError::NotEnforced(
+                "its default DACL is another".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Sets the DACL of objects that inherit none.
+    ///
+    /// # Errors
+    /// `SetTokenInformation`'s.
+    pub fn set_default_dacl(&self, dacl: &Acl) -> Result<(), CallError> {
+        const CALL: &str = "SetTokenInformation";
+        let bytes = dacl
+            .to_bytes(ListKind::Discretionary)
+            .map_err(|error| CallError::new(CALL, error, Win32Error(1336)))?;
+        let information = TOKEN_DEFAULT_DACL {
+            DefaultDacl: bytes.as_ptr().cast_mut().cast(),
+        };
+        // SAFETY: our handle is open; the list lives for the call, which copies it.
+        let done = unsafe {
+            SetTokenInformation(
+                self.0.as_raw_handle(),
+                TokenDefaultDacl,
+                (&raw const information).cast(),
+                u32::try_from(size_of::<TOKEN_DEFAULT_DACL>()).unwrap_or(0),
+            )
+        };
+        check(done, CALL, "default DACL")
+    }
+
+    /// The DACL of objects that inherit none.
+    ///
+    /// # Errors
+    /// `GetTokenInformation`'s; 1336 for a list that is not understood.
+    pub fn default_dacl(&self) -> Result<Option<Acl>, CallError> {
+        const CALL: &str = "GetTokenInformation (default DACL)";
+        let buffer = self.information(TokenDefaultDacl)?;
+        let list = buffer.head::<TOKEN_DEFAULT_DACL>()?.DefaultDacl;
+        if list.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: the list lies in the buffer, which lives, and begins with its head.
+        let length = usize::from(unsafe { (*list.cast::<RAW_ACL>()).AclSize });
+        // SAFETY: a list has as many bytes as its head says.
+        let bytes = unsafe { std::slice::from_raw_parts(list.cast::<u8>(), length) };
+        // Windows may leave room behind the entries; the codec takes the list alone.
+        Acl::from_bytes(bytes, ListKind::Discretionary)
+            .map(Some)
+            .map_err(|error| CallError::new(CALL, error, Win32Error(1336)))
+    }
+
+    fn sids(&self, class: TOKEN_INFORMATION_CLASS) -> Result<Vec<(Sid, u32)>, CallError> {
+        let buffer = self.information(class)?;
+        let groups = buffer.head::<TOKEN_GROUPS>()?;
+        let count = usize::try_from(groups.GroupCount).unwrap_or(0);
+        let first = std::ptr::from_ref(&groups.Groups).cast::<SID_AND_ATTRIBUTES>();
+        (0..count)
+            .map(|index| {
+                // SAFETY: the call has written that many entries, one behind the other, into the buffer.
+                let entry = unsafe { first.add(index) };
+                // SAFETY: as above; entries are aligned as the structure is.
+                let entry = unsafe { *entry };
+                // SAFETY: the SID lies in the buffer, which lives.
+                let sid = unsafe { copy_sid(entry.Sid, "GetTokenInformation (groups)") }?;
+                Ok((sid, entry.Attributes))
+            })
+            .collect()
+    }
+
+    fn information(&self, class: TOKEN_INFORMATION_CLASS) -> Result<Buffer, CallError> {
+        const CALL: &str = "GetTokenInformation";
+        let token = self.0.as_raw_handle();
+        let mut needed = 0;
+        // SAFETY: without a buffer the call only says how many bytes it needs.
+        unsafe { GetTokenInformation(token, class, std::ptr::null_mut(), 0, &raw mut needed) };
+        let error = Win32Error::last();
+        if needed == 0 && error.0 != ERROR_INSUFFICIENT_BUFFER {
+            return Err(CallError::new(CALL, format_args!("class {class}"), error));
+        }
+        let mut buffer = Buffer::new(needed);
+        // SAFETY: the buffer has as many bytes as is said.
+        let done = unsafe {
+            GetTokenInformation(token, class, buffer.as_mut_ptr(), needed, &raw mut needed)
+        };
+        check(done, CALL, format_args!("class {class}"))?;
+        Ok(buffer)
+    }
+}
+
+impl AsHandle for AccessToken {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.0.as_handle()
+    }
+}
+
+/// Bytes that the system wrote, aligned for its structures.
+struct Buffer {
+    memory: Vec<usize>,
+    length: usize,
+}
+
+impl Buffer {
+    fn new(bytes: u32) -> Self {
+        let length = usize::try_from(bytes).unwrap_or(0);
+        Self {
+            memory: vec![0; length.div_ceil(size_of::<usize>())],
+            length,
+        }
+    }
+
+    fn as_mut_ptr(&mut self) -> *mut core::ffi::c_void {
+        self.memory.as_mut_ptr().cast()
+    }
+
+    /// The structure at its start, where that many bytes are there. Only for plain structures of the system.
+    fn head<T>(&self) -> Result<&T, CallError> {
+        // A structure that ends in a list of one may stand for an empty list, shorter than itself.
+        if self.memory.len() * size_of::<usize>() < size_of::<T>() || self.length == 0 {
+            return Err(CallError::new(
+                "GetTokenInformation",
+                "too short",
+                Win32Error(122),
+            ));
+        }
+        // SAFETY: the memory is large enough, aligned for pointers, initialised, and lives as long as the reference.
+        Ok(unsafe { &*self.memory.as_ptr().cast::<T>() })
+    }
+}
+
+/// SIDs as a call takes them: a list of pointers into bytes that live as long as it.
+struct SidList {
+    entries: Vec<SID_AND_ATTRIBUTES>,
+    _bytes: Vec<Vec<u8>>,
+}
+
+impl SidList {
+    fn new(sids: &[Sid]) -> Self {
+        let bytes: Vec<Vec<u8>> = sids.iter().map(Sid::to_bytes).collect();
+        let entries = bytes
+            .iter()
+            .map(|sid| SID_AND_ATTRIBUTES {
+                Sid: sid.as_ptr().cast_mut().cast::<core::ffi::c_void>() as PSID,
+                Attributes: 0,
+            })
+            .collect();
+        Self {
+            entries,
+            _bytes: bytes,
+        }
+    }
+
+    fn count(&self) -> u32 {
+        u32::try_from(self.entries.len()).unwrap_or(0)
+    }
+
+    fn as_ptr(&self) -> *const SID_AND_ATTRIBUTES {
+        if self.entries.is_empty() {
+            return std::ptr::null();
+        }
+        self.entries.as_ptr()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_a_user_and_groups() {
+        let token = AccessToken::of_this_process().unwrap();
+        assert_eq!(token.user().unwrap().authority(), 5);
+        assert!(!token.groups().unwrap().is_empty());
+    }
+
+    // Negative rung: wine says yes and restricts nothing; that must be noticed.
+    #[test]
+    fn a_token_that_is_not_restricted_is_no_token() {
+        let token = AccessToken::of_this_process().unwrap();
+        let wanted = RestrictedToken {
+            deny_only: vec![Sid::ADMINISTRATORS],
+            restricting: vec![Sid::WRITE_RESTRICTED],
+            default_dacl: Acl::default(),
+        };
+        match token.restrict(&wanted) {
+            Ok(restricted) => {
+                assert_eq!(restricted.restricting().unwrap(), [Sid::WRITE_RESTRICTED]);
+            }
+            Err(RestrictError::NotEnforced(reason)) => assert!(!reason.is_empty()),
+            Err(RestrictError::Call(error)) => panic!("{error}: {}", error.error),
+        }
+    }
+}
