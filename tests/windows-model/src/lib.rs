@@ -2,10 +2,12 @@
 //!
 //! A [`World`] is a simulated host on which a plan has been carried out. [`search`](search::search) lets a target do
 //! everything that the model knows, in every order, up to stated bounds, and looks for a state that breaks a
-//! [`Promise`].  Nothing here is shipped.
+//! [`Promise`]. [`access`] puts the model's access check to the question by another implementation. Nothing here is
+//! shipped.
 //!
 //! It proves nothing about Windows itself: only that the plan holds if Windows follows the rules that `ringfence-nt`
-//! cites. Invariant: a search that stopped at a bound says so.
+//! cites. Invariant: a search that stopped at a bound says so, and a comparison that could not run is never counted as
+//! agreement.
 
 #![forbid(unsafe_code)]
 #![expect(
@@ -15,10 +17,13 @@
     reason = "a world that can't be built is a broken test, and says which part"
 )]
 
+pub mod access;
 pub mod apply;
 pub mod host;
 pub mod operation;
+pub mod oracle;
 pub mod promise;
+pub mod random;
 pub mod search;
 pub mod state;
 pub mod table;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Extent, Verdict};
@@ -22,6 +22,19 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("strace", "strace"),
     ("gcc", "gcc"),
     ("setpriv", "util-linux"),
+];
+
+/// What the oracles of the Windows model need beside programs in PATH: a file that shows it, and its Debian package.
+const ORACLE_PACKAGES: [(&str, &str); 3] = [
+    (
+        "/usr/lib/python3/dist-packages/samba/__init__.py",
+        "python3-samba",
+    ),
+    ("/usr/sbin/smbd", "samba"),
+    (
+        "/usr/lib/x86_64-linux-gnu/samba/vfs/acl_xattr.so",
+        "samba-vfs-modules",
+    ),
 ];
 
 /// The targets that are linted beside this machine's own.
@@ -43,6 +56,8 @@ const DENY_VERSION: &str = "0.20.2";
 pub(crate) enum Need {
     /// A program in PATH.
     Program(&'static str),
+    /// A Debian package that the oracles need; only where there are oracles.
+    OraclePackage(&'static str),
     /// A target of the compiler.
     Target(&'static str),
     /// The dependency checker.
@@ -52,7 +67,7 @@ pub(crate) enum Need {
 impl std::fmt::Display for Need {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Program(name) => write!(formatter, "{name}"),
+            Self::Program(name) | Self::OraclePackage(name) => write!(formatter, "{name}"),
             Self::Target(name) => write!(formatter, "rust target {name}"),
             Self::CargoDeny => write!(formatter, "cargo-deny"),
         }
@@ -137,9 +152,14 @@ impl Tools {
     }
 
     fn packages(&self) -> Vec<&'static str> {
-        PROGRAMS
+        let programs = PROGRAMS
             .iter()
-            .filter(|(program, _)| self.missing.contains(&Need::Program(program)))
+            .filter(|(program, _)| self.missing.contains(&Need::Program(program)));
+        let oracles = ORACLE_PACKAGES
+            .iter()
+            .filter(|(_, package)| self.missing.contains(&Need::OraclePackage(package)));
+        programs
+            .chain(oracles)
             .map(|(_, package)| *package)
             .collect()
     }
@@ -149,7 +169,7 @@ impl Tools {
             .iter()
             .filter_map(|need| match need {
                 Need::Target(name) => Some(*name),
-                Need::Program(_) | Need::CargoDeny => None,
+                Need::Program(_) | Need::OraclePackage(_) | Need::CargoDeny => None,
             })
             .collect()
     }
@@ -228,6 +248,12 @@ fn observe_missing(project: &Project, extent: Extent) -> BTreeSet<Need> {
     if extent == Extent::Quick {
         return missing;
     }
+    if observe_oracles(project) {
+        let lacking = ORACLE_PACKAGES
+            .iter()
+            .filter(|(file, _)| !Path::new(file).exists());
+        missing.extend(lacking.map(|(_, package)| Need::OraclePackage(package)));
+    }
     let installed = observe_targets(project);
     missing.extend(
         FOREIGN_TARGETS
@@ -240,6 +266,13 @@ fn observe_missing(project: &Project, extent: Extent) -> BTreeSet<Need> {
         missing.insert(Need::CargoDeny);
     }
     missing
+}
+
+/// Whether the oracles of the Windows model are here: where the variable points, or beside the checkout.
+fn observe_oracles(project: &Project) -> bool {
+    std::env::var_os("RINGFENCE_ORACLES")
+        .map_or_else(|| project.root.join("../shared/oracles"), PathBuf::from)
+        .is_dir()
 }
 
 /// Where cargo-deny is: in PATH, or where `cargo install` puts it.
@@ -289,6 +322,7 @@ mod tests {
             caller: Caller::Ordinary,
             missing: [
                 Need::Program("bwrap"),
+                Need::OraclePackage("python3-samba"),
                 Need::Target(STATIC_TARGET),
                 Need::CargoDeny,
             ]
@@ -303,7 +337,7 @@ mod tests {
         assert_eq!(
             command,
             format!(
-                "sudo apt-get update && sudo apt-get install --yes bubblewrap && \
+                "sudo apt-get update && sudo apt-get install --yes bubblewrap python3-samba && \
                  rustup target add {STATIC_TARGET} && cargo install cargo-deny@{DENY_VERSION} --locked"
             )
         );
