@@ -207,6 +207,23 @@ impl FilesystemRules {
         }
     }
 
+    /// The part of them that judges `roots` and what lies below: there it decides the same.
+    #[must_use]
+    pub fn below(&self, roots: &[AbsolutePath]) -> Self {
+        let speaks_of = |path: &AbsolutePath| {
+            let meets = |root: &AbsolutePath| path.starts_with(root) || root.starts_with(path);
+            roots.iter().any(meets)
+        };
+        let paths = self.paths.iter().filter(|rule| speaks_of(&rule.path));
+        let globs = self.globs.iter().filter(|rule| speaks_of(&rule.anchor));
+        Self {
+            scope: self.scope.clone(),
+            paths: paths.cloned().collect(),
+            globs: globs.cloned().collect(),
+            compiled: Cache::default(),
+        }
+    }
+
     /// What they were made for.
     #[must_use]
     pub fn scope(&self) -> &Scope {

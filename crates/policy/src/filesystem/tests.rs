@@ -467,6 +467,22 @@ proptest! {
     }
 
     #[test]
+    fn the_part_below_a_root_decides_there_as_the_whole(
+        paths in proptest::collection::vec(any_rule(), 0..8),
+        root in any_path(),
+        objects in proptest::collection::vec(any_path(), 1..8),
+    ) {
+        let root = AbsolutePath::new(&root).unwrap();
+        let whole = FilesystemRules::new(scope(Mode::WorkspaceWrite), paths, Vec::new());
+        let part = whole.below(std::slice::from_ref(&root));
+        for object in objects.iter().filter(|object| Path::new(object).starts_with(&root)) {
+            for operation in [Operation::Read, Operation::Write] {
+                prop_assert_eq!(verdict(&whole, operation, object), verdict(&part, operation, object));
+            }
+        }
+    }
+
+    #[test]
     fn no_bytes_panic(bytes: Vec<u8>) {
         #[cfg(unix)]
         {

@@ -74,7 +74,7 @@ impl Guardian {
             workspace: plan.workspace.clone(),
             known_commands: commands_in(&plan.guard.commit_directories),
             guard: plan.guard.clone(),
-            rules: plan.rules.clone(),
+            rules: plan.rules.below(&plan.guard.roots),
             repositories,
             known_repositories: Vec::new(),
         };
