@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use ringfence_plan::{Plan, Step};
 use crate::channel::{Channel, ChannelError};
 use crate::exec::{self, Lookup, Preparation, Program, Stage, StartError};
 use crate::init::INIT_NAME;
+use crate::init::limits::groups_of;
 
 /// How long a session that was stopped may take to end, before and again after its init is killed.
 const STOP_TIME: Duration = Duration::from_secs(5);
@@ -77,6 +79,8 @@ pub struct Session {
     namespace: ProcessNamespace,
     /// How init ended, once it is known.
     ended: Option<InitEnd>,
+    /// Control groups that init lives in.
+    groups: Vec<PathBuf>,
 }
 
 /// Whether a session has a process namespace.
@@ -142,6 +146,7 @@ impl Session {
                 ProcessNamespace::Own
             },
             ended: None,
+            groups: groups_of(plan, init.as_raw_nonzero().get()),
         };
         if let Some(identity) = entry.identity {
             write_id_maps(init, identity)?;
@@ -315,7 +320,17 @@ impl Drop for Session {
     ///
     /// It is not waited for. All its commands have ended when it says so, but its own end takes the kernel some
     /// 15 ms more, most of it for giving up the inotify marks (measured on 6.18), and nobody should wait for that.
+    /// Only where it made control groups: they can't be removed before it is gone, and nobody else would do it.
     fn drop(&mut self) {
+        if !self.groups.is_empty() {
+            // Where nobody has ended the session, this does.
+            let _ = shutdown(&self.channel, Shutdown::Write);
+            self.wait_for_end();
+            for group in &self.groups {
+                // Where a process is still in it, the next session with limits removes it.
+                let _ = fs::remove_dir(group);
+            }
+        }
         if self.reap(WaitOptions::NOHANG).is_none() {
             unreaped().push(self.init);
         }

@@ -2,7 +2,9 @@
 //!
 //! Never `RLIMIT_AS`: it breaks programs that reserve address space (WebAssembly runtimes, measured).
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use ringfence_plan::step::LimitMechanism;
+use ringfence_plan::{Plan, Step};
 use ringfence_policy::AbsolutePath;
 
 /// How often a watched limit is looked at, in milliseconds.
@@ -184,7 +187,7 @@ fn join_group(
     // The host's id of this process: init's own view of it is always 1.
     let name = fs::read_link("/proc/self")
         .unwrap_or_else(|_| PathBuf::from(std::process::id().to_string()));
-    let group = parent.join(format!("{GROUP_PREFIX}{}", name.display()));
+    let group = group_of(parent, &name.display());
     match fs::create_dir(&group) {
         Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
             return Err(LimitError::Make {
@@ -201,6 +204,29 @@ fn join_group(
     let path = group.join(members);
     fs::write(&path, "0").map_err(|source| LimitError::Write { path, source })?;
     Ok(group)
+}
+
+/// The group below `parent` of the session whose init has this process id on the host.
+fn group_of(parent: &Path, init: &dyn Display) -> PathBuf {
+    parent.join(format!("{GROUP_PREFIX}{init}"))
+}
+
+/// The control groups that init makes for `plan` where its process id on the host is `init`.
+pub(crate) fn groups_of(plan: &Plan, init: i32) -> Vec<PathBuf> {
+    let limits = plan.steps.iter().filter_map(|step| match step {
+        Step::LimitMemory { mechanism, .. } | Step::LimitProcesses { mechanism, .. } => {
+            Some(mechanism)
+        }
+        _ => None,
+    });
+    let parents = limits.filter_map(|mechanism| match mechanism {
+        LimitMechanism::CgroupV2 { parent } | LimitMechanism::CgroupV1 { parent } => Some(parent),
+        LimitMechanism::Watched | LimitMechanism::ResourceLimit => None,
+    });
+    let groups: BTreeSet<_> = parents
+        .map(|parent| group_of(parent.as_path(), &init))
+        .collect();
+    groups.into_iter().collect()
 }
 
 fn remove_empty_groups(parent: &Path) {

@@ -4,7 +4,7 @@
 //! and the harness do. Invariant: when the harness is gone, so is every process of the session.
 
 mod build;
-mod limits;
+pub(crate) mod limits;
 mod mounts;
 mod origins;
 mod serve;

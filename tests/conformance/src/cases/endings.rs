@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use crate::checks::{Checks, Context, Failure};
@@ -395,7 +396,68 @@ fn memory_limit(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         || format!("{} {}", run.code(), run.said()),
     );
     checks.that("and told", run.said().contains("memory"), || run.said());
+    let (standing, parents) = groups_made(&limited, &["--limit", "memory=128MiB"])?;
+    checks.that(
+        "control: the group is there while it runs",
+        standing,
+        || format!("{parents:?}"),
+    );
+    let left = || parents.iter().flat_map(|parent| abandoned(parent)).count();
+    // Of other cases, one may be on its way.
+    checks.that(
+        "no control group is left",
+        eventually(3, || left() == 0),
+        || format!("{} below {parents:?}", left()),
+    );
     Ok(())
+}
+
+/// Whether a run makes a control group where its plan says so, and the directories that such groups are made in.
+fn groups_made(launch: &Launch<'_>, options: &[&str]) -> Result<(bool, Vec<PathBuf>), Failure> {
+    let words = ["plan", "--json"].iter().chain(options);
+    let plan: serde_json::Value =
+        serde_json::from_str(&launch.ringfence(&words.collect::<Vec<_>>())?.text())
+            .map_err(|error| Failure::Meaningless(format!("the plan can't be read: {error}")))?;
+    let steps = plan.get("steps").and_then(serde_json::Value::as_array);
+    let parents: Vec<_> = steps
+        .into_iter()
+        .flatten()
+        .filter_map(|step| step.pointer("/limit-memory/mechanism")?.as_object())
+        .flat_map(serde_json::Map::values)
+        .filter_map(|mechanism| mechanism.get("parent")?.as_str())
+        .map(PathBuf::from)
+        .collect();
+    let mut child = standing(
+        launch,
+        &["/bin/sh", "-c", "echo standing; sleep 60"],
+        &mark(),
+    )?;
+    let made = parents.iter().all(|parent| !groups(parent).is_empty());
+    signal(&child, libc::SIGTERM);
+    wait(&mut child, "ringfence")?;
+    Ok((made, parents))
+}
+
+/// The process ids in the names of our control groups.
+fn groups(parent: &Path) -> Vec<u32> {
+    let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            entry
+                .file_name()
+                .to_str()?
+                .strip_prefix("ringfence-")?
+                .parse()
+                .ok()
+        })
+        .collect()
+}
+
+/// Those of which the session is gone.
+fn abandoned(parent: &Path) -> Vec<u32> {
+    let mut groups = groups(parent);
+    groups.retain(|init| !Path::new(&format!("/proc/{init}")).exists());
+    groups
 }
 
 fn process_limit(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
