@@ -14,6 +14,7 @@ mod ci;
 mod process;
 mod project;
 mod tidy;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,8 @@ usage: cargo xtask COMMAND
   ci [--quick]      every check there is; as root, installs what is missing first
                     --quick: format, lints, tests and tidy of this machine's own target
   tidy              the rules that no compiler knows: arrows between crates, promises and their tests, documents
+  verify-windows-model
+                    what is proven about the Windows boundary without Windows, at length
   bench [start|growth|tail|steady|size]... [--json] [--short] [--peer NAME=COMMAND]...
                     the boundary beside bwrap, a bare spawn (P) and the least that the kernel asks for (L)";
 
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(ci::Extent::Whole).map_err(Failure::Ci),
         ["ci", "--quick"] => ci::run(ci::Extent::Quick).map_err(Failure::Ci),
         ["bench", rest @ ..] => bench::run(rest).map_err(Failure::Bench),
+        ["verify-windows-model"] => verify::run().map_err(Failure::Verify),
         ["tidy"] => tidy::run().map_err(Failure::Tidy),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
@@ -58,6 +62,8 @@ enum Failure {
     Ci(#[source] ci::CiError),
     #[error("can't measure")]
     Bench(#[source] bench::BenchError),
+    #[error("can't verify the Windows model")]
+    Verify(#[source] verify::VerifyError),
     #[error("can't apply the project's rules")]
     Tidy(#[source] tidy::TidyError),
 }

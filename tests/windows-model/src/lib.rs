@@ -19,7 +19,9 @@
 
 pub mod access;
 pub mod apply;
+pub mod figures;
 pub mod host;
+pub mod observe;
 pub mod operation;
 pub mod oracle;
 pub mod promise;

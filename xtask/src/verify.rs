@@ -1,0 +1,319 @@
+//! `cargo xtask verify-windows-model`: everything that is proven about the Windows boundary without Windows, at length.
+//!
+//! Runs the suites of the pure crates and of the model, optimised and with long searches, then the comparison with
+//! the oracles, and adds up what they counted. It proves nothing itself. Invariant: what did not run is named, and
+//! nothing that did not run is counted as held.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use crate::process::{self, RunError};
+use crate::project::{self, Project, ProjectError};
+
+/// How many questions the oracle is asked.
+const ORACLE_CASES: &str = "1000000";
+
+/// The suites, and what each is for.
+const SUITES: [(&str, &str); 4] = [
+    ("ringfence-nt", "the NT model"),
+    ("ringfence-plan", "the planner and its linter"),
+    (
+        "ringfence-backend",
+        "the ledgers and the executor in memory",
+    ),
+    (
+        "ringfence-windows-model",
+        "search, mutants, attacks, properties, oracles",
+    ),
+];
+
+/// Why nothing was verified.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VerifyError {
+    /// The workspace could not be read.
+    #[error("can't read the workspace")]
+    Project(#[source] ProjectError),
+    /// A program did not run.
+    #[error("can't run the verification")]
+    Run(#[source] RunError),
+    /// The file of figures could not be read.
+    #[error("can't read what the suites counted")]
+    Figures(#[source] std::io::Error),
+}
+
+/// Runs everything and prints what it came to.
+#[expect(clippy::print_stdout, reason = "a build task talks to a person")]
+pub(crate) fn run() -> Result<ExitCode, VerifyError> {
+    let project = Project::observe().map_err(VerifyError::Project)?;
+    let started = Instant::now();
+    let path = project.target.join("windows-model-figures.txt");
+    std::fs::write(&path, "").map_err(VerifyError::Figures)?;
+    let mut summary = Summary::default();
+    for (package, what) in SUITES {
+        println!("--- {package}: {what}");
+        let finished =
+            process::capture(suite(&project, package, &path)).map_err(VerifyError::Run)?;
+        summary.suite(package, &finished.output, finished.success);
+    }
+    println!("--- the access check against another implementation, {ORACLE_CASES} questions");
+    let finished = process::capture(oracle(&project)).map_err(VerifyError::Run)?;
+    summary.oracle(&finished.output, finished.success);
+    let figures = std::fs::read_to_string(&path).map_err(VerifyError::Figures)?;
+    summary.read(&figures);
+    print!("{}", summary.render());
+    println!("{} s in all", started.elapsed().as_secs());
+    Ok(if summary.holds() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn suite(project: &Project, package: &str, figures: &Path) -> Command {
+    let mut command = project::cargo(&project.root);
+    command.args(["test", "--quiet", "--locked", "--profile", "model"]);
+    command.args(["--no-fail-fast", "--package", package, "--", "--nocapture"]);
+    command.env("RINGFENCE_MODEL", "full");
+    command.env("RINGFENCE_FIGURES", figures);
+    command
+}
+
+fn oracle(project: &Project) -> Command {
+    let mut command = project::cargo(&project.root);
+    command.args(["run", "--quiet", "--locked", "--profile", "model"]);
+    command.args([
+        "--package",
+        "ringfence-windows-model",
+        "--bin",
+        "windows-oracle",
+    ]);
+    command.args(["--", "access-check", "--cases", ORACLE_CASES]);
+    command
+}
+
+/// What was counted.
+#[derive(Debug, Default)]
+struct Summary {
+    failures: Vec<String>,
+    skipped: BTreeSet<String>,
+    states: u64,
+    operations: u64,
+    searches: u64,
+    deepest: u64,
+    oracles: Vec<String>,
+    mutants: (u64, u64),
+    survivors: Vec<String>,
+    /// Attack, then hypothesis or rung, then verdict.
+    attacks: BTreeMap<u64, BTreeMap<String, String>>,
+    titles: BTreeMap<u64, String>,
+    properties: BTreeMap<String, u64>,
+}
+
+impl Summary {
+    fn suite(&mut self, package: &str, output: &str, success: bool) {
+        self.collect_skips(output);
+        if !success {
+            self.failures.push(format!("{package}\n{output}"));
+        }
+    }
+
+    fn oracle(&mut self, output: &str, success: bool) {
+        self.collect_skips(output);
+        if success {
+            self.oracles.push(output.trim().to_owned());
+        } else if !output.contains("SKIPPED") {
+            self.failures.push(format!("windows-oracle\n{output}"));
+        }
+    }
+
+    fn collect_skips(&mut self, output: &str) {
+        let skips = output.lines().filter_map(|line| {
+            let at = line.find("SKIPPED")?;
+            line.get(at..).map(str::to_owned)
+        });
+        self.skipped.extend(skips);
+    }
+
+    fn read(&mut self, figures: &str) {
+        for line in figures.lines() {
+            let fields: Vec<&str> = line.split('\t').collect();
+            match fields.as_slice() {
+                ["search", _, _, states, operations, depth, _] => {
+                    self.searches += 1;
+                    self.states += number(states);
+                    self.operations += number(operations);
+                    self.deepest = self.deepest.max(number(depth));
+                }
+                ["mutant", _, "killed", ..] => {
+                    self.mutants.0 += 1;
+                    self.mutants.1 += 1;
+                }
+                ["mutant", name, ..] => {
+                    self.mutants.1 += 1;
+                    self.survivors.push((*name).to_owned());
+                }
+                ["attack", attack, title, class, verdict] => {
+                    let attack = number(attack);
+                    self.titles.insert(attack, (*title).to_owned());
+                    let verdicts = self.attacks.entry(attack).or_default();
+                    verdicts.insert((*class).to_owned(), (*verdict).to_owned());
+                }
+                ["oracle", what] => self.oracles.push((*what).to_owned()),
+                ["property", name, cases] => {
+                    *self.properties.entry((*name).to_owned()).or_default() += number(cases);
+                }
+                ["skipped", what] => {
+                    self.skipped.insert((*what).to_owned());
+                }
+                _ => self
+                    .failures
+                    .push(format!("a figure that nobody knows: {line}")),
+            }
+        }
+    }
+
+    /// Whether everything that ran held, and everything that every machine can run did.
+    fn holds(&self) -> bool {
+        let (killed, all) = self.mutants;
+        self.failures.is_empty()
+            && self.survivors.is_empty()
+            && killed == all
+            && all > 0
+            && self.states > 0
+            && self.attacks.len() == 22
+            && self.broken().is_empty()
+    }
+
+    /// Attacks that succeed where the boundary is promised.
+    fn broken(&self) -> Vec<String> {
+        let promised = |class: &str| class != "H1";
+        self.attacks
+            .iter()
+            .flat_map(|(attack, verdicts)| {
+                verdicts
+                    .iter()
+                    .filter(|(class, verdict)| promised(class) && *verdict == "broken")
+                    .map(move |(class, _)| format!("attack {attack} under {class}"))
+            })
+            .collect()
+    }
+
+    fn render(&self) -> String {
+        let mut text = String::new();
+        let mut line = |said: String| {
+            text.push_str(&said);
+            text.push('\n');
+        };
+        line(format!(
+            "states explored: {} in {} searches, {} operations carried out, up to {} in a row",
+            self.states, self.searches, self.operations, self.deepest
+        ));
+        for oracle in &self.oracles {
+            line(format!("oracle: {oracle}"));
+        }
+        for (name, cases) in &self.properties {
+            line(format!("property: {name}: {cases} cases"));
+        }
+        line(format!(
+            "mutants killed: {}/{}",
+            self.mutants.0, self.mutants.1
+        ));
+        for survivor in &self.survivors {
+            line(format!("SURVIVED {survivor}"));
+        }
+        for class in ["H1", "H2", "H3", "H4"] {
+            let verdicts = |verdict: &str| {
+                self.attacks
+                    .values()
+                    .filter(|verdicts| verdicts.get(class).is_some_and(|own| own == verdict))
+                    .count()
+            };
+            let (held, broken) = (verdicts("held"), verdicts("broken"));
+            line(format!(
+                "attacks held under {class}: {held} of {}",
+                held + broken
+            ));
+        }
+        for (attack, verdicts) in &self.attacks {
+            let mut said = format!(
+                "  {attack:>2} {}:",
+                self.titles.get(attack).map_or("", String::as_str)
+            );
+            for (class, verdict) in verdicts {
+                let _ = write!(said, " {class} {verdict}");
+            }
+            line(said);
+        }
+        for skipped in &self.skipped {
+            line(format!(
+                "SKIPPED {}",
+                skipped.trim_start_matches("SKIPPED, ")
+            ));
+        }
+        for failure in self.failures.iter().chain(&self.broken()) {
+            line(format!("FAILED {failure}"));
+        }
+        text
+    }
+}
+
+/// A count as the suites write it; what is none counts nothing, and the verdict on an empty count is failure.
+fn number(text: &str) -> u64 {
+    text.parse().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attacks(verdict: &str) -> String {
+        (1..=22).fold(String::new(), |mut all, attack| {
+            let _ = writeln!(all, "attack\t{attack}\ttitle\tH2\t{verdict}");
+            all
+        })
+    }
+
+    fn summary(figures: &str) -> Summary {
+        let mut summary = Summary::default();
+        summary.read(figures);
+        summary
+    }
+
+    const SEARCH: &str = "search\tworld\tH2\t10\t20\t3\tWhole\n";
+    const KILLED: &str = "mutant\tno deny\tkilled\tby search\n";
+
+    #[test]
+    fn what_was_counted_is_added_up() {
+        let summary = summary(&format!("{SEARCH}{SEARCH}{KILLED}{}", attacks("held")));
+        assert!(summary.holds());
+        let text = summary.render();
+        assert!(text.contains("states explored: 20 in 2 searches"), "{text}");
+        assert!(text.contains("mutants killed: 1/1"), "{text}");
+        assert!(text.contains("attacks held under H2: 22 of 22"), "{text}");
+    }
+
+    #[test]
+    fn nothing_counted_is_a_failure() {
+        assert!(!summary("").holds());
+        assert!(!summary(&format!("{SEARCH}{}", attacks("held"))).holds());
+        assert!(!summary(&format!("{KILLED}{}", attacks("held"))).holds());
+        assert!(!summary(&format!("{SEARCH}{KILLED}")).holds());
+    }
+
+    #[test]
+    fn a_survivor_a_broken_promise_and_an_unknown_figure_fail() {
+        let good = format!("{SEARCH}{KILLED}{}", attacks("held"));
+        for bad in [
+            "mutant\tother\tsurvived\t\n",
+            "attack\t3\ttitle\tH4\tbroken\n",
+            "what\n",
+        ] {
+            assert!(!summary(&format!("{good}{bad}")).holds(), "{bad}");
+        }
+        let narrow = "attack\t3\ttitle\tH1\tbroken\n";
+        assert!(summary(&format!("{good}{narrow}")).holds());
+    }
+}
