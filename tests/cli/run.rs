@@ -261,6 +261,8 @@ fn doctor_proves_each_layer() {
         "listener",
         "memory limit",
         "state directory",
+        "killed sessions",
+        "hard links",
     ] {
         assert!(
             ran.stdout.to_lowercase().contains(layer),
@@ -268,4 +270,32 @@ fn doctor_proves_each_layer() {
             ran.snapshot()
         );
     }
+}
+
+#[test]
+fn doctor_counts_hard_links_with_a_name_outside() {
+    let home = Home::new();
+    if boundary(&home) == Boundary::Less {
+        return;
+    }
+    let outside = home.write("store/package.js", "one file, two names\n");
+    home.write("project/own.txt", "mine\n");
+    let own = home.project().join("own.txt");
+    std::fs::hard_link(&own, home.project().join("second.txt")).unwrap();
+    let row = |ran: &crate::program::Ran| {
+        let rows = ran.stdout.lines();
+        rows.filter(|line| line.starts_with("hard links "))
+            .collect::<String>()
+    };
+    let before = row(&home.run(&["doctor"]));
+    assert!(before.contains("no file"), "{before}");
+    std::fs::hard_link(&outside, home.project().join("linked.js")).unwrap();
+    let after = home.run(&["doctor"]);
+    let counted = row(&after);
+    assert!(
+        counted.contains("1 in ") && counted.contains("linked.js"),
+        "{}",
+        after.snapshot()
+    );
+    assert_eq!(after.status, Some(0));
 }

@@ -33,6 +33,14 @@ pub fn plan(policy: &Policy, options: PlanOptions) -> Result<Plan, StartError> {
     plan_on(&*backend()?, policy, options, Namespaces::Expected)
 }
 
+/// What a plan for `policy` depends on, on this machine; nothing is changed.
+///
+/// # Errors
+/// [`StartError`] when the machine can't be examined.
+pub fn observe(policy: &Policy) -> Result<HostFacts, StartError> {
+    backend()?.observe(policy).map_err(StartError::Observe)
+}
+
 /// What would be done for `policy` on the machine of `facts`.
 ///
 /// # Errors

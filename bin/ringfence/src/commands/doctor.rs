@@ -9,10 +9,11 @@ use std::io::{self, stdout};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use ringfence::platform;
 use ringfence::{Leftovers, Session, SessionOptions, StateDirectory, Swept, sweep_leftovers};
 use ringfence_backend::Enforcement;
 use ringfence_plan::step::{LimitMechanism, Observe};
-use ringfence_plan::{Level, Step};
+use ringfence_plan::{HostFacts, Level, Step};
 use ringfence_policy::ExitCode;
 use ringfence_policy::units::ByteSize;
 use serde::Serialize;
@@ -35,6 +36,8 @@ enum State {
     Missing,
     /// It is not needed, and could be of use.
     Absent,
+    /// It weakens nothing, and a person should know.
+    Noted,
 }
 
 /// One row.
@@ -80,6 +83,7 @@ pub(crate) fn run(options: &Doctor) -> Result<u8, Failure> {
     ];
     let level = session(&context, &mut findings);
     findings.push(git());
+    findings.extend(hard_links());
     let diagnosis = Diagnosis { level, findings };
     if options.json {
         output::json(&diagnosis)?;
@@ -293,6 +297,50 @@ fn git() -> Finding {
     }
 }
 
+/// Files in the workspace that are also something outside it: what is written there is written in both places, and a
+/// secret that has such a name can be read by it.
+fn hard_links() -> Vec<Finding> {
+    let finding = |state, proof: String, cure: &str| Finding {
+        layer: "hard links".to_owned(),
+        state,
+        proof,
+        cure: cure.to_owned(),
+    };
+    let observed = context::load(&PolicyOptions::default()).and_then(|context| {
+        let observed = platform::observe(&context.loaded.policy);
+        observed.map_err(Failure::from)
+    });
+    let facts = match observed {
+        Ok(HostFacts::Linux(facts)) => facts,
+        Ok(HostFacts::Windows(_)) => return Vec::new(),
+        Err(failure) => {
+            let cause = one_line(&failure.summary()).into_owned();
+            let proof = format!("not counted: this directory is no workspace ({cause})");
+            return vec![finding(State::Absent, proof, "")];
+        }
+    };
+    let findings = facts.roots.iter().map(|root| {
+        let named = escape_os(root.named.as_path());
+        match root.outside_links.as_slice() {
+            [] => finding(
+                State::Holds,
+                format!("no file in {named} is also something outside it"),
+                "",
+            ),
+            [first, ..] => finding(
+                State::Noted,
+                format!(
+                    "{} in {named} are also something outside it, {} for one",
+                    root.outside_links.len(),
+                    escape_os(first.as_path())
+                ),
+                "hard_links = \"read-only\" lets no command write them",
+            ),
+        }
+    });
+    findings.collect()
+}
+
 fn render(diagnosis: &Diagnosis, colour: Colour) -> String {
     let rows: Vec<_> = diagnosis
         .findings
@@ -302,6 +350,7 @@ fn render(diagnosis: &Diagnosis, colour: Colour) -> String {
                 State::Holds => Cell::toned(Tone::Good, "holds"),
                 State::Missing => Cell::toned(Tone::Bad, "MISSING"),
                 State::Absent => Cell::toned(Tone::Warning, "absent"),
+                State::Noted => Cell::toned(Tone::Warning, "noted"),
             };
             [
                 finding.layer.as_str().into(),

@@ -88,7 +88,11 @@ pub fn start_suspended(command: &Command<'_>) -> Result<Child, StartError> {
     let block = environment(command.environment)?;
 
     // Distinct: the list refuses a handle that stands in it twice.
-    let mut handles: Vec<HANDLE> = command.streams.iter().map(std::os::windows::io::AsRawHandle::as_raw_handle).collect();
+    let mut handles: Vec<HANDLE> = command
+        .streams
+        .iter()
+        .map(std::os::windows::io::AsRawHandle::as_raw_handle)
+        .collect();
     handles.sort_unstable();
     handles.dedup();
     for stream in command.streams {
