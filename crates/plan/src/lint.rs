@@ -114,6 +114,7 @@ fn needs_capabilities(step: &Step) -> bool {
         | Step::MountDevices
         | Step::MountTemporary { .. }
         | Step::Bind { .. }
+        | Step::MountOverlay { .. }
         | Step::Pin { .. }
         | Step::Protect { .. }
         | Step::ProtectLink { .. }
@@ -199,6 +200,10 @@ impl<'a> View<'a> {
                 }
                 Step::Bind { target, .. } => {
                     view.covered.insert(target.as_path());
+                }
+                Step::MountOverlay { directories, .. } => {
+                    view.covered
+                        .extend(directories.iter().map(AbsolutePath::as_path));
                 }
                 Step::MountTemporary { target, .. } => {
                     view.covered.insert(target.as_path());
@@ -314,6 +319,7 @@ fn granted_above(plan: &Plan, path: &AbsolutePath, forbidden: Rights) -> bool {
         | Step::MountDevices
         | Step::MountTemporary { .. }
         | Step::Bind { .. }
+        | Step::MountOverlay { .. }
         | Step::Pin { .. }
         | Step::Protect { .. }
         | Step::ProtectLink { .. }

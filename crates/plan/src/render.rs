@@ -317,6 +317,30 @@ pub fn render_step(step: &Step) -> String {
                 )
             }
         }
+        Step::MountOverlay {
+            lower,
+            store,
+            directories,
+            masked,
+        } => {
+            let list = |paths: &[AbsolutePath]| {
+                let paths: Vec<String> = paths.iter().map(printable).collect();
+                paths.join(", ")
+            };
+            let without = if masked.is_empty() {
+                String::new()
+            } else {
+                let paths: Vec<AbsolutePath> =
+                    masked.iter().map(|mask| mask.path.clone()).collect();
+                format!(" without {}", list(&paths))
+            };
+            format!(
+                "overlay {} from {}{without}, written to {}",
+                list(directories),
+                printable(lower),
+                printable(store)
+            )
+        }
         Step::Pin { path } => format!("pin {}", printable(path)),
         Step::Protect { path } => format!("protect {}", printable(path)),
         Step::ProtectLink { path } => format!("protect link {}", printable(path)),

@@ -81,6 +81,15 @@ pub enum Placeholder {
     File,
 }
 
+/// A path of the host that a layer above it covers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Mask {
+    /// The path.
+    pub path: AbsolutePath,
+    /// What covers it.
+    pub placeholder: Placeholder,
+}
+
 /// Which calls the observer sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -179,6 +188,22 @@ pub enum Step {
         /// Whether the mount point exists.
         mount_point: MountPoint,
     },
+    /// Makes directories of the host writable without changing them: what is written goes to a layer of ours, which
+    /// lies over the host's content and stays for the next session.
+    ///
+    /// One overlay file system (kernel document `filesystems/overlayfs`) of the whole `lower`, of which only
+    /// `directories` are mounted. Its descriptors are taken before the first mount.
+    MountOverlay {
+        /// The host's directory that is seen below what is written.
+        lower: AbsolutePath,
+        /// A directory of ours that holds the layers. A layer belongs to one session at a time: sessions of one
+        /// workspace that run at once have one each.
+        store: AbsolutePath,
+        /// The directories below `lower` that are mounted, each at its own place.
+        directories: Vec<AbsolutePath>,
+        /// What the host has below `directories` and is not shown: an empty, unreadable object stands there.
+        masked: Vec<Mask>,
+    },
     /// Makes a directory a mount point, so that it can't be renamed away from above a protected name.
     ///
     /// A recursive bind on itself that keeps each mount's own access: what is read-only below stays so.
@@ -272,6 +297,7 @@ impl Step {
             | Self::MountDevices
             | Self::MountTemporary { .. }
             | Self::Bind { .. }
+            | Self::MountOverlay { .. }
             | Self::Pin { .. }
             | Self::Protect { .. }
             | Self::ProtectLink { .. }

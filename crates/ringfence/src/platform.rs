@@ -3,6 +3,7 @@
 //! Invariant: where there is none, nothing starts.
 
 use ringfence_backend::Backend;
+use ringfence_plan::linux::facts::Overlay;
 use ringfence_plan::step::Observe;
 use ringfence_plan::{HostFacts, Plan, Step};
 use ringfence_policy::Policy;
@@ -25,12 +26,36 @@ pub(crate) enum Namespaces<'a> {
     Refused(&'a StartError),
 }
 
+/// Whether caches are planned with an overlay.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Overlays<'a> {
+    /// As far as the machine offers them.
+    Expected,
+    /// One was tried and refused.
+    Refused(&'a StartError),
+}
+
+/// What an earlier launch has shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tried<'a> {
+    pub(crate) namespaces: Namespaces<'a>,
+    pub(crate) overlays: Overlays<'a>,
+}
+
+impl Tried<'_> {
+    /// Nothing: there was no launch yet.
+    pub(crate) const NOTHING: Self = Self {
+        namespaces: Namespaces::Expected,
+        overlays: Overlays::Expected,
+    };
+}
+
 /// What would be done for `policy` on this machine; nothing is done.
 ///
 /// # Errors
 /// [`StartError`] when the machine can't be examined or the policy can't be held on it.
 pub fn plan(policy: &Policy, options: PlanOptions) -> Result<Plan, StartError> {
-    plan_on(&*backend()?, policy, options, Namespaces::Expected)
+    plan_on(&*backend()?, policy, options, Tried::NOTHING)
 }
 
 /// What a plan for `policy` depends on, on this machine; nothing is changed.
@@ -71,17 +96,24 @@ pub(crate) fn plan_on(
     backend: &dyn Backend,
     policy: &Policy,
     options: PlanOptions,
-    namespaces: Namespaces<'_>,
+    tried: Tried<'_>,
 ) -> Result<Plan, StartError> {
-    let facts = match namespaces {
+    let facts = match tried.namespaces {
         Namespaces::Expected => backend.observe(policy),
-        Namespaces::Refused(error) => {
-            let cause = std::error::Error::source(error)
-                .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
-            backend.observe_without_namespaces(policy, &cause)
-        }
+        Namespaces::Refused(error) => backend.observe_without_namespaces(policy, &cause_of(error)),
     };
-    plan_for(policy, &facts.map_err(StartError::Observe)?, options)
+    let mut facts = facts.map_err(StartError::Observe)?;
+    if let (HostFacts::Linux(facts), Overlays::Refused(error)) = (&mut facts, tried.overlays) {
+        facts.overlay = Overlay::Refused {
+            cause: cause_of(error),
+        };
+    }
+    plan_for(policy, &facts, options)
+}
+
+fn cause_of(error: &StartError) -> String {
+    std::error::Error::source(error)
+        .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 /// This machine's executor.

@@ -173,6 +173,19 @@ fn carried_out(step: &Step) -> Option<Finding> {
             "listener",
             "installed: refused calls are reported".to_owned(),
         ),
+        Step::MountOverlay { directories, .. } => {
+            let paths: Vec<String> = directories
+                .iter()
+                .map(|path| escape_os(path.as_path()))
+                .collect();
+            (
+                "caches",
+                format!(
+                    "writable in a layer of the workspace's own: {}",
+                    paths.join(", ")
+                ),
+            )
+        }
         Step::LimitMemory { mechanism, .. } => ("memory limit", held_by(mechanism)),
         Step::LimitProcesses { mechanism, .. } => ("process limit", held_by(mechanism)),
         Step::FilterSyscalls {

@@ -15,6 +15,7 @@ use ringfence_policy::AbsolutePath;
 
 use super::limits::{LimitError, Limits};
 use super::mounts::{Hold, MountError, View};
+use super::overlay::{Caches, LayerLock, Layers};
 use crate::landlock::{LandlockError, Prepared};
 use crate::seccomp;
 use crate::sys;
@@ -76,6 +77,8 @@ pub(crate) struct Confinement {
     pub(crate) filter: Option<seccomp::FilterProfile>,
     /// The limits.
     pub(crate) limits: Limits,
+    /// The layer that caches are written to.
+    pub(crate) layer: Option<LayerLock>,
     /// How each layer was proven.
     pub(crate) proven: Vec<String>,
 }
@@ -85,6 +88,7 @@ pub(crate) fn build(plan: &Plan) -> Result<Confinement, (usize, BuildError)> {
     let mut builder = Builder {
         plan,
         view: None,
+        caches: None,
         confinement: Confinement::default(),
     };
     // Limits reach into the host's control groups, which the seal makes read-only.
@@ -92,6 +96,9 @@ pub(crate) fn build(plan: &Plan) -> Result<Confinement, (usize, BuildError)> {
         builder.limit(step).map_err(|error| (index, error))?;
     }
     for (index, step) in plan.steps.iter().enumerate() {
+        if matches!(step, Step::SealMounts) {
+            builder.open_caches()?;
+        }
         builder.execute(step).map_err(|error| (index, error))?;
     }
     if let Some(view) = builder.view.take() {
@@ -113,10 +120,34 @@ pub(crate) fn build(plan: &Plan) -> Result<Confinement, (usize, BuildError)> {
 struct Builder<'a> {
     plan: &'a Plan,
     view: Option<View>,
+    /// Taken before the mounts are sealed, laid onto the view afterwards.
+    caches: Option<Caches>,
     confinement: Confinement,
 }
 
 impl Builder<'_> {
+    fn open_caches(&mut self) -> Result<(), (usize, BuildError)> {
+        for (index, step) in self.plan.steps.iter().enumerate() {
+            if let Step::MountOverlay {
+                lower,
+                store,
+                directories,
+                masked,
+            } = step
+            {
+                let layers = Layers {
+                    lower,
+                    store,
+                    directories,
+                    masked,
+                };
+                let caches = Caches::open(layers).map_err(|error| (index, error.into()))?;
+                self.caches = Some(caches);
+            }
+        }
+        Ok(())
+    }
+
     fn limit(&mut self, step: &Step) -> Result<(), BuildError> {
         match step {
             Step::LimitMemory { bytes, mechanism } => {
@@ -150,7 +181,7 @@ impl Builder<'_> {
             }
             Step::RaiseLoopback => raise_loopback(),
             Step::SealMounts => {
-                self.view = Some(View::seal(sources(self.plan))?);
+                self.view = Some(View::seal(sources(self.plan), self.caches.take())?);
                 self.confinement
                     .proven
                     .push("mounts: every mount made read-only, nosuid, nodev".to_owned());
@@ -170,6 +201,10 @@ impl Builder<'_> {
                 mount_point,
                 ..
             } => Ok(self.view()?.bind(target, *access, *mount_point)?),
+            Step::MountOverlay { .. } => {
+                self.confinement.layer = self.view()?.attach_caches()?;
+                Ok(())
+            }
             Step::Pin { path } => Ok(self.view()?.hold(path, Hold::Pin)?),
             // A clone of a link is a link: it leads where it led, and can't be replaced.
             Step::Protect { path } | Step::ProtectLink { path } => {

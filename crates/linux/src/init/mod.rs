@@ -7,6 +7,7 @@ mod build;
 pub(crate) mod limits;
 mod mounts;
 mod origins;
+mod overlay;
 mod serve;
 mod spawner;
 mod terminal;
@@ -29,6 +30,7 @@ use crate::channel::{Channel, ChannelError};
 use crate::observer::{Observer, ObserverError};
 use crate::sys;
 use build::{BuildError, build};
+use overlay::LayerLock;
 use serve::Init;
 use spawner::{ConfineError, Spawner};
 use watch::{Watch, WatchError};
@@ -142,6 +144,7 @@ struct Parts {
     identity: Option<Identity>,
     watch: Option<Watch>,
     signals: OwnedFd,
+    layer: Option<LayerLock>,
     enforcement: Enforcement,
 }
 
@@ -158,6 +161,7 @@ fn launch(plan: &Plan) -> Result<Parts, Event> {
         watch.open_parents().map_err(watch_failed)?;
     }
     let limits = std::mem::take(&mut confinement.limits);
+    let layer = confinement.layer.take();
     let identity = confinement.identity;
     let profile = confinement.filter;
     let confined = Spawner::start(confinement);
@@ -182,6 +186,7 @@ fn launch(plan: &Plan) -> Result<Parts, Event> {
         identity,
         watch,
         signals,
+        layer,
         enforcement,
     })
 }

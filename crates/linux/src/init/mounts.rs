@@ -24,6 +24,7 @@ use ringfence_plan::step::{FileId, MountAccess, MountPoint, Placeholder};
 use ringfence_policy::AbsolutePath;
 
 use super::origins::{Origin, Origins};
+use super::overlay::{Caches, LayerLock};
 use crate::sys::{self, MountAttributes, Reach};
 
 /// Devices every program may use; all are harmless to open (Linux `admin-guide/devices.txt`).
@@ -54,7 +55,10 @@ pub(crate) struct MountError {
 
 type Result<T> = std::result::Result<T, MountError>;
 
-fn failed(operation: &'static str, path: &AbsolutePath) -> impl FnOnce(Errno) -> MountError {
+pub(super) fn failed(
+    operation: &'static str,
+    path: &AbsolutePath,
+) -> impl FnOnce(Errno) -> MountError {
     let path = path.clone();
     move |errno| MountError {
         operation,
@@ -102,6 +106,9 @@ pub(crate) struct View {
     placeholders: Placeholders,
     sealed_last: Vec<OwnedFd>,
     proc: Proc,
+    /// How many mounts of ours cover `/proc`: the placeholders, and the overlay that the caches were cloned from.
+    covers: u8,
+    caches: Option<Caches>,
 }
 
 /// What a bind takes: the object in the sealed tree, and a clone of what is mounted there.
@@ -135,6 +142,7 @@ impl View {
     /// [`MountError`] for the first thing that could not be done.
     pub(crate) fn seal<'a>(
         sources: impl Iterator<Item = (&'a AbsolutePath, Option<FileId>)>,
+        caches: Option<Caches>,
     ) -> Result<Self> {
         let root = root_path();
         // Device nodes first: the seal below forbids opening any, on every mount that exists by then.
@@ -160,6 +168,8 @@ impl View {
             placeholders,
             sealed_last: Vec::new(),
             proc: Proc::Covered,
+            covers: 1 + u8::from(caches.is_some()),
+            caches,
         })
     }
 
@@ -301,6 +311,17 @@ impl View {
         same.then_some(object)
     }
 
+    /// Lays the overlaid caches onto the view; what comes back frees their layer.
+    pub(crate) fn attach_caches(&mut self) -> Result<Option<LayerLock>> {
+        let Some(caches) = self.caches.take() else {
+            return Ok(None);
+        };
+        for path in caches.directories() {
+            self.origins.show(path, Origin::New);
+        }
+        caches.attach().map(Some)
+    }
+
     /// Covers a path with a placeholder that can't be read.
     pub(crate) fn hide(&mut self, path: &AbsolutePath, placeholder: Placeholder) -> Result<()> {
         let source = match placeholder {
@@ -325,7 +346,11 @@ impl View {
             Proc::New => Ok(()),
             Proc::Covered => {
                 let path = absolute("/proc");
-                unmount(c"/proc", UnmountFlags::DETACH).map_err(failed("umount2 (uncover)", &path))
+                for _ in 0..self.covers {
+                    unmount(c"/proc", UnmountFlags::DETACH)
+                        .map_err(failed("umount2 (uncover)", &path))?;
+                }
+                Ok(())
             }
         }
     }
@@ -495,7 +520,7 @@ fn new_temporary(mode: &CStr, path: &AbsolutePath) -> Result<OwnedFd> {
     new_file_system(c"tmpfs", &[(c"mode", mode)], attributes, path)
 }
 
-fn new_file_system(
+pub(super) fn new_file_system(
     kind: &CStr,
     options: &[(&CStr, &CStr)],
     attributes: MountAttrFlags,
@@ -516,7 +541,7 @@ fn new_file_system(
         .map_err(failed("fsmount (for)", path))
 }
 
-fn attach(tree: impl AsFd, place: OwnedFd, path: &AbsolutePath) -> Result<()> {
+pub(super) fn attach(tree: impl AsFd, place: OwnedFd, path: &AbsolutePath) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(tree, c"", place, c"", flags).map_err(failed("move_mount (onto)", path))
 }

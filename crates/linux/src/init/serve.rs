@@ -122,6 +122,9 @@ impl Init {
                 self.handle(request)?;
             }
             if self.end != End::NotAsked && self.is_empty() {
+                if let Some(layer) = &self.parts.layer {
+                    layer.release();
+                }
                 self.channel.post(&Event::Ended, &[])?;
                 self.channel.flush(SendFlags::empty())?;
                 return Ok(());

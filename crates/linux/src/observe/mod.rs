@@ -1,11 +1,12 @@
 //! Gathers the facts that a plan depends on.
 //!
-//! Reads the file system, `/proc`, and two variables (`PATH`, `XDG_RUNTIME_DIR`); changes nothing but the scan's
-//! cache in our own state directory, decides nothing, asks no network and no name service. Every path below a
-//! root is an attacker's: directories are opened relative to a descriptor, without following links.
+//! Reads the file system, `/proc`, and variables (`PATH`, `XDG_RUNTIME_DIR`, those that say where caches are); changes
+//! nothing but the scan's cache in our own state directory, decides nothing, asks no network and no name service.
+//! Every path below a root is an attacker's: directories are opened relative to a descriptor, without following links.
 //!
 //! Invariant: what could not be looked at is in the facts or in the error, never taken for absent.
 
+mod caches;
 mod cgroup;
 mod error;
 mod git;
@@ -86,6 +87,8 @@ fn gather(policy: &Policy, namespaces: UserNamespaces) -> Result<LinuxFacts, Obs
         git_references,
         cgroups: cgroup::observe(policy, &mounts),
         listings: Vec::new(),
+        caches: caches::observe(policy, &home, &mounts)?,
+        overlay: caches::probe_overlay(&state),
     };
     match facts.user_namespaces {
         UserNamespaces::Available => {}

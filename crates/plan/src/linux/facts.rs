@@ -51,6 +51,67 @@ pub struct LinuxFacts {
     pub cgroups: Vec<Cgroup>,
     /// Entries of directories that Landlock alone has to grant piecemeal; empty where namespaces work.
     pub listings: Vec<Listing>,
+    /// The person's caches, where tools look for them.
+    #[serde(default)]
+    pub caches: Vec<CacheFact>,
+    /// Whether what a session writes can be laid over a directory of the host.
+    #[serde(default)]
+    pub overlay: Overlay,
+}
+
+/// A kind of cache: what tools fetch or make again when it is empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CacheName {
+    /// `$XDG_CACHE_HOME`, `~/.cache`: pip, uv, Go's build cache, and most others.
+    User,
+    /// `$npm_config_cache`, `~/.npm`
+    Npm,
+    /// `$CARGO_HOME`, `~/.cargo`: `registry` and `git` in it.
+    Cargo,
+    /// `$GOPATH`, `~/go`: `pkg` in it.
+    Go,
+    /// `~/.m2`: `repository` in it.
+    Maven,
+}
+
+/// Where a cache is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheFact {
+    /// Which.
+    pub cache: CacheName,
+    /// What is at the directory that the tool's variable or its own default names; `None` where nothing is.
+    pub object: Option<Object>,
+    /// What exists of the parts that the tool fills; the directory itself where it fills all of it.
+    pub parts: Vec<Object>,
+    /// Whether the caller has set the variable by which a session could send the tool elsewhere.
+    pub setting: Setting,
+}
+
+/// Whether a variable is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Setting {
+    /// It is.
+    Set,
+    /// It is not, or it is empty.
+    Unset,
+}
+
+/// Whether an overlay file system with its writable layer in our state directory is expected to work.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overlay {
+    /// Nothing known speaks against it. The proof is the launch itself.
+    Available,
+    /// Nobody has looked.
+    #[default]
+    Unknown,
+    /// It does not work here.
+    Refused {
+        /// What refuses it.
+        cause: String,
+    },
 }
 
 /// Whether user namespaces work.

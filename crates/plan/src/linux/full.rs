@@ -9,6 +9,7 @@ use std::path::Path;
 use ringfence_policy::document::GitAccess;
 use ringfence_policy::{AbsolutePath, Policy, RuleId};
 
+use crate::linux::caches::{self, Room};
 use crate::linux::error::PlanError;
 use crate::linux::facts::{BackLink, Kind, LinuxFacts, PlaceName, ProcMount, Seccomp};
 use crate::linux::holds::{self, Hold, Holds, is_writable_mode};
@@ -32,15 +33,18 @@ pub(crate) fn plan(
     abi: Option<Abi>,
 ) -> Result<Plan, PlanError> {
     let tmp = session::private_tmp(policy, facts)?;
-    let places = places(policy, facts)?;
+    let mut places = places(policy, facts)?;
+    let caches = caches::plan(policy, facts, &mut places, Room::Mounted)?;
     let mut holds = holds::collect(policy, facts, &places)?;
     let denied = denied_roots(&places, &holds);
     let mut notes = std::mem::take(&mut holds.notes);
     let mut missing = Vec::new();
 
     let mut steps = session::make_private(facts, &tmp)?;
+    steps.extend(caches.made);
     steps.extend(enter(facts, &mut notes));
-    steps.extend(place_steps(facts, &places, &tmp, &denied));
+    steps.extend(place_steps(facts, &places, &tmp, &denied, caches.bind));
+    steps.extend(caches.overlay);
     if places.is_visible(facts.state.as_path()) {
         steps.push(Step::Hide {
             path: facts.state.clone(),
@@ -80,7 +84,7 @@ pub(crate) fn plan(
         steps,
         rules,
         guard: guard(policy, &places, &holds),
-        environment: session::environment(facts, "/tmp", git_writes(policy)),
+        environment: session::environment(facts, "/tmp", git_writes(policy), caches.variables),
         workspace: session::workspace(policy, facts),
     })
 }
@@ -291,6 +295,7 @@ fn place_steps(
     places: &Places,
     tmp: &AbsolutePath,
     denied: &[AbsolutePath],
+    caches: Option<(AbsolutePath, Step)>,
 ) -> Vec<Step> {
     let mut steps = vec![Step::MountDevices];
     let roots: HashSet<AbsolutePath> = places
@@ -298,7 +303,7 @@ fn place_steps(
         .into_iter()
         .filter(|root| !denied.contains(root))
         .collect();
-    let mut mounts: Vec<(AbsolutePath, Step)> = Vec::new();
+    let mut mounts: Vec<(AbsolutePath, Step)> = caches.into_iter().collect();
     for fact in &facts.places {
         // A place inside a hidden one or inside a root is no longer the host's, or is meant to be written.
         let step = match fact.place {

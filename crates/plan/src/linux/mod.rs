@@ -3,6 +3,7 @@
 //! Does nothing and asks nobody: [`facts::LinuxFacts`] hold all that is known of the machine.
 //! Invariant: what the policy protects is held by a step or named in the error; nothing is dropped in silence.
 
+mod caches;
 pub mod error;
 pub mod facts;
 mod full;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use ringfence_policy::filesystem::PathAccess;
 use ringfence_policy::{AbsolutePath, Policy, RuleId};
 
+use crate::linux::caches::{self, Room};
 use crate::linux::error::PlanError;
 use crate::linux::facts::{Kind, LinuxFacts, Listing, PlaceName};
 use crate::linux::full::{denied_roots, git_writes, observe, writable_places};
@@ -39,7 +40,8 @@ pub(crate) fn plan(
     refused: &Missing,
 ) -> Result<Plan, PlanError> {
     let tmp = session::private_tmp(policy, facts)?;
-    let places = places(policy, facts, &tmp)?;
+    let mut places = places(policy, facts, &tmp)?;
+    let caches = caches::plan(policy, facts, &mut places, Room::InPlace)?;
     let mut holds = holds::collect(policy, facts, &places)?;
     refuse_what_cannot_be_held(abi, &holds)?;
     let carving = Carving::new(facts, &places, &holds);
@@ -48,6 +50,7 @@ pub(crate) fn plan(
     let mut missing = losses(facts, abi, refused, &tmp);
     missing.extend(carving.loss(&places));
     let mut steps = session::make_private(facts, &tmp)?;
+    steps.extend(caches.made);
     steps.extend(limits::steps(policy, facts, UserNamespace::Shared));
     steps.push(Step::DropCapabilities);
     steps.push(Step::SetNoNewPrivs);
@@ -66,7 +69,7 @@ pub(crate) fn plan(
         steps,
         rules: filesystem_rules(policy, facts, &places, &mut holds)?,
         guard: guard(policy, &places, &holds),
-        environment: session::environment(facts, &tmp, git_writes(policy)),
+        environment: session::environment(facts, &tmp, git_writes(policy), caches.variables),
         workspace: session::workspace(policy, facts),
     })
 }
@@ -80,7 +83,8 @@ pub fn directories_to_list(
     facts: &LinuxFacts,
 ) -> Result<Vec<AbsolutePath>, PlanError> {
     let tmp = session::private_tmp(policy, facts)?;
-    let places = places(policy, facts, &tmp)?;
+    let mut places = places(policy, facts, &tmp)?;
+    caches::plan(policy, facts, &mut places, Room::InPlace)?;
     let holds = holds::collect(policy, facts, &places)?;
     let carving = Carving::new(facts, &places, &holds);
     let mut paths: Vec<AbsolutePath> = carving

@@ -67,6 +67,13 @@ impl Places {
         self.by_path.get(path).map(|place| place.kind)
     }
 
+    /// Whether a place lies at `path` or below it.
+    pub(crate) fn reach_into(&self, path: &AbsolutePath) -> bool {
+        self.by_path
+            .values()
+            .any(|place| place.path.starts_with(path))
+    }
+
     /// Whether the host's own object is visible at `path`.
     pub(crate) fn is_visible(&self, path: &Path) -> bool {
         match self.kind_at(path) {

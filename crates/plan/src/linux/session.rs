@@ -51,6 +51,27 @@ pub(crate) fn split_glob(glob: &str) -> Result<Option<(AbsolutePath, &str)>, Pla
 /// # Errors
 /// [`PlanError::Path`]; not for a well-formed policy.
 pub(crate) fn private_tmp(policy: &Policy, facts: &LinuxFacts) -> Result<AbsolutePath, PlanError> {
+    // A plain value: serialising it can't fail, and without it the key is only shared by equal failures.
+    let network = serde_json::to_vec(&policy.network).unwrap_or_default();
+    below(
+        &facts.state,
+        &format!("tmp/{}", workspace_key(policy, facts, &network)),
+    )
+}
+
+/// The directory that keeps what sessions of one workspace write to caches.
+///
+/// # Errors
+/// [`PlanError::Path`]; not for a well-formed policy.
+pub(crate) fn cache_store(policy: &Policy, facts: &LinuxFacts) -> Result<AbsolutePath, PlanError> {
+    below(
+        &facts.state,
+        &format!("cache/{}", workspace_key(policy, facts, &[])),
+    )
+}
+
+/// A name for the workspace's object, told apart further by `also`.
+fn workspace_key(policy: &Policy, facts: &LinuxFacts, also: &[u8]) -> String {
     let mut hasher = Sha256::new();
     hasher.update(policy.workspace.as_path().as_os_str().as_encoded_bytes());
     hasher.update([0]);
@@ -58,15 +79,13 @@ pub(crate) fn private_tmp(policy: &Policy, facts: &LinuxFacts) -> Result<Absolut
         hasher.update(object.id.device.to_le_bytes());
         hasher.update(object.id.inode.to_le_bytes());
     }
-    // A plain value: serialising it can't fail, and without it the key is only shared by equal failures.
-    hasher.update(serde_json::to_vec(&policy.network).unwrap_or_default());
+    hasher.update(also);
     let digest = hasher.finalize();
-    let key = hexadecimal(
+    hexadecimal(
         digest
             .first_chunk::<16>()
             .map_or(&digest[..], |key| &key[..]),
-    );
-    below(&facts.state, &format!("tmp/{key}"))
+    )
 }
 
 /// The steps that make our state directory and the private `/tmp` in it, each parent its own mode 0700.
@@ -82,7 +101,12 @@ pub(crate) fn make_private(facts: &LinuxFacts, tmp: &AbsolutePath) -> Result<Vec
 }
 
 /// Variables of every command, sorted by name.
-pub(crate) fn environment(facts: &LinuxFacts, tmp: &str, git: GitWrites) -> Vec<(String, String)> {
+pub(crate) fn environment(
+    facts: &LinuxFacts,
+    tmp: &str,
+    git: GitWrites,
+    caches: Vec<(String, String)>,
+) -> Vec<(String, String)> {
     let mut variables: Vec<(String, String)> = ["TEMP", "TMP", "TMPDIR", "TMPPREFIX"]
         .into_iter()
         .map(|name| {
@@ -108,6 +132,7 @@ pub(crate) fn environment(facts: &LinuxFacts, tmp: &str, git: GitWrites) -> Vec<
         }
         GitWrites::Allowed => {}
     }
+    variables.extend(caches);
     variables.sort();
     variables
 }

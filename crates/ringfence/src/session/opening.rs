@@ -21,7 +21,7 @@ use super::report::Journal;
 use super::{Life, Session, SessionOptions, StartError, Sweep};
 use crate::clock;
 use crate::load::LoadedLayer;
-use crate::platform::{self, Namespaces, PlanOptions};
+use crate::platform::{self, Namespaces, Overlays, PlanOptions, Tried};
 use crate::quarantine::Quarantine;
 use crate::state::StateDirectory;
 use crate::sweep::{
@@ -49,8 +49,52 @@ pub(super) enum OpenError<E> {
 
 /// Why one plan did not lead to a session.
 enum Attempt<E> {
-    Start(StartError, Box<Plan>),
+    /// The boundary does not stand; with the plan that was tried, where one was made.
+    Start(StartError, Option<Box<Plan>>),
     Before(E),
+}
+
+/// What to plan without the next time.
+enum Retry {
+    Namespaces(StartError),
+    Overlays(StartError),
+}
+
+impl Retry {
+    fn tried<'a>(&'a self, before: Tried<'a>) -> Tried<'a> {
+        match self {
+            Self::Namespaces(error) => Tried {
+                namespaces: Namespaces::Refused(error),
+                ..before
+            },
+            Self::Overlays(error) => Tried {
+                overlays: Overlays::Refused(error),
+                ..before
+            },
+        }
+    }
+}
+
+impl<E> Attempt<E> {
+    /// What another plan can do without.
+    fn retry(self, policy: &Policy) -> Result<Retry, OpenError<E>> {
+        match self {
+            Self::Start(error, Some(plan)) if is_overlay(&error, &plan) => {
+                Ok(Retry::Overlays(error))
+            }
+            Self::Start(error, Some(plan)) if falls_back(&error, policy, &plan) => {
+                Ok(Retry::Namespaces(error))
+            }
+            other => Err(other.into_error()),
+        }
+    }
+
+    fn into_error(self) -> OpenError<E> {
+        match self {
+            Self::Start(error, _) => OpenError::Start(error),
+            Self::Before(error) => OpenError::Before(error),
+        }
+    }
 }
 
 impl<'a> Opening<'a> {
@@ -97,24 +141,27 @@ impl<'a> Opening<'a> {
         &mut self,
         before: &mut impl FnMut(&mut Session) -> Result<T, E>,
     ) -> Result<(Session, T), OpenError<E>> {
-        let plan = self.plan(Namespaces::Expected).map_err(OpenError::Start)?;
-        let error = match self.attempt(plan, before) {
+        let first = match self.try_once(Tried::NOTHING, before) {
             Ok(opened) => return Ok(opened),
-            Err(Attempt::Before(error)) => return Err(OpenError::Before(error)),
-            Err(Attempt::Start(error, plan)) if falls_back(&error, self.policy, &plan) => error,
-            Err(Attempt::Start(error, _)) => return Err(OpenError::Start(error)),
+            Err(attempt) => attempt.retry(self.policy)?,
         };
-        let plan = self
-            .plan(Namespaces::Refused(&error))
-            .map_err(OpenError::Start)?;
-        self.attempt(plan, before).map_err(|error| match error {
-            Attempt::Start(error, _) => OpenError::Start(error),
-            Attempt::Before(error) => OpenError::Before(error),
-        })
+        // Where the overlay is refused, the namespaces may be refused yet, and the other way round.
+        let second = match self.try_once(first.tried(Tried::NOTHING), before) {
+            Ok(opened) => return Ok(opened),
+            Err(attempt) => attempt.retry(self.policy)?,
+        };
+        let tried = second.tried(first.tried(Tried::NOTHING));
+        self.try_once(tried, before).map_err(Attempt::into_error)
     }
 
-    fn plan(&self, namespaces: Namespaces<'_>) -> Result<Plan, StartError> {
-        platform::plan_on(self.backend, self.policy, self.planning, namespaces)
+    fn try_once<T, E>(
+        &mut self,
+        tried: Tried<'_>,
+        before: &mut impl FnMut(&mut Session) -> Result<T, E>,
+    ) -> Result<(Session, T), Attempt<E>> {
+        let plan = platform::plan_on(self.backend, self.policy, self.planning, tried)
+            .map_err(|error| Attempt::Start(error, None))?;
+        self.attempt(plan, before)
     }
 
     fn attempt<T, E>(
@@ -125,14 +172,14 @@ impl<'a> Opening<'a> {
         (self.announce)(&plan);
         let mut session = self
             .launch(plan)
-            .map_err(|(error, plan)| Attempt::Start(error, plan))?;
+            .map_err(|(error, plan)| Attempt::Start(error, Some(plan)))?;
         let done = before(&mut session).map_err(Attempt::Before)?;
         match session.wait_until_it_stands() {
             Ok(()) => Ok((session, done)),
             Err(error) => {
                 // Another attempt goes on with the record.
                 self.journal = std::mem::take(&mut session.journal);
-                Err(Attempt::Start(error, Box::new(session.plan.clone())))
+                Err(Attempt::Start(error, Some(Box::new(session.plan.clone()))))
             }
         }
     }
@@ -250,6 +297,15 @@ impl Session {
                 .collect(),
         });
     }
+}
+
+/// Whether the overlay of the caches is what failed: it is no wall, and a session can do without.
+fn is_overlay(error: &StartError, plan: &Plan) -> bool {
+    matches!(
+        error,
+        StartError::Step { step: Some(index), .. }
+            if matches!(plan.steps.get(*index), Some(Step::MountOverlay { .. }))
+    )
 }
 
 /// Whether a failed launch is one that a plan without namespaces may get round, and the policy allows it.

@@ -1,5 +1,7 @@
 //! The case table, one module per part of the boundary.
 
+mod builds;
+mod caches;
 mod denials;
 mod endings;
 mod environment;
@@ -33,6 +35,8 @@ pub fn all() -> Vec<Case> {
         environment::CASES,
         evasion::CASES,
         places::CASES,
+        builds::CASES,
+        caches::CASES,
         levels::CASES,
         denials::CASES,
     ]

@@ -126,7 +126,7 @@ const SECRETS: &[Secret] = &[
 ];
 
 /// The ways to a file; the second word `M` is a directory that the attacker may write.
-const FORMS: &[(&str, &[&str])] = &[
+pub(super) const FORMS: &[(&str, &[&str])] = &[
     ("read", &[]),
     ("read-symlink", &["M"]),
     ("read-proc-self-root", &[]),
@@ -153,7 +153,7 @@ const GONE: &[i32] = &[
     libc::ESRCH,
 ];
 
-const CONTENT: &str = "secret value of";
+pub(super) const CONTENT: &str = "secret value of";
 
 fn plant(fixture: &Fixture) -> Result<(), Failure> {
     for secret in SECRETS {
@@ -189,7 +189,7 @@ impl Drop for Bystander {
     }
 }
 
-fn words(form: &str, extra: &[&str], file: &Path, mine: &Path, pid: u32) -> Vec<String> {
+pub(super) fn words(form: &str, extra: &[&str], file: &Path, mine: &Path, pid: u32) -> Vec<String> {
     let mut words = vec![form.to_owned(), text(file)];
     words.extend(extra.iter().map(|word| match *word {
         "M" => text(mine),
@@ -249,7 +249,7 @@ fn every_form(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
 }
 
 /// Refused, or an empty placeholder: never the content.
-fn hidden(checks: &mut Checks, label: &str, verdict: &Verdict) {
+pub(super) fn hidden(checks: &mut Checks, label: &str, verdict: &Verdict) {
     checks.refused(label, verdict, GONE);
 }
 

@@ -102,7 +102,7 @@ impl Default for Place {
 }
 
 /// Which rows can be judged here: their control succeeds without the boundary, in an identical fixture.
-fn controls<'a>(
+pub(super) fn controls<'a>(
     ground: &Ground,
     checks: &mut Checks,
     place: &Place,
@@ -122,7 +122,12 @@ fn controls<'a>(
     Ok(stand)
 }
 
-fn objects(fixture: &Fixture, place: &Place, name: &str, mine: &Path) -> Result<Target, Failure> {
+pub(super) fn objects(
+    fixture: &Fixture,
+    place: &Place,
+    name: &str,
+    mine: &Path,
+) -> Result<Target, Failure> {
     let here = (place.base)(fixture).join(name);
     fixture.prepare(&here)?;
     Ok(Target::within(&here, mine.join(name)))
