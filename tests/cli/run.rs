@@ -299,3 +299,37 @@ fn doctor_counts_hard_links_with_a_name_outside() {
     );
     assert_eq!(after.status, Some(0));
 }
+
+#[test]
+fn a_failure_that_a_hidden_secret_may_explain_names_it() {
+    let home = Home::new();
+    if boundary(&home) == Boundary::Less {
+        return;
+    }
+    let without = home.run(&["run", "--", "cat", ".env"]);
+    assert!(
+        !without.stderr.contains("(hidden: [SCRATCH]/home"),
+        "{}",
+        without.snapshot()
+    );
+    home.write("project/.env", "TOKEN=x\n");
+    let failed = home.run(&["run", "--", "cat", ".env"]);
+    assert_eq!(failed.status, Some(1), "{}", failed.snapshot());
+    assert!(
+        failed
+            .stderr
+            .contains("(hidden: [SCRATCH]/home/project/.env"),
+        "{}",
+        failed.snapshot()
+    );
+    // What names them is the failure: a success says nothing.
+    let worked = home.run(&["run", "--", "true"]);
+    assert_eq!(worked.stderr, "", "{}", worked.snapshot());
+    // And who watches is told which it was, and how to allow it.
+    let watched = home.run(&["run", "--observe", "all", "--", "cat", ".env"]);
+    assert!(
+        watched.stderr.contains("denied read") && !watched.stderr.contains("hidden"),
+        "{}",
+        watched.snapshot()
+    );
+}

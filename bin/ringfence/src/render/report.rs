@@ -8,16 +8,19 @@ use ringfence::{Report, Swept};
 use ringfence_backend::Ending;
 use ringfence_plan::step::Observe;
 use ringfence_plan::{Level, Missing};
+use ringfence_policy::AbsolutePath;
 use ringfence_policy::environment::WithheldReason;
 use serde::Serialize;
 
 use crate::commands::quarantine::{origin, reason};
 use crate::render::denials::{self, Counted};
-use crate::render::escape::one_line;
+use crate::render::escape::{escape_os, one_line};
 use crate::render::style::{Colour, Tone};
 
 /// Names that are listed on one line; the rest is counted.
 const MAX_NAMES: usize = 12;
+/// Secrets that are named on one line; the rest is counted.
+const MAX_SECRETS: usize = 4;
 /// Quarantined items that are listed; the rest is counted.
 const MAX_ITEMS: usize = 12;
 
@@ -109,7 +112,7 @@ pub(crate) fn render_end(report: &Report, frame: Frame<'_>) -> String {
         text.push_str(&withheld(&report.withheld, frame.verb));
         if report.denials.is_empty() && report.quarantined.is_empty() && ran(report.outcome.ending)
         {
-            text.push_str(unobserved(frame.observe));
+            text.push_str(&unobserved(frame.observe, &report.hidden));
         }
     }
     text
@@ -181,32 +184,39 @@ fn withheld(variables: &[(OsString, WithheldReason)], verb: &str) -> String {
     if variables.is_empty() {
         return String::new();
     }
-    let mut names: Vec<_> = variables
+    let names = variables
         .iter()
-        .take(MAX_NAMES)
-        .map(|(name, _)| one_line(&name.to_string_lossy()).into_owned())
-        .collect();
-    if let Some(rest) = variables
-        .len()
-        .checked_sub(MAX_NAMES)
-        .filter(|rest| *rest > 0)
-    {
-        names.push(format!("{rest} more"));
-    }
+        .map(|(name, _)| one_line(&name.to_string_lossy()).into_owned());
     format!(
         "ringfence: withheld from the environment: {} (to pass one: ringfence {verb} --env NAME ...)\n",
-        names.join(", ")
+        some(names, MAX_NAMES)
     )
 }
 
-fn unobserved(observe: Observe) -> &'static str {
-    match observe {
-        Observe::Off => "ringfence: nothing was watched; `--observe all` shows what was refused\n",
-        Observe::Writes => {
-            "ringfence: no refused write was seen; `--observe all` watches reads too (secrets are hidden)\n"
-        }
-        Observe::All => "",
+/// The first `most` of `names`, and how many more there are.
+fn some(names: impl ExactSizeIterator<Item = String>, most: usize) -> String {
+    let rest = names.len().saturating_sub(most);
+    let mut shown: Vec<_> = names.take(most).collect();
+    if rest > 0 {
+        shown.push(format!("{rest} more"));
     }
+    shown.join(", ")
+}
+
+/// What may have been refused unseen: the secrets that are there are all that reads are refused of.
+fn unobserved(observe: Observe, hidden: &[AbsolutePath]) -> String {
+    let seen = match observe {
+        Observe::Off => "nothing was watched",
+        Observe::Writes => "no refused write was seen, and reads are not watched",
+        Observe::All => return String::new(),
+    };
+    let secrets = if hidden.is_empty() {
+        String::new()
+    } else {
+        let paths = hidden.iter().map(|path| escape_os(path.as_path()));
+        format!(" (hidden: {})", some(paths, MAX_SECRETS))
+    };
+    format!("ringfence: {seen}{secrets}; `--observe all` shows what is refused\n")
 }
 
 /// The report as JSON.
@@ -218,6 +228,7 @@ pub(crate) struct JsonReport<'a> {
     status: u8,
     cpu_microseconds: u64,
     denials: Vec<serde_json::Value>,
+    hidden: Vec<String>,
     quarantined: &'a [Entry],
     withheld: Vec<(String, WithheldReason)>,
     notes: &'a [String],
@@ -240,6 +251,11 @@ impl<'a> JsonReport<'a> {
             status: report.exit_status(),
             cpu_microseconds: report.outcome.cpu_microseconds,
             denials: denials.collect(),
+            hidden: report
+                .hidden
+                .iter()
+                .map(|path| escape_os(path.as_path()))
+                .collect(),
             quarantined: &report.quarantined,
             withheld: report
                 .withheld
@@ -270,6 +286,7 @@ mod tests {
                 cpu_microseconds: 0,
             },
             denials: Vec::new(),
+            hidden: Vec::new(),
             quarantined: Vec::new(),
             withheld: Vec::new(),
             notes: Vec::new(),
@@ -330,8 +347,22 @@ mod tests {
 
     #[test]
     fn a_failure_with_nothing_seen_says_how_to_see_more() {
-        let text = rendered(&report(Ending::Exited(1)), Verbosity::Normal);
-        assert!(text.contains("--observe all"), "{text}");
+        let mut failure = report(Ending::Exited(1));
+        let text = rendered(&failure, Verbosity::Normal);
+        assert!(
+            text.contains("--observe all") && !text.contains("hidden"),
+            "{text}"
+        );
+        for name in 0..6 {
+            let path = AbsolutePath::new(format!("/home/ann/{name}\u{1b}")).unwrap();
+            failure.hidden.push(path);
+        }
+        let text = rendered(&failure, Verbosity::Normal);
+        assert!(
+            text.contains("(hidden: /home/ann/0") && text.contains(", 2 more)"),
+            "{text}"
+        );
+        assert!(!text.contains('\u{1b}'), "{text}");
         assert_eq!(
             rendered(&report(Ending::NotFound), Verbosity::Normal),
             "ringfence: error: tool: command not found\n"

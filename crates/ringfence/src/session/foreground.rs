@@ -23,7 +23,7 @@ use signal_hook::consts::{SIGCONT, SIGSTOP, SIGTSTP, SIGWINCH};
 
 use super::caller::Caller;
 use super::opening::{OpenError, Opening};
-use super::report::{Denials, LOST, denial_event, ending_name, exit_status};
+use super::report::{Denials, LOST, denial_event, ending_name, exit_status, hidden_secrets};
 use super::signals::Signals;
 use super::{BreakError, CommandSpec, Report, RunError, Seen, Session, Sweep};
 use crate::environment;
@@ -228,6 +228,11 @@ fn conduct(
         enforcement: session.enforcement.clone(),
         outcome,
         denials,
+        hidden: if exit_status(outcome.ending) == 0 {
+            Vec::new()
+        } else {
+            hidden_secrets(&session.plan)
+        },
         quarantined: swept.quarantined,
         withheld,
         notes,

@@ -8,9 +8,11 @@ use std::ffi::OsString;
 use ringfence_audit::EventSink;
 use ringfence_audit::event::Event;
 use ringfence_backend::{Ending, Enforcement, Outcome};
-use ringfence_policy::decision::{Denial, Evidence};
+use ringfence_plan::step::Observe;
+use ringfence_plan::{Plan, Step};
+use ringfence_policy::decision::{Decision, Denial, Evidence};
 use ringfence_policy::environment::WithheldReason;
-use ringfence_policy::{ExitCode, Operation, RuleId};
+use ringfence_policy::{AbsolutePath, ExitCode, Operation, RuleId};
 
 use crate::clock;
 use crate::quarantine::Entry;
@@ -28,6 +30,9 @@ pub struct Report {
     pub outcome: Outcome,
     /// What was denied, and how often, in the order of the first time.
     pub denials: Vec<(Denial, u32)>,
+    /// After a failure, secrets that are there and that the command may have asked for in vain: where reads are not
+    /// watched, nobody knows. Those in a writable root come first.
+    pub hidden: Vec<AbsolutePath>,
     /// What was moved to quarantine.
     pub quarantined: Vec<Entry>,
     /// Variables that were withheld.
@@ -155,6 +160,52 @@ impl Denials {
         });
         (self.list, note)
     }
+}
+
+/// The secrets that `plan` hides from a command, and that its caller could read; none where reads are watched.
+pub(crate) fn hidden_secrets(plan: &Plan) -> Vec<AbsolutePath> {
+    let watches_reads = |step: &Step| {
+        matches!(
+            step,
+            Step::FilterSyscalls {
+                observe: Observe::All,
+                ..
+            }
+        )
+    };
+    if plan.steps.iter().any(watches_reads) {
+        return Vec::new();
+    }
+    let hidden = plan.steps.iter().filter_map(|step| match step {
+        Step::Hide { path, .. } => Some(path),
+        _ => None,
+    });
+    let is_secret = |path: &&AbsolutePath| {
+        matches!(
+            plan.rules.decide(Operation::Read, path.as_path()),
+            Decision::Deny {
+                rule: RuleId::Secret | RuleId::DenyRead,
+                ..
+            }
+        )
+    };
+    let secrets = hidden.filter(is_secret).filter(|path| may_read(path));
+    let mut secrets: Vec<_> = secrets.cloned().collect();
+    let in_a_root =
+        |path: &AbsolutePath| plan.guard.roots.iter().any(|root| path.starts_with(root));
+    secrets.sort_by_key(|path| !in_a_root(path));
+    secrets
+}
+
+/// Whether this process may: what it may not, the boundary takes from nobody.
+#[cfg(unix)]
+fn may_read(path: &AbsolutePath) -> bool {
+    rustix::fs::access(path.as_path(), rustix::fs::Access::READ_OK).is_ok()
+}
+
+#[cfg(not(unix))]
+fn may_read(_path: &AbsolutePath) -> bool {
+    true
 }
 
 /// A denial as an event.
