@@ -13,6 +13,7 @@ pub mod fake;
 pub mod fault;
 pub mod ledger;
 pub mod session;
+pub mod windows;
 pub mod wire;
 
 pub use command::{Afterwards, CommandId, CommandRequest, Ending, Outcome, Stream};

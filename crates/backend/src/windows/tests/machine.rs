@@ -1,0 +1,325 @@
+//! Install, repair, upgrade, uninstall; what is not ours.
+
+use std::collections::BTreeSet;
+
+use ringfence_nt::Sid;
+use ringfence_plan::windows::step::{LogonRight, PortRange, Trustee};
+
+use super::steps::*;
+use crate::fault::Fault;
+use crate::ledger::{Ledger, Undone};
+use crate::windows::fake::{FakeAccount, FakeGroup};
+use crate::windows::{
+    Directory, Machine, Remnant, RemnantKind, Setup, SetupError, StepError, StoredValue,
+    leftover_of_machine,
+};
+
+fn cause(error: SetupError) -> StepError {
+    match error {
+        SetupError::RolledBack { cause, .. } => cause,
+        other => panic!("not rolled back: {other:?}"),
+    }
+}
+
+fn leftover(bench: &mut Bench) -> Vec<Remnant> {
+    let ledger = Ledger::open(bench.store.clone()).unwrap();
+    leftover_of_machine(&ledger, &mut bench.machine).unwrap()
+}
+
+#[test]
+fn the_second_set_up_of_a_machine_changes_nothing() {
+    let mut bench = Bench::new();
+    let first = bench.install(ada()).unwrap();
+    assert_eq!(first.changed.len(), steps(ada()).len());
+    let (world, writes) = (bench.machine.world.clone(), bench.store.writes());
+    let (calls, passwords) = (bench.faults.calls(), bench.machine.passwords);
+    let second = bench.install(ada()).unwrap();
+    assert_eq!(second.changed, Vec::<String>::new());
+    assert_eq!(second.accounts, first.accounts);
+    assert_eq!(bench.machine.world, world);
+    assert_eq!(
+        bench.store.writes(),
+        writes,
+        "nothing is written to the ledger"
+    );
+    assert_eq!(bench.faults.calls(), calls);
+    assert_eq!(bench.machine.passwords, passwords);
+}
+
+#[test]
+fn uninstalling_leaves_the_machine_as_it_was() {
+    let mut bench = Bench::new();
+    bench.install(ada()).unwrap();
+    assert!(!bench.is_untouched(), "the control: it was changed");
+    for account in bench.machine.world.accounts.values_mut() {
+        account.processes = 3;
+    }
+    let removed = bench.uninstall(ada()).unwrap();
+    assert!(removed.failed.is_empty(), "{:?}", removed.failed);
+    assert!(
+        removed
+            .undone
+            .iter()
+            .all(|(_, how)| *how == Undone::Restored)
+    );
+    assert!(bench.is_untouched());
+    assert_eq!(leftover(&mut bench), []);
+    assert!(bench.uninstall(ada()).unwrap().undone.is_empty());
+}
+
+#[test]
+fn groups_are_found_by_sid_in_every_language() {
+    let mut bench = Bench::new();
+    let accounts = bench.install(bob()).unwrap().accounts;
+    let made: Vec<&FakeAccount> = bench.machine.world.accounts.values().collect();
+    assert_eq!(made.len(), 2);
+    for account in made {
+        assert_eq!(
+            account.groups,
+            BTreeSet::from([Sid::USERS, accounts.group.unwrap()])
+        );
+    }
+}
+
+#[test]
+fn a_person_of_a_domain_gets_accounts_of_the_machine() {
+    let mut bench = Bench::new();
+    let accounts = bench.install(bob()).unwrap().accounts;
+    let local = machine_sid().subauthorities().to_vec();
+    for sid in accounts.sids() {
+        assert!(sid.subauthorities().starts_with(&local), "{sid}");
+    }
+    assert_eq!(accounts.sids().count(), 3);
+    bench.uninstall(bob()).unwrap();
+    assert!(bench.is_untouched());
+}
+
+#[test]
+fn an_account_or_group_that_we_did_not_make_stops_set_up() {
+    let planted: [fn(&mut Bench); 4] = [
+        |bench| {
+            let sid = machine_sid().child(77).unwrap();
+            let comment = format!("accounts of {}", ada());
+            let group = FakeGroup { sid, comment };
+            bench
+                .machine
+                .world
+                .groups
+                .insert("ringfence-a".to_owned(), group);
+        },
+        |bench| {
+            let account = FakeAccount {
+                sid: machine_sid().child(78).unwrap(),
+                comment: format!("runs commands of {}", ada()),
+                groups: BTreeSet::new(),
+                password: 9,
+                enabled: true,
+                processes: 0,
+            };
+            let accounts = &mut bench.machine.world.accounts;
+            accounts.insert("ringfenceoff-a".to_owned(), account);
+        },
+        |bench| {
+            let directory = Directory {
+                id: ringfence_plan::windows::step::FileId { volume: 1, file: 9 },
+                descriptor: plain(ada()),
+            };
+            let directories = &mut bench.machine.world.directories;
+            directories.insert(path("C:\\ProgramData\\Ringfence"), directory);
+        },
+        |bench| {
+            bench.machine.world.rules.push(rule(ada(), 9));
+        },
+    ];
+    for plant in planted {
+        let mut bench = Bench::new();
+        plant(&mut bench);
+        let world = bench.machine.world.clone();
+        let error = cause(bench.install(ada()).unwrap_err());
+        assert!(matches!(error, StepError::Foreign { .. }), "{error:?}");
+        assert_eq!(bench.machine.world, world);
+        assert_eq!(bench.store.durable(), None);
+    }
+    let mut bench = Bench::new();
+    bench.machine.world.used.insert(PortRange {
+        first: 40_003,
+        last: 40_003,
+    });
+    let error = cause(bench.install(ada()).unwrap_err());
+    assert!(matches!(error, StepError::Foreign { .. }));
+}
+
+#[test]
+fn what_was_changed_by_others_meanwhile_is_kept() {
+    let mut bench = Bench::new();
+    let accounts = bench.install(ada()).unwrap().accounts;
+    let world = &mut bench.machine.world;
+    let mut expected = foreign_world();
+
+    let sid = machine_sid().child(900).unwrap();
+    let theirs = FakeGroup {
+        sid,
+        comment: "theirs".to_owned(),
+    };
+    for world in [&mut *world, &mut expected] {
+        world.groups.insert("builders".to_owned(), theirs.clone());
+        // Ours was deleted, and somebody made one of that name.
+        world
+            .groups
+            .insert("ringfence-a".to_owned(), theirs.clone());
+        world.foreign_filters += 1;
+        let place = (HIDDEN.to_lowercase(), "guest".to_owned());
+        world.values.insert(place, StoredValue::Dword(0));
+        // Our own value, which somebody has changed.
+        let place = (HIDDEN.to_lowercase(), "ringfenceon-a".to_owned());
+        world.values.insert(place, StoredValue::Dword(1));
+        world.rules.retain(|rule| rule.grouping != "Ringfence");
+        let mut edited = rule(ada(), 7);
+        edited.user = Trustee::Sid(Sid::EVERYONE);
+        world.rules.push(edited);
+        world.reserved.insert(PortRange {
+            first: 6000,
+            last: 6001,
+        });
+    }
+    expected
+        .keys
+        .insert(HIDDEN.to_lowercase(), plain(Sid::SYSTEM));
+    let denied = world.denied.get_mut(&accounts.offline.unwrap()).unwrap();
+    denied.insert(LogonRight::DenyService);
+
+    let removed = bench.uninstall(ada()).unwrap();
+    assert!(removed.failed.is_empty(), "{:?}", removed.failed);
+    assert_eq!(bench.machine.world, expected);
+    let outcomes: BTreeSet<_> = removed
+        .undone
+        .iter()
+        .map(|(_, how)| format!("{how:?}"))
+        .collect();
+    assert!(outcomes.contains("Merged") && outcomes.contains("Gone"));
+    // What they made under our names is reported: a person has to look at it.
+    let left: Vec<RemnantKind> = leftover(&mut bench)
+        .into_iter()
+        .map(|one| one.kind)
+        .collect();
+    assert_eq!(
+        left,
+        [
+            RemnantKind::Group,
+            RemnantKind::Value,
+            RemnantKind::FirewallRule
+        ]
+    );
+}
+
+#[test]
+fn what_is_missing_is_made_again_and_a_working_password_is_kept() {
+    let mut bench = Bench::new();
+    let before = bench.install(ada()).unwrap().accounts;
+    let passwords = bench.machine.passwords;
+    bench.machine.world.filters.pop_first();
+    bench.machine.world.denied.clear();
+    let mended = bench.install(ada()).unwrap();
+    assert_eq!(mended.changed.len(), 3, "{:?}", mended.changed);
+    assert_eq!(
+        (mended.accounts, bench.machine.passwords),
+        (before, passwords)
+    );
+
+    // A password that was changed by an administrator is made anew, the account stays.
+    let accounts = &mut bench.machine.world.accounts;
+    accounts.get_mut("ringfenceon-a").unwrap().password = 99;
+    let mended = bench.install(ada()).unwrap();
+    assert_eq!(
+        (mended.accounts, bench.machine.passwords),
+        (before, passwords + 1)
+    );
+
+    // A group and an account that are gone come again with other SIDs.
+    bench.machine.remove_group("Ringfence-A").unwrap();
+    bench.machine.quiesce_account("RingfenceOff-A").unwrap();
+    bench
+        .machine
+        .remove_account("RingfenceOff-A", &path("C:\\x"))
+        .unwrap();
+    let mended = bench.install(ada()).unwrap();
+    assert_ne!(mended.accounts.group, before.group);
+    assert_eq!(mended.accounts.online, before.online);
+    assert!(bench.install(ada()).unwrap().changed.is_empty());
+    bench.uninstall(ada()).unwrap();
+    assert!(bench.is_untouched());
+}
+
+#[test]
+fn a_failed_upgrade_leaves_the_earlier_set_up() {
+    let clean = {
+        let mut bench = Bench::new();
+        bench.install(ada()).unwrap();
+        bench
+            .setup(ada(), |setup| setup.apply(&steps_of(ada(), 2)))
+            .unwrap();
+        bench.machine
+    };
+    for fault in [Fault::Refused, Fault::Lie] {
+        for call in 0.. {
+            let mut bench = Bench::new();
+            bench.install(ada()).unwrap();
+            let earlier = bench.machine.world.clone();
+            bench.faults.strike_at(call, fault);
+            let outcome = bench.setup(ada(), |setup| setup.apply(&steps_of(ada(), 2)));
+            if !bench.faults.has_struck() {
+                assert!(call > 6, "few calls: {call}");
+                break;
+            }
+            bench.faults.restart();
+            match outcome {
+                Ok(_) => assert!(shape(&bench.machine) == shape(&clean)),
+                // All was done, and only the ledger could not be told that it is over.
+                Err(SetupError::Ledger(_)) if shape(&bench.machine) == shape(&clean) => {}
+                Err(_) => assert!(bench.machine.world == earlier, "{fault:?} at {call}"),
+            }
+            bench
+                .setup(ada(), |setup| setup.apply(&steps_of(ada(), 2)))
+                .unwrap();
+            assert!(
+                shape(&bench.machine) == shape(&clean),
+                "{fault:?} at {call}"
+            );
+            bench.uninstall(ada()).unwrap();
+            assert!(bench.is_untouched(), "{fault:?} at {call}");
+        }
+    }
+}
+
+#[test]
+fn after_an_interrupted_uninstall_only_an_uninstall_goes_on() {
+    let mut bench = Bench::new();
+    bench.install(ada()).unwrap();
+    bench.faults.strike_at(12, Fault::CrashAfter);
+    let removed = bench.uninstall(ada()).unwrap();
+    assert!(bench.faults.has_struck() && !removed.failed.is_empty());
+    bench.restart(0);
+    let world = bench.machine.world.clone();
+    assert!(matches!(
+        bench.install(ada()),
+        Err(SetupError::UninstallUnfinished)
+    ));
+    assert_eq!(bench.machine.world, world);
+    bench.uninstall(ada()).unwrap();
+    assert!(bench.is_untouched());
+    bench.install(ada()).unwrap();
+}
+
+#[test]
+fn a_plan_that_names_an_account_before_it_is_made_is_refused() {
+    let mut bench = Bench::new();
+    let mut wrong = steps(ada());
+    wrong.swap(0, 2);
+    let error = cause(
+        bench
+            .setup(ada(), |setup: &mut Setup<'_, _, _>| setup.apply(&wrong))
+            .unwrap_err(),
+    );
+    assert_eq!(error, StepError::TrusteeUnknown);
+    assert!(bench.is_untouched());
+}

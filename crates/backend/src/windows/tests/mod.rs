@@ -1,0 +1,4 @@
+mod machine;
+mod machine_faults;
+mod people;
+mod steps;
