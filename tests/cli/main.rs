@@ -9,6 +9,7 @@
     reason = "the whole target is tests; clippy's exemption only knows functions that are marked as such"
 )]
 
+mod demo;
 mod errors;
 mod explain;
 mod generate;

@@ -4,6 +4,7 @@
 //! Invariant: nothing is left behind, and the status is 0 only if all that was tried ended as it should.
 
 mod cases;
+mod interrupt;
 mod outside;
 mod report;
 mod tools;
@@ -16,6 +17,7 @@ use std::io::{self, stdout};
 use crate::render::escape::escape_os;
 
 use self::cases::{ATTACKS, Attack, JOBS, Job, Where};
+use self::interrupt::Interrupt;
 use self::outside::Outside;
 use self::report::{Kind, Row, Verdict};
 use self::tools::{Tool, Tools};
@@ -31,6 +33,8 @@ use crate::render::style::Colour;
 enum DemoError {
     #[error("this program's own file can't be found")]
     Program(#[source] io::Error),
+    #[error("signals can't be taken over")]
+    Signals(#[source] io::Error),
     #[error("the sample project could not be made")]
     World(#[source] world::WorldError),
     #[error("`{name}` could not be tried")]
@@ -52,19 +56,29 @@ pub(crate) fn run(options: &Demo) -> Result<u8, Failure> {
     };
     let colour = Colour::of(&stdout());
     let tools = Tools::probe();
+    let interrupt =
+        Interrupt::take_over().map_err(|error| Failure::internal(DemoError::Signals(error)))?;
     let scratch =
         Scratch::make(options.keep).map_err(|error| Failure::internal(DemoError::World(error)))?;
     show(&report::render_introduction(&tools, colour))?;
-    let stage = Stage::make(&scratch, tools)?;
     let mut rows = Vec::new();
+    let stage = Stage::make(&scratch, tools)?;
     show(&report::render_heads(Kind::Job, colour))?;
     for job in JOBS {
-        rows.push(stage.job(job)?);
+        let row = stage.job(job)?;
+        if let Some(status) = interrupt.status() {
+            return Ok(status);
+        }
+        rows.push(row);
         show(&report::render_row(rows.last(), colour))?;
     }
     show(&report::render_heads(Kind::Attack, colour))?;
     for attack in ATTACKS {
-        rows.push(stage.attack(attack)?);
+        let row = stage.attack(attack)?;
+        if let Some(status) = interrupt.status() {
+            return Ok(status);
+        }
+        rows.push(row);
         show(&report::render_row(rows.last(), colour))?;
     }
     if options.json {

@@ -191,9 +191,10 @@ pub(crate) fn hidden_secrets(plan: &Plan) -> Vec<AbsolutePath> {
     };
     let secrets = hidden.filter(is_secret).filter(|path| may_read(path));
     let mut secrets: Vec<_> = secrets.cloned().collect();
+    // The likeliest first: what lies in the work, then the person's own, then the system's.
     let in_a_root =
         |path: &AbsolutePath| plan.guard.roots.iter().any(|root| path.starts_with(root));
-    secrets.sort_by_key(|path| !in_a_root(path));
+    secrets.sort_by_key(|path| (!in_a_root(path), path.as_path().starts_with("/etc")));
     secrets
 }
 
