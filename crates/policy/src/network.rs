@@ -157,12 +157,18 @@ impl NetworkPolicy {
     pub fn decide_addresses(&self, host: &Host, port: u16, addresses: &[IpAddr]) -> Decision {
         let decision = self.decide_outbound(host, port);
         match &decision {
-            Decision::Allow { .. } => addresses
-                .iter()
-                .find_map(|address| self.refuse_address(*address, port))
-                .unwrap_or(decision),
+            Decision::Allow { .. } => self.refuse_addresses(port, addresses).unwrap_or(decision),
             Decision::Deny { .. } => decision,
         }
+    }
+
+    /// The refusal of the first of `addresses` that may not be dialled; `None` when each of them may, for a host that
+    /// is allowed.
+    #[must_use]
+    pub fn refuse_addresses(&self, port: u16, addresses: &[IpAddr]) -> Option<Decision> {
+        addresses
+            .iter()
+            .find_map(|address| self.refuse_address(*address, port))
     }
 
     /// Judges the question for the addresses of `name`: it is answered when some port of it may be reached.

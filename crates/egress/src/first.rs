@@ -1,0 +1,245 @@
+//! What a client's first bytes on an open connection are, and whether they are what was decided on.
+//!
+//! A connection that was allowed to one host must not be used to ask that host's neighbours for another: the server
+//! name of TLS and the `Host` of HTTP have to be the allowed host. On 443 and 80 nothing but TLS and HTTP is spoken
+//! (and SSH, which can't be taken for either); on other ports the protocol is recognised by its beginning.
+//! Invariant: bytes are held back only while they can still become TLS or HTTP.
+
+use ringfence_policy::host::Host;
+use ringfence_policy::rule::RuleId;
+
+use crate::hello::{ClientHello, EncryptedHello, HANDSHAKE_RECORD, HelloError};
+use crate::http::MAX_LINE;
+use crate::progress::Progress;
+
+/// What a client begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstFlight {
+    /// A TLS greeting for the host.
+    Tls,
+    /// A request of HTTP/1.
+    Http,
+    /// Something that names no host.
+    Opaque,
+}
+
+/// Why a client may not go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FirstFlightError {
+    /// The greeting can't be read.
+    #[error("the TLS greeting can't be read")]
+    Hello(#[source] HelloError),
+    /// The greeting hides its server name.
+    #[error("the TLS greeting is encrypted (ECH), so that its server name can't be known")]
+    Encrypted,
+    /// The greeting names no server.
+    #[error("the TLS greeting has no server name")]
+    NoServerName,
+    /// The greeting names another server.
+    #[error("the TLS greeting names {0}")]
+    OtherServer(String),
+    /// Something else than TLS at port 443.
+    #[error("what is sent to port 443 is not TLS")]
+    NotTls,
+}
+
+impl FirstFlightError {
+    /// The rule that refuses it.
+    #[must_use]
+    pub fn rule(&self) -> RuleId {
+        match self {
+            Self::Hello(_) | Self::NotTls => RuleId::Malformed,
+            Self::Encrypted | Self::NoServerName | Self::OtherServer(_) => RuleId::HostMismatch,
+        }
+    }
+}
+
+impl FirstFlight {
+    /// Judges the beginning of what a client sends to `host` at `port`.
+    ///
+    /// # Errors
+    /// [`FirstFlightError`].
+    ///
+    /// # Security
+    /// The target chooses every byte, and how they arrive.
+    pub fn parse(bytes: &[u8], host: &Host, port: u16) -> Result<Progress<Self>, FirstFlightError> {
+        let settled = |value| Ok(Progress::Done { value, used: 0 });
+        let Some(first) = bytes.first() else {
+            return Ok(Progress::NeedMore);
+        };
+        match is_beginning(bytes, b"SSH-") {
+            Beginning::Whole => return settled(Self::Opaque),
+            Beginning::Part => return Ok(Progress::NeedMore),
+            Beginning::No => {}
+        }
+        match port {
+            443 if *first != HANDSHAKE_RECORD => Err(FirstFlightError::NotTls),
+            443 => parse_hello(bytes, host),
+            80 => settled(Self::Http),
+            _ => match is_beginning(bytes, &[HANDSHAKE_RECORD, 3]) {
+                Beginning::Whole => parse_hello(bytes, host),
+                Beginning::Part => Ok(Progress::NeedMore),
+                Beginning::No => match is_request_line(bytes) {
+                    Beginning::Whole => settled(Self::Http),
+                    Beginning::Part => Ok(Progress::NeedMore),
+                    Beginning::No => settled(Self::Opaque),
+                },
+            },
+        }
+    }
+}
+
+/// Whether bytes begin with something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    /// They do.
+    Whole,
+    /// They may, when more of them come.
+    Part,
+    /// They don't.
+    No,
+}
+
+fn is_beginning(bytes: &[u8], wanted: &[u8]) -> Beginning {
+    if bytes.starts_with(wanted) {
+        Beginning::Whole
+    } else if wanted.starts_with(bytes) {
+        Beginning::Part
+    } else {
+        Beginning::No
+    }
+}
+
+/// Whether `bytes` begin with a request line of HTTP/1: capitals, a target, `HTTP/1.`.
+fn is_request_line(bytes: &[u8]) -> Beginning {
+    let mut words = bytes.splitn(3, |byte| *byte == b' ');
+    let method = words.next().unwrap_or_default();
+    let is_method = |byte: &u8| byte.is_ascii_uppercase() || *byte == b'-';
+    if method.is_empty() || method.len() > 32 || !method.iter().all(is_method) {
+        return Beginning::No;
+    }
+    let Some(target) = words.next() else {
+        return Beginning::Part;
+    };
+    let is_target = |byte: &u8| *byte > b' ' && *byte != 0x7f;
+    if !target.iter().all(is_target) || target.len() > MAX_LINE {
+        return Beginning::No;
+    }
+    match words.next() {
+        None => Beginning::Part,
+        Some(_) if target.is_empty() => Beginning::No,
+        Some(version) => is_beginning(version, b"HTTP/1."),
+    }
+}
+
+fn parse_hello(bytes: &[u8], host: &Host) -> Result<Progress<FirstFlight>, FirstFlightError> {
+    match ClientHello::parse(bytes).map_err(FirstFlightError::Hello)? {
+        Progress::NeedMore => Ok(Progress::NeedMore),
+        Progress::Done { value: hello, .. } => {
+            check_hello(&hello, host)?;
+            Ok(Progress::Done {
+                value: FirstFlight::Tls,
+                used: 0,
+            })
+        }
+    }
+}
+
+/// Whether the greeting is for `host`; a client that connects to an address names no server.
+fn check_hello(hello: &ClientHello, host: &Host) -> Result<(), FirstFlightError> {
+    if hello.encrypted == EncryptedHello::Present {
+        return Err(FirstFlightError::Encrypted);
+    }
+    match (&hello.server_name, host) {
+        (Some(named), Host::Name(name)) if named == name => Ok(()),
+        (Some(named), Host::Name(_) | Host::Address(_)) => {
+            Err(FirstFlightError::OtherServer(named.as_str().to_owned()))
+        }
+        (None, Host::Address(_)) => Ok(()),
+        (None, Host::Name(_)) => Err(FirstFlightError::NoServerName),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hello::tests::{message, records};
+    use crate::progress::assert_prefix_stable;
+    use proptest::prelude::*;
+
+    fn host(text: &str) -> Host {
+        Host::parse(text.as_bytes()).unwrap()
+    }
+
+    fn parse(bytes: &[u8], port: u16) -> Result<Progress<FirstFlight>, FirstFlightError> {
+        FirstFlight::parse(bytes, &host("example.com"), port)
+    }
+
+    fn settled(bytes: &[u8], port: u16) -> FirstFlight {
+        match parse(bytes, port).unwrap() {
+            Progress::Done { value, .. } => value,
+            Progress::NeedMore => panic!("{}", bytes.escape_ascii()),
+        }
+    }
+
+    #[test]
+    fn protocols_are_known_by_their_beginning_on_any_port() {
+        let hello = records(&message(Some(b"example.com"), &[]), 1 << 14);
+        for port in [443, 8443] {
+            assert_eq!(settled(&hello, port), FirstFlight::Tls);
+            assert_eq!(settled(b"SSH-2.0-x", port), FirstFlight::Opaque);
+        }
+        for port in [80, 8080] {
+            assert_eq!(settled(b"GET / HTTP/1.1", port), FirstFlight::Http);
+            assert_eq!(settled(b"CONNECT a:1 HTTP/1.1", port), FirstFlight::Http);
+        }
+        assert_eq!(
+            settled(b"\0\0\0\x08\x04\xd2\x16/", 5432),
+            FirstFlight::Opaque
+        );
+        assert_eq!(settled(b"EHLO a.example\r\n", 25), FirstFlight::Opaque);
+        assert_eq!(settled(b"USER a b c :d\r\n", 6667), FirstFlight::Opaque);
+        assert_eq!(settled(b"PING\r\n", 6379), FirstFlight::Opaque);
+        assert_eq!(settled(b"U\0\0\x01", 3306), FirstFlight::Opaque);
+        assert_eq!(settled(b"\x16\0\0\0", 3306), FirstFlight::Opaque);
+        assert_eq!(parse(b"GET / HT", 8080), Ok(Progress::NeedMore));
+        assert_eq!(parse(b"GET / HTTP/1.1", 443), Err(FirstFlightError::NotTls));
+        // The request parser says what is wrong with it.
+        assert_eq!(settled(b"\0", 80), FirstFlight::Http);
+    }
+
+    #[test]
+    fn the_greeting_must_be_for_the_host() {
+        let read = |name: Option<&[u8]>, further: &[(u16, &[u8])], to: &str| {
+            let bytes = records(&message(name, further), 1 << 14);
+            FirstFlight::parse(&bytes, &host(to), 443).map(drop)
+        };
+        assert_eq!(read(Some(b"EXAMPLE.com"), &[], "example.com"), Ok(()));
+        assert_eq!(read(None, &[], "11.22.33.44"), Ok(()));
+        assert_eq!(
+            read(None, &[], "example.com"),
+            Err(FirstFlightError::NoServerName)
+        );
+        for to in ["example.com", "11.22.33.44"] {
+            assert_eq!(
+                read(Some(b"evil.example"), &[], to),
+                Err(FirstFlightError::OtherServer("evil.example".to_owned()))
+            );
+        }
+        assert_eq!(
+            read(Some(b"example.com"), &[(0xfe0d, b"")], "example.com"),
+            Err(FirstFlightError::Encrypted)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_answered_the_same_however_they_arrive(
+            prefix in prop::sample::select(vec![&b""[..], b"SSH", b"GET ", b"GET / HTTP/1", b"\x16\x03\x01\x00\x05"]),
+            tail in proptest::collection::vec(any::<u8>(), 0..30),
+            port in prop::sample::select(vec![22_u16, 80, 443, 8080]),
+        ) {
+            assert_prefix_stable(&[prefix, &tail].concat(), |bytes| parse(bytes, port));
+        }
+    }
+}

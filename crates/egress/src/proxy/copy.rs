@@ -1,0 +1,219 @@
+//! Moving bytes from one connection to another.
+//!
+//! Small messages go through the inbox, which needs no further descriptors; once a direction has filled it several
+//! times in a row the kernel moves the bytes itself (Linux). Looks at nothing. Invariant: no byte is dropped, and the
+//! end of one direction leaves the other open.
+
+use std::io;
+
+use tokio::net::TcpStream;
+
+use super::live::{Direction, Live};
+use super::wire::{Inbox, READ_BYTES, Wire, shutdown_write, write_some};
+use crate::event::CloseCause;
+use crate::http::ChunksError;
+
+/// Full reads in a row after which a direction counts as bulk.
+const FULL_READS: usize = 3;
+
+/// Why a direction ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CopyError {
+    /// The sender broke off.
+    #[error("reading from the sender failed")]
+    Read(#[source] io::Error),
+    /// The receiver broke off.
+    #[error("writing to the receiver failed")]
+    Write(#[source] io::Error),
+    /// The sender ended before it had sent what it announced.
+    #[error("the sender ended too early")]
+    Truncated,
+    /// A body in chunks that can't be read.
+    #[error("a body in chunks can't be read")]
+    Chunks(#[source] ChunksError),
+    /// No more bytes may leave under this rule.
+    #[error("no more bytes may leave under this rule")]
+    Exhausted,
+    /// No pipe to move bytes through.
+    #[cfg(target_os = "linux")]
+    #[error("no pipe could be made")]
+    Pipe(#[source] io::Error),
+}
+
+/// Whether the kernel may move the bytes itself, which can't be broken off without losing some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bulk {
+    Allowed,
+    Never,
+}
+
+/// Who counts, and which way.
+#[derive(Clone, Copy)]
+pub(crate) struct Lane<'a> {
+    pub(crate) live: &'a Live,
+    pub(crate) direction: Direction,
+}
+
+impl Lane<'_> {
+    pub(crate) fn count(self, bytes: usize) -> Result<(), CopyError> {
+        self.live
+            .count(self.direction, bytes)
+            .map_err(|_| CopyError::Exhausted)
+    }
+}
+
+/// Copies to the end, or `bound` bytes; at the end `to` is told that nothing more comes.
+pub(crate) async fn copy(
+    from: &TcpStream,
+    inbox: &mut Inbox,
+    to: &TcpStream,
+    lane: Lane<'_>,
+    bound: Option<u64>,
+    bulk: Bulk,
+) -> Result<(), CopyError> {
+    let mut left = bound.unwrap_or(u64::MAX);
+    let mut full_reads = 0;
+    loop {
+        while left > 0 && !inbox.is_empty() {
+            let most = usize::try_from(left).unwrap_or(usize::MAX);
+            let unread = inbox.unread();
+            let ready = unread.get(..most).unwrap_or(unread);
+            let written = write_some(to, ready).await.map_err(CopyError::Write)?;
+            inbox.consume(written);
+            left -= u64::try_from(written).unwrap_or(left);
+            lane.count(written)?;
+        }
+        if left == 0 {
+            return Ok(());
+        }
+        if bulk == Bulk::Allowed && full_reads >= FULL_READS && is_spliced() {
+            left = splice(from, to, lane, left).await?;
+            return finish(to, bound, left);
+        }
+        match inbox.fill(from).await.map_err(CopyError::Read)? {
+            0 => return finish(to, bound, left),
+            count if count >= READ_BYTES => full_reads += 1,
+            _ => full_reads = 0,
+        }
+    }
+}
+
+/// What the end of the sender means.
+fn finish(to: &TcpStream, bound: Option<u64>, left: u64) -> Result<(), CopyError> {
+    match (bound, left) {
+        (Some(_), 0) => Ok(()),
+        (Some(_), _) => Err(CopyError::Truncated),
+        (None, _) => {
+            // A receiver that is gone already needs no end.
+            let _ = shutdown_write(to);
+            Ok(())
+        }
+    }
+}
+
+/// Copies both ways until both have ended.
+pub(crate) async fn relay(client: &mut Wire, server: &mut Wire, live: &Live) {
+    let lane = |direction| Lane { live, direction };
+    let out = copy(
+        &client.stream,
+        &mut client.inbox,
+        &server.stream,
+        lane(Direction::Out),
+        None,
+        Bulk::Allowed,
+    );
+    let back = copy(
+        &server.stream,
+        &mut server.inbox,
+        &client.stream,
+        lane(Direction::In),
+        None,
+        Bulk::Allowed,
+    );
+    let both = async { tokio::try_join!(out, back) };
+    match live.watch(both).await {
+        Ok(Ok(((), ()))) => live.set_cause(CloseCause::Finished),
+        Ok(Err(CopyError::Exhausted)) => live.set_cause(CloseCause::Limit),
+        Ok(Err(_)) => live.set_cause(CloseCause::Broken),
+        Err(_) => {}
+    }
+}
+
+#[cfg(target_os = "linux")]
+use linux::splice;
+
+#[cfg(target_os = "linux")]
+fn is_spliced() -> bool {
+    true
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_spliced() -> bool {
+    false
+}
+
+/// Without splice nothing is moved, and the caller goes on by itself.
+#[cfg(not(target_os = "linux"))]
+async fn splice(
+    _from: &TcpStream,
+    _to: &TcpStream,
+    _lane: Lane<'_>,
+    left: u64,
+) -> Result<u64, CopyError> {
+    Ok(left)
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    //! `splice(2)` from socket to pipe to socket: the bytes never enter this process.
+
+    use std::io;
+
+    use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with};
+    use tokio::io::Interest;
+    use tokio::net::TcpStream;
+
+    use super::{CopyError, Lane};
+
+    /// What an ordinary user may ask for (`/proc/sys/fs/pipe-max-size` is 1 MiB) several hundred times.
+    const PIPE_BYTES: usize = 256 * 1024;
+
+    /// Moves up to `left` bytes, or to the end; what is left of them.
+    pub(super) async fn splice(
+        from: &TcpStream,
+        to: &TcpStream,
+        lane: Lane<'_>,
+        mut left: u64,
+    ) -> Result<u64, CopyError> {
+        let flags = PipeFlags::NONBLOCK | PipeFlags::CLOEXEC;
+        let (drain, source) = pipe_with(flags).map_err(|errno| CopyError::Pipe(errno.into()))?;
+        // A user with many pipes gets smaller ones, which do as well.
+        let _ = fcntl_setpipe_size(&source, PIPE_BYTES);
+        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(PIPE_BYTES);
+            let mut held = from
+                .async_io(Interest::READABLE, || {
+                    rustix::pipe::splice(from, None, &source, None, most, flags)
+                        .map_err(io::Error::from)
+                })
+                .await
+                .map_err(CopyError::Read)?;
+            if held == 0 {
+                return Ok(left);
+            }
+            left -= u64::try_from(held).unwrap_or(left);
+            lane.count(held)?;
+            while held > 0 {
+                held -= to
+                    .async_io(Interest::WRITABLE, || {
+                        rustix::pipe::splice(&drain, None, to, None, held, flags)
+                            .map_err(io::Error::from)
+                    })
+                    .await
+                    .map_err(CopyError::Write)?;
+            }
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,290 @@
+//! Requests of HTTP/1 on one connection, one after the other, each decided anew.
+//!
+//! A request goes on as it was understood ([`super::request`]); how bodies and answers move is [`super::message`]'s.
+//! An origin's connection is kept for the next request to the same authority. Pipelined requests wait in the inbox.
+//! Invariant: a request reaches an origin only after its own decision.
+
+use std::io;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::gate::Admission;
+use super::live::Live;
+use super::message::{self, ExchangeError, Outcome};
+use super::open::{OpenError, destination};
+use super::request::{Forward, Plan, plan_request, refuse_malformed};
+use super::wire::Wire;
+use crate::caller::Caller;
+use crate::decide::{Attempt, Ingress, refuse};
+use crate::event::CloseCause;
+use crate::http::{Authority, BodyLength, MAX_LINE, Persistence, RequestHead};
+use crate::progress::Progress;
+use crate::refusal::{http_bad_answer, http_refusal, http_unreachable};
+
+/// Where requests arrive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Serving {
+    /// At the proxy itself, which programs are told about.
+    Explicit,
+    /// On a connection that is for one authority.
+    Fixed {
+        authority: Authority,
+        ingress: Ingress,
+    },
+}
+
+impl Serving {
+    /// What a refusal without a readable request says it was about.
+    pub(super) fn destination(&self) -> String {
+        match self {
+            Self::Explicit => "unreadable".to_owned(),
+            Self::Fixed { authority, .. } => format!("{}:{}", authority.host, authority.port),
+        }
+    }
+
+    fn ingress(&self) -> Ingress {
+        match self {
+            Self::Explicit => Ingress::AbsoluteForm,
+            Self::Fixed { ingress, .. } => *ingress,
+        }
+    }
+}
+
+/// An open connection to an origin.
+pub(super) struct Origin {
+    authority: Authority,
+    wire: Wire,
+    live: Live,
+    used: Used,
+}
+
+/// Whether an origin's connection has carried a request, and may have been closed since.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Used {
+    Not,
+    Before,
+}
+
+impl Origin {
+    pub(super) fn opened(authority: Authority, wire: Wire, live: Live) -> Self {
+        Self {
+            authority,
+            wire,
+            live,
+            used: Used::Not,
+        }
+    }
+
+    /// Whether it waits for a request to `authority`: it said nothing unasked, and is not seen to be closed.
+    fn waits_for(&self, authority: &Authority) -> bool {
+        let silent = || {
+            let read = self.wire.stream.try_read(&mut [0]);
+            read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        };
+        self.authority == *authority && self.wire.inbox.is_empty() && silent()
+    }
+}
+
+/// What comes after one request.
+enum After {
+    /// Another one may come, to this origin or another.
+    Next(Option<Origin>),
+    /// The client is told so, and that is the end.
+    Say(Vec<u8>),
+    /// The end.
+    Close,
+}
+
+/// Serves requests until the client goes, or one of them ends the connection; what is returned wants a tunnel.
+pub(super) async fn serve(
+    shared: &Shared,
+    caller: &Caller,
+    serving: Serving,
+    mut client: Wire,
+    mut origin: Option<Origin>,
+) -> Option<(Authority, Wire)> {
+    while let Some(plan) = next_plan(shared, &serving, &mut client, &mut origin).await {
+        let after = match plan {
+            Plan::Tunnel(authority) => return Some((authority, client)),
+            Plan::Refuse {
+                method,
+                destination,
+                rule,
+                reason,
+            } => {
+                let decision = refuse(rule, reason);
+                let answer = http_refusal(&method, &destination, &decision);
+                let method = Some(method).filter(|method| !method.is_empty());
+                let ingress = serving.ingress();
+                let gate = &shared.gate;
+                gate.record(caller, ingress, destination, method, &decision);
+                if let Some(origin) = &origin {
+                    origin.live.set_cause(CloseCause::Refused);
+                }
+                After::Say(answer)
+            }
+            Plan::Forward(forward) => {
+                forward_one(shared, caller, &forward, &mut client, origin.take()).await
+            }
+        };
+        match after {
+            After::Next(kept) => origin = kept,
+            After::Say(answer) => {
+                client.say_and_close(&answer).await;
+                return None;
+            }
+            After::Close => return None,
+        }
+    }
+    None
+}
+
+/// What is to be done with the next request; `None` when there is none.
+async fn next_plan(
+    shared: &Shared,
+    serving: &Serving,
+    client: &mut Wire,
+    origin: &mut Option<Origin>,
+) -> Option<Plan> {
+    let mut deadline = Instant::now() + shared.limits.idle;
+    loop {
+        match RequestHead::parse(client.inbox.unread()) {
+            Err(error) => return Some(refuse_malformed(serving, &error)),
+            Ok(Progress::Done { value, used }) => {
+                let plan = plan_request(serving, &value);
+                client.inbox.consume(used);
+                return Some(plan);
+            }
+            Ok(Progress::NeedMore) => {}
+        }
+        if !client.inbox.is_empty() {
+            deadline = deadline.min(Instant::now() + shared.limits.head);
+        }
+        let read = tokio::time::timeout_at(deadline, fill_line(client));
+        let read = match origin.as_ref() {
+            None => Ok(read.await),
+            Some(kept) => kept.live.watch(read).await,
+        };
+        let Ok(read) = read else {
+            // Only this origin is closed; the client may ask for another.
+            *origin = None;
+            continue;
+        };
+        match read {
+            Ok(Ok(1..)) => {}
+            Ok(Ok(0) | Err(_)) | Err(_) => return None,
+        }
+    }
+}
+
+/// Reads until a line may have ended, so that a head in tiny pieces is not parsed for each of them.
+async fn fill_line(client: &mut Wire) -> io::Result<usize> {
+    loop {
+        let before = client.inbox.unread().len();
+        let count = client.fill().await?;
+        let unread = client.inbox.unread();
+        let new = unread.get(before..).unwrap_or_default();
+        if count == 0 || new.contains(&b'\n') || unread.len() > MAX_LINE {
+            return Ok(count);
+        }
+    }
+}
+
+/// Sends one request on and its answer back.
+async fn forward_one(
+    shared: &Shared,
+    caller: &Caller,
+    forward: &Forward,
+    client: &mut Wire,
+    kept: Option<Origin>,
+) -> After {
+    let attempt = Attempt {
+        subject: caller.subject.clone(),
+        ingress: forward.ingress,
+        host: forward.authority.host.clone(),
+        port: forward.authority.port,
+        method: Some(forward.method.clone()),
+    };
+    let admission = match shared.gate.admit(caller, &attempt).await {
+        Ok(admission) => admission,
+        Err(decision) => {
+            let destination = destination(&attempt);
+            return After::Say(http_refusal(&forward.method, &destination, &decision));
+        }
+    };
+    let kept = kept.filter(|origin| origin.waits_for(&forward.authority));
+    let mut origin = match kept {
+        Some(origin) => {
+            let gate = &shared.gate;
+            gate.record_attempt(caller, &attempt, &admission.decision);
+            origin
+        }
+        None => match open_origin(shared, caller, &attempt, &admission).await {
+            Ok(origin) => origin,
+            Err(answer) => return After::Say(answer),
+        },
+    };
+    loop {
+        let used = std::mem::replace(&mut origin.used, Used::Before);
+        let exchanged = message::exchange(client, &mut origin.wire, &origin.live, forward);
+        let error = match origin.live.watch(exchanged).await {
+            Err(_) => return After::Close,
+            Ok(Ok(outcome)) => return after(outcome, origin),
+            Ok(Err(error)) => error,
+        };
+        // A connection that was kept may have been closed by the origin just now: not the request's fault.
+        let again = used == Used::Before && forward.body == BodyLength::Bytes(0);
+        let reason = match &error {
+            ExchangeError::NoAnswer(_) if again => {
+                origin = match open_origin(shared, caller, &attempt, &admission).await {
+                    Ok(origin) => origin,
+                    Err(answer) => return After::Say(answer),
+                };
+                continue;
+            }
+            ExchangeError::NoAnswer(_) | ExchangeError::BadAnswer(_) => error.to_string(),
+            ExchangeError::Client(_) | ExchangeError::Body(_) => {
+                origin.live.set_cause(CloseCause::Broken);
+                return After::Close;
+            }
+        };
+        origin.live.set_cause(CloseCause::Broken);
+        let destination = destination(&attempt);
+        return After::Say(http_bad_answer(&forward.method, &destination, &reason));
+    }
+}
+
+fn after(outcome: Outcome, origin: Origin) -> After {
+    match (outcome.client, outcome.origin) {
+        (Persistence::Close, _) => After::Close,
+        (Persistence::KeepAlive, Persistence::Close) => After::Next(None),
+        (Persistence::KeepAlive, Persistence::KeepAlive) => After::Next(Some(origin)),
+    }
+}
+
+/// Opens the connection of an admitted request, or says what the client is told instead.
+async fn open_origin(
+    shared: &Shared,
+    caller: &Caller,
+    attempt: &Attempt,
+    admission: &Admission,
+) -> Result<Origin, Vec<u8>> {
+    let method = attempt.method.as_deref().unwrap_or_default();
+    match shared.open(caller, attempt, admission.clone()).await {
+        Ok((wire, live)) => {
+            let authority = Authority {
+                host: attempt.host.clone(),
+                port: attempt.port,
+            };
+            Ok(Origin::opened(authority, wire, live))
+        }
+        Err(error) => Err(say_open_error(method, &destination(attempt), &error)),
+    }
+}
+
+pub(super) fn say_open_error(method: &str, destination: &str, error: &OpenError) -> Vec<u8> {
+    match error {
+        OpenError::Refused(decision) => http_refusal(method, destination, decision),
+        OpenError::Unreachable(why) => http_unreachable(method, destination, why),
+    }
+}

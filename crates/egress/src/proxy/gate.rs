@@ -1,0 +1,181 @@
+//! The one place where the proxy asks for a verdict, waits for an answer, and records what came of it.
+//!
+//! Invariant: every attempt is recorded exactly once, with the decision that held.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ringfence_policy::decision::Decision;
+use ringfence_policy::host::HostName;
+use ringfence_policy::policy::NetworkPolicy;
+use ringfence_policy::rule::RuleId;
+
+use super::Parts;
+use super::live::Basis;
+use crate::caller::{Caller, Ends, UnknownCaller};
+use crate::decide::{Attempt, Ingress, Verdict, decide, decide_name, refuse};
+use crate::event::{ConnectionDecision, Event, NameDecision};
+use crate::limits::Limits;
+use crate::reach::Pending;
+
+/// The answer of somebody who was asked about a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It may be made.
+    Allow,
+    /// It may not.
+    Deny,
+}
+
+/// Somebody who can be asked about a connection that no rule names.
+pub trait Review: Send + Sync {
+    /// Asks about `attempt`; the connection is held meanwhile, and refused when no answer comes in time.
+    fn ask<'a>(&'a self, attempt: &'a Attempt) -> Pending<'a, Answer>;
+}
+
+/// Nobody: what no rule names is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Nobody;
+
+impl Review for Nobody {
+    fn ask<'a>(&'a self, _attempt: &'a Attempt) -> Pending<'a, Answer> {
+        Box::pin(std::future::ready(Answer::Deny))
+    }
+}
+
+/// What an attempt that may go on rests on.
+#[derive(Clone, Debug)]
+pub(crate) struct Admission {
+    pub(crate) decision: Decision,
+    pub(crate) basis: Basis,
+}
+
+pub(crate) struct Gate {
+    policy: RwLock<Arc<NetworkPolicy>>,
+    limits: Limits,
+    parts: Parts,
+}
+
+impl Gate {
+    pub(crate) fn new(policy: NetworkPolicy, limits: Limits, parts: Parts) -> Self {
+        Self {
+            policy: RwLock::new(Arc::new(policy)),
+            limits,
+            parts,
+        }
+    }
+
+    pub(crate) fn policy(&self) -> Arc<NetworkPolicy> {
+        let guard = self.policy.read();
+        Arc::clone(&guard.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn replace_policy(&self, policy: Arc<NetworkPolicy>) {
+        let guard = self.policy.write();
+        *guard.unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    /// Who is at the other end; an unknown caller is recorded as refused.
+    pub(crate) fn caller(&self, ends: Ends) -> Result<Caller, UnknownCaller> {
+        match self.parts.attribution.subject(ends) {
+            Ok(subject) => Ok(Caller { subject, ends }),
+            Err(error) => {
+                let caller = Caller {
+                    subject: crate::decide::Subject {
+                        session: String::new(),
+                        command: None,
+                    },
+                    ends,
+                };
+                let decision = refuse(RuleId::UnknownCaller, ends.peer.to_string());
+                let destination = ends.local.to_string();
+                self.record(&caller, Ingress::CapturedTcp, destination, None, &decision);
+                Err(error)
+            }
+        }
+    }
+
+    /// Judges an attempt, and asks where the policy says so; a refusal is recorded here.
+    pub(crate) async fn admit(
+        &self,
+        caller: &Caller,
+        attempt: &Attempt,
+    ) -> Result<Admission, Decision> {
+        match decide(&self.policy(), attempt) {
+            Verdict::Final(decision @ Decision::Allow { .. }) => Ok(Admission {
+                decision,
+                basis: Basis::Policy,
+            }),
+            Verdict::Final(decision @ Decision::Deny { .. }) => {
+                self.record_attempt(caller, attempt, &decision);
+                Err(decision)
+            }
+            Verdict::Ask(otherwise) => {
+                let asked = self.parts.reviewer.ask(attempt);
+                match tokio::time::timeout(self.limits.answer, asked).await {
+                    Ok(Answer::Allow) => Ok(Admission {
+                        decision: Decision::Allow {
+                            rule: RuleId::AllowedHost,
+                            origin: "network.ask".to_owned(),
+                        },
+                        basis: Basis::Answer,
+                    }),
+                    Ok(Answer::Deny) | Err(_) => {
+                        self.record_attempt(caller, attempt, &otherwise);
+                        Err(otherwise)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Judges a question for a name; when the connection will be asked about, the question is answered.
+    pub(crate) fn admit_name(&self, caller: &Caller, name: &HostName) -> Decision {
+        let decision = match decide_name(&self.policy(), name) {
+            Verdict::Final(decision) => decision,
+            Verdict::Ask(_) => Decision::Allow {
+                rule: RuleId::AllowedHost,
+                origin: "network.ask".to_owned(),
+            },
+        };
+        self.record_name(caller, name.as_str().to_owned(), decision.clone());
+        decision
+    }
+
+    pub(crate) fn record_name(&self, caller: &Caller, name: String, decision: Decision) {
+        self.parts.sink.record(Event::Name(NameDecision {
+            subject: caller.subject.clone(),
+            name,
+            decision,
+        }));
+    }
+
+    pub(crate) fn record_attempt(&self, caller: &Caller, attempt: &Attempt, decision: &Decision) {
+        let destination = format!("{}:{}", attempt.host, attempt.port);
+        let method = attempt.method.clone();
+        self.record(caller, attempt.ingress, destination, method, decision);
+    }
+
+    pub(crate) fn record(
+        &self,
+        caller: &Caller,
+        ingress: Ingress,
+        destination: String,
+        method: Option<String>,
+        decision: &Decision,
+    ) {
+        let program = match decision {
+            Decision::Allow { .. } => None,
+            Decision::Deny { .. } => self.parts.attribution.program(caller.ends),
+        };
+        self.parts
+            .sink
+            .record(Event::Connection(ConnectionDecision {
+                subject: caller.subject.clone(),
+                ingress,
+                destination,
+                method,
+                decision: decision.clone(),
+                program,
+            }));
+    }
+}

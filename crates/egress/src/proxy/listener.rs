@@ -1,0 +1,186 @@
+//! The kinds of listeners, and accepting on them.
+//!
+//! Each is made by somebody else, where the session can reach it. Invariant: a connection above the limit, or of an
+//! unknown caller, is recorded and gets nothing.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener, UdpSocket as StdUdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringfence_policy::host::Host;
+use ringfence_policy::rule::RuleId;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
+
+use super::wire::Wire;
+use super::{ServeError, Shared, captured, explicit, name_server};
+use crate::caller::{Caller, Ends};
+use crate::decide::{Ingress, refuse};
+
+/// How long a listener rests when the system has no descriptor to give.
+const REST: Duration = Duration::from_millis(50);
+
+/// A listener that was made for a session.
+#[derive(Debug)]
+pub enum Listener {
+    /// Takes connections to any address: the local end is the address that the caller wanted.
+    Captured {
+        /// The listener.
+        listener: StdTcpListener,
+        /// The port that the caller wanted, where the capture changes it; else the listener's own.
+        port: Option<u16>,
+    },
+    /// Speaks HTTP proxy and SOCKS5, told apart by the first byte.
+    Explicit(StdTcpListener),
+    /// Answers questions for names, by UDP.
+    NameServerUdp(StdUdpSocket),
+    /// Answers questions for names, by TCP.
+    NameServerTcp(StdTcpListener),
+    /// Stands in the session's loopback for one server of the host's, which `connect` names.
+    Connected {
+        /// The listener.
+        listener: StdTcpListener,
+        /// The server.
+        server: SocketAddr,
+    },
+}
+
+/// Why a listener could not be added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// It can't be made non-blocking.
+    #[error("the listener can't be made non-blocking")]
+    NonBlocking(#[source] io::Error),
+    /// The proxy has ended.
+    #[error("the proxy has ended")]
+    Ended,
+}
+
+/// What is done with the connections of one listener.
+#[derive(Clone, Copy, Debug)]
+enum Role {
+    Captured(Option<u16>),
+    Explicit,
+    NameServer,
+    Connected(SocketAddr),
+}
+
+impl Listener {
+    pub(super) fn make_ready(&self) -> Result<(), AddError> {
+        match self {
+            Self::Captured { listener, .. }
+            | Self::Explicit(listener)
+            | Self::NameServerTcp(listener)
+            | Self::Connected { listener, .. } => listener.set_nonblocking(true),
+            Self::NameServerUdp(socket) => socket.set_nonblocking(true),
+        }
+        .map_err(AddError::NonBlocking)
+    }
+
+    pub(super) fn start(
+        self,
+        shared: &Arc<Shared>,
+        tasks: &mut JoinSet<Result<(), ServeError>>,
+    ) -> Result<(), ServeError> {
+        let shared = Arc::clone(shared);
+        let (listener, role) = match self {
+            Self::NameServerUdp(socket) => {
+                let name = name_of(socket.local_addr());
+                let socket = UdpSocket::from_std(socket)
+                    .map_err(|source| ServeError::Register(name.clone(), source))?;
+                tasks.spawn(async move {
+                    name_server::serve_udp(&shared, &socket)
+                        .await
+                        .map_err(|source| ServeError::Accept(name, source))
+                });
+                return Ok(());
+            }
+            Self::Captured { listener, port } => (listener, Role::Captured(port)),
+            Self::Explicit(listener) => (listener, Role::Explicit),
+            Self::NameServerTcp(listener) => (listener, Role::NameServer),
+            Self::Connected { listener, server } => (listener, Role::Connected(server)),
+        };
+        let name = name_of(listener.local_addr());
+        let listener = TcpListener::from_std(listener)
+            .map_err(|source| ServeError::Register(name.clone(), source))?;
+        tasks.spawn(async move {
+            accept(&shared, &listener, role)
+                .await
+                .map_err(|source| ServeError::Accept(name, source))
+        });
+        Ok(())
+    }
+}
+
+fn name_of(address: io::Result<SocketAddr>) -> String {
+    address.map_or_else(
+        |_| "without an address".to_owned(),
+        |address| address.to_string(),
+    )
+}
+
+/// Accepts until the listener fails; its connections end with it.
+async fn accept(shared: &Arc<Shared>, listener: &TcpListener, role: Role) -> io::Result<()> {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                if let Some((permit, caller)) = welcome(shared, &stream, peer) {
+                    let shared = Arc::clone(shared);
+                    connections.spawn(async move {
+                        serve(&shared, caller, stream, role).await;
+                        drop(permit);
+                    });
+                }
+            }
+            // The caller is gone again, or the system is short of something: neither is the listener's end.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
+            Err(_) => tokio::time::sleep(REST).await,
+        }
+    }
+}
+
+/// Whose connection it is, and a place for it; `None` when it gets nothing.
+fn welcome(
+    shared: &Shared,
+    stream: &TcpStream,
+    peer: SocketAddr,
+) -> Option<(OwnedSemaphorePermit, Caller)> {
+    let local = stream.local_addr().ok()?;
+    let caller = shared.gate.caller(Ends { peer, local }).ok()?;
+    let permit = Arc::clone(&shared.slots).try_acquire_owned();
+    if permit.is_err() {
+        let reason = format!("{} connections are open", shared.limits.connections);
+        let decision = refuse(RuleId::NetworkLimit, reason);
+        let destination = local.to_string();
+        let ingress = Ingress::CapturedTcp;
+        shared
+            .gate
+            .record(&caller, ingress, destination, None, &decision);
+    }
+    Some((permit.ok()?, caller))
+}
+
+async fn serve(shared: &Arc<Shared>, caller: Caller, stream: TcpStream, role: Role) {
+    let local = caller.ends.local;
+    let wire = Wire::new(stream);
+    match role {
+        Role::Captured(port) => {
+            let host = captured::wanted_host(shared, local.ip());
+            let port = port.unwrap_or(local.port());
+            captured::serve(shared, &caller, host, port, wire).await;
+        }
+        Role::Explicit => explicit::serve(shared, caller, wire).await,
+        Role::NameServer => name_server::serve_tcp(shared, &caller, wire).await,
+        Role::Connected(server) => {
+            let host = Host::Address(server.ip());
+            captured::relay(shared, &caller, host, server.port(), wire).await;
+        }
+    }
+}

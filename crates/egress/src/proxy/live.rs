@@ -1,0 +1,254 @@
+//! Connections that are open, so that a policy loaded later can close those it no longer allows.
+//!
+//! Also counts what each of them carries and watches its time. Invariant: a connection is in the table from before
+//! the first byte of the target goes out until the last one, and its end is recorded.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ringfence_policy::decision::Decision;
+use ringfence_policy::host::Host;
+use ringfence_policy::policy::NetworkPolicy;
+use ringfence_policy::rule::RuleId;
+use tokio::sync::Notify;
+use tokio::time::{Duration, Instant};
+
+use crate::decide::{Subject, parts};
+use crate::event::{CloseCause, ConnectionClosed, Event, Sink};
+use crate::limits::Limits;
+
+/// What an open connection rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Basis {
+    /// A rule of the policy.
+    Policy,
+    /// Somebody who was asked said yes, to this connection alone.
+    Answer,
+}
+
+/// A connection that is about to be opened.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) subject: Subject,
+    pub(crate) host: Host,
+    pub(crate) port: u16,
+    /// The address that is dialled; `None` when another proxy resolves the name.
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) basis: Basis,
+    /// What allowed it: the counter of its bytes.
+    pub(crate) allowed_by: String,
+}
+
+/// All open connections of one proxy.
+pub(crate) struct Registry {
+    sink: Arc<dyn Sink>,
+    limits: Limits,
+    epoch: Instant,
+    next: AtomicU64,
+    /// Set once the proxy ends.
+    ended: AtomicBool,
+    entries: Mutex<HashMap<u64, Arc<Entry>>>,
+    spent: Mutex<HashMap<String, Arc<AtomicU64>>>,
+}
+
+struct Entry {
+    opening: Opening,
+    ended: Notify,
+    cause: Mutex<Option<CloseCause>>,
+}
+
+/// One open connection; dropping it takes it out of the table.
+pub(crate) struct Live {
+    id: u64,
+    entry: Arc<Entry>,
+    registry: Arc<Registry>,
+    begun: Instant,
+    bytes_out: AtomicU64,
+    bytes_in: AtomicU64,
+    /// Milliseconds since the registry's beginning.
+    last_byte: AtomicU64,
+    spent: Arc<AtomicU64>,
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Out,
+    In,
+}
+
+/// No more bytes may leave under this rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exhausted;
+
+impl Registry {
+    pub(crate) fn new(sink: Arc<dyn Sink>, limits: Limits) -> Self {
+        Self {
+            sink,
+            limits,
+            epoch: Instant::now(),
+            next: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+            entries: Mutex::default(),
+            spent: Mutex::default(),
+        }
+    }
+
+    /// Puts a connection into the table.
+    pub(crate) fn register(self: &Arc<Self>, opening: Opening) -> Live {
+        let spent = lock(&self.spent)
+            .entry(opening.allowed_by.clone())
+            .or_default()
+            .clone();
+        let entry = Arc::new(Entry {
+            opening,
+            ended: Notify::new(),
+            cause: Mutex::new(None),
+        });
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        lock(&self.entries).insert(id, Arc::clone(&entry));
+        Live {
+            id,
+            entry,
+            registry: Arc::clone(self),
+            begun: Instant::now(),
+            bytes_out: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            last_byte: AtomicU64::new(self.now()),
+            spent,
+        }
+    }
+
+    /// Closes what `policy` no longer allows.
+    pub(crate) fn narrow(&self, policy: &NetworkPolicy) {
+        for entry in lock(&self.entries).values() {
+            if refused_now(&entry.opening, policy).is_some() {
+                entry.end(CloseCause::Revoked);
+            }
+        }
+    }
+
+    /// From now on a connection ends because the proxy does.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// How many connections are open.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.entries).len()
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The refusal of an open connection by `policy`; `None` when it may go on.
+fn refused_now(opening: &Opening, policy: &NetworkPolicy) -> Option<Decision> {
+    let decision = policy.decide_outbound(&opening.host, opening.port);
+    let (rule, _, _) = parts(&decision);
+    let allowed = match &decision {
+        Decision::Allow { .. } => true,
+        Decision::Deny { .. } => opening.basis == Basis::Answer && rule == RuleId::NotListed,
+    };
+    if !allowed {
+        return Some(decision);
+    }
+    policy.refuse_addresses(opening.port, opening.address.as_slice())
+}
+
+impl Entry {
+    fn end(&self, cause: CloseCause) {
+        lock(&self.cause).get_or_insert(cause);
+        self.ended.notify_one();
+    }
+}
+
+impl Live {
+    /// The refusal by `policy`, asked again after the connection stands in the table.
+    pub(crate) fn refused_now(&self, policy: &NetworkPolicy) -> Option<Decision> {
+        refused_now(&self.entry.opening, policy)
+    }
+
+    /// Counts bytes that are about to go.
+    pub(crate) fn count(&self, direction: Direction, bytes: usize) -> Result<(), Exhausted> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.last_byte.store(self.registry.now(), Ordering::Relaxed);
+        match direction {
+            Direction::In => {
+                self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+            }
+            Direction::Out => {
+                self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+                let before = self.spent.fetch_add(bytes, Ordering::Relaxed);
+                let most = self.registry.limits.bytes_out_per_rule;
+                if most.is_some_and(|most| before.saturating_add(bytes) > most) {
+                    self.set_cause(CloseCause::Limit);
+                    return Err(Exhausted);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does `work` unless the connection is to end: by a narrower policy, or by its time.
+    pub(crate) async fn watch<T>(&self, work: impl Future<Output = T>) -> Result<T, CloseCause> {
+        let known = *lock(&self.entry.cause);
+        if let Some(cause) = known {
+            return Err(cause);
+        }
+        let cause = tokio::select! {
+            biased;
+            () = self.entry.ended.notified() => CloseCause::Revoked,
+            value = work => return Ok(value),
+            () = self.timed_out() => CloseCause::Limit,
+        };
+        self.set_cause(cause);
+        Err(cause)
+    }
+
+    /// Says why the connection ends, unless that is known already.
+    pub(crate) fn set_cause(&self, cause: CloseCause) {
+        lock(&self.entry.cause).get_or_insert(cause);
+    }
+
+    async fn timed_out(&self) {
+        let limits = &self.registry.limits;
+        let last = self.begun + limits.absolute;
+        loop {
+            let last_byte = Duration::from_millis(self.last_byte.load(Ordering::Relaxed));
+            let end = last.min(self.registry.epoch + last_byte + limits.idle);
+            if Instant::now() >= end {
+                return;
+            }
+            tokio::time::sleep_until(end).await;
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        lock(&self.registry.entries).remove(&self.id);
+        let opening = &self.entry.opening;
+        let usual = if self.registry.ended.load(Ordering::Relaxed) {
+            CloseCause::Shutdown
+        } else {
+            CloseCause::Finished
+        };
+        let cause = lock(&self.entry.cause).unwrap_or(usual);
+        self.registry.sink.record(Event::Closed(ConnectionClosed {
+            subject: opening.subject.clone(),
+            destination: format!("{}:{}", opening.host, opening.port),
+            bytes_out: self.bytes_out.load(Ordering::Relaxed),
+            bytes_in: self.bytes_in.load(Ordering::Relaxed),
+            cause,
+        }));
+    }
+}
+
+/// The guard also after a panic elsewhere: what is in these tables is never half written.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,262 @@
+//! One request and its answer on two open connections.
+//!
+//! The body of the request and the answer move at the same time: an origin may answer before it has read everything.
+//! Bodies in chunks are written anew, so that nothing can hide between them. Decides nothing.
+//! Invariant: after an exchange both connections stand at the beginning of the next message, or are not used again.
+
+use std::io;
+
+use tokio::net::TcpStream;
+
+use super::copy::{Bulk, CopyError, Lane, copy};
+use super::live::{Direction, Live};
+use super::request::Forward;
+use super::wire::{Inbox, READ_BYTES, Wire, write_all};
+use crate::http::{
+    BodyLength, Chunks, Persistence, Piece, ResponseBody, ResponseError, ResponseHead, Version,
+};
+use crate::progress::Progress;
+
+/// Why an exchange broke.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExchangeError {
+    /// The origin is gone before it said anything.
+    #[error("the origin closed the connection without an answer")]
+    NoAnswer(#[source] Option<io::Error>),
+    /// The origin's answer can't be passed on, and none of it was.
+    #[error("the origin's answer can't be read")]
+    BadAnswer(#[source] ResponseError),
+    /// The client is gone.
+    #[error("the client broke off")]
+    Client(#[source] io::Error),
+    /// A body broke off, or can't be read.
+    #[error("a body broke off")]
+    Body(#[source] CopyError),
+}
+
+/// Whether the connections may carry another exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Outcome {
+    pub(super) client: Persistence,
+    pub(super) origin: Persistence,
+}
+
+/// Sends the request and its body, and brings the answer back.
+pub(super) async fn exchange(
+    client: &mut Wire,
+    server: &mut Wire,
+    live: &Live,
+    forward: &Forward,
+) -> Result<Outcome, ExchangeError> {
+    live.count(Direction::Out, forward.head.len())
+        .map_err(|_| ExchangeError::Body(CopyError::Exhausted))?;
+    write_all(&server.stream, &forward.head)
+        .await
+        .map_err(|error| ExchangeError::NoAnswer(Some(error)))?;
+    let out = Lane {
+        live,
+        direction: Direction::Out,
+    };
+    let request = send_body(
+        &client.stream,
+        &mut client.inbox,
+        &server.stream,
+        out,
+        forward.body,
+    );
+    let answer = receive_answer(
+        &server.stream,
+        &mut server.inbox,
+        &client.stream,
+        live,
+        forward,
+    );
+    tokio::pin!(request, answer);
+    let mut body = Body::Underway;
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut request, if body == Body::Underway => body = match ended {
+                Ok(()) => Body::Sent,
+                // It takes no more, and may be about to say why.
+                Err(CopyError::Write(_)) => Body::Unwanted,
+                Err(error) => return Err(ExchangeError::Body(error)),
+            },
+            answered = &mut answer => {
+                let outcome = answered?;
+                return Ok(match body {
+                    Body::Sent => outcome,
+                    Body::Underway | Body::Unwanted => Outcome {
+                        client: Persistence::Close,
+                        origin: Persistence::Close,
+                    },
+                });
+            }
+        }
+    }
+}
+
+/// How far the body of a request came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Body {
+    Underway,
+    Sent,
+    Unwanted,
+}
+
+async fn send_body(
+    client: &TcpStream,
+    inbox: &mut Inbox,
+    server: &TcpStream,
+    lane: Lane<'_>,
+    body: BodyLength,
+) -> Result<(), CopyError> {
+    match body {
+        BodyLength::Bytes(0) => Ok(()),
+        BodyLength::Bytes(bytes) => {
+            copy(client, inbox, server, lane, Some(bytes), Bulk::Allowed).await
+        }
+        BodyLength::Chunked => copy_chunks(client, inbox, server, lane).await,
+    }
+}
+
+/// Passes on what the origin answers, with everything that comes before the last word (1xx).
+async fn receive_answer(
+    server: &TcpStream,
+    inbox: &mut Inbox,
+    client: &TcpStream,
+    live: &Live,
+    forward: &Forward,
+) -> Result<Outcome, ExchangeError> {
+    let lane = Lane {
+        live,
+        direction: Direction::In,
+    };
+    loop {
+        let mut out = Vec::new();
+        let answer = read_head(server, inbox, forward, &mut out).await?;
+        if let Answer::Interim = answer {
+            lane.count(out.len()).map_err(ExchangeError::Body)?;
+            write_all(client, &out)
+                .await
+                .map_err(ExchangeError::Client)?;
+            continue;
+        }
+        let Answer::Last(body, outcome) = answer else {
+            continue;
+        };
+        let mut left = body;
+        if let ResponseBody::Bytes(bytes) = body {
+            // A short answer goes out in one piece.
+            let most = usize::try_from(bytes).unwrap_or(usize::MAX);
+            let unread = inbox.unread();
+            let ready = unread.get(..most).unwrap_or(unread);
+            let count = ready.len();
+            out.extend_from_slice(ready);
+            inbox.consume(count);
+            left = ResponseBody::Bytes(bytes - u64::try_from(count).unwrap_or(bytes));
+        }
+        lane.count(out.len()).map_err(ExchangeError::Body)?;
+        write_all(client, &out)
+            .await
+            .map_err(ExchangeError::Client)?;
+        match left {
+            ResponseBody::Bytes(0) => Ok(()),
+            ResponseBody::Bytes(bytes) => {
+                copy(server, inbox, client, lane, Some(bytes), Bulk::Allowed).await
+            }
+            ResponseBody::Chunked => copy_chunks(server, inbox, client, lane).await,
+            ResponseBody::UntilClose => {
+                copy(server, inbox, client, lane, None, Bulk::Allowed).await
+            }
+        }
+        .map_err(ExchangeError::Body)?;
+        return Ok(outcome);
+    }
+}
+
+enum Answer {
+    Interim,
+    Last(ResponseBody, Outcome),
+}
+
+/// Reads one head of an answer, and writes it anew into `out`.
+async fn read_head(
+    server: &TcpStream,
+    inbox: &mut Inbox,
+    forward: &Forward,
+    out: &mut Vec<u8>,
+) -> Result<Answer, ExchangeError> {
+    loop {
+        let head = ResponseHead::parse(inbox.unread(), &forward.method);
+        match head.map_err(ExchangeError::BadAnswer)? {
+            Progress::Done { value, used } => {
+                let client = match value.body {
+                    ResponseBody::UntilClose => Persistence::Close,
+                    ResponseBody::Bytes(_) | ResponseBody::Chunked => forward.persistence,
+                };
+                let answer = if value.is_interim() {
+                    Answer::Interim
+                } else {
+                    let origin = value.persistence;
+                    Answer::Last(value.body, Outcome { client, origin })
+                };
+                // A client of HTTP/1.0 knows no answer before the answer.
+                if !(value.is_interim() && forward.version == Version::Http10) {
+                    value.write_forward(client, out);
+                }
+                inbox.consume(used);
+                return Ok(answer);
+            }
+            Progress::NeedMore => match inbox.fill(server).await {
+                Ok(1..) => {}
+                Ok(0) => return Err(ExchangeError::NoAnswer(None)),
+                Err(error) => return Err(ExchangeError::NoAnswer(Some(error))),
+            },
+        }
+    }
+}
+
+/// Copies a body in chunks, each read as one chunk.
+async fn copy_chunks(
+    from: &TcpStream,
+    inbox: &mut Inbox,
+    to: &TcpStream,
+    lane: Lane<'_>,
+) -> Result<(), CopyError> {
+    let mut chunks = Chunks::default();
+    let mut out = Vec::with_capacity(READ_BYTES + 64);
+    loop {
+        let mut ended = false;
+        let mut used = 0;
+        let unread = inbox.unread();
+        while let Some(rest) = unread.get(used..).filter(|_| !ended) {
+            match chunks.next(rest).map_err(CopyError::Chunks)? {
+                Piece::NeedMore => {
+                    used = unread.len();
+                    break;
+                }
+                Piece::Data { skip, length } => {
+                    let data = rest.get(skip..skip + length).unwrap_or_default();
+                    Chunks::write_chunk(data, &mut out);
+                    used += skip + length;
+                }
+                Piece::End { skip } => {
+                    Chunks::write_end(&mut out);
+                    used += skip;
+                    ended = true;
+                }
+            }
+        }
+        inbox.consume(used);
+        lane.count(out.len())?;
+        write_all(to, &out).await.map_err(CopyError::Write)?;
+        out.clear();
+        if ended {
+            return Ok(());
+        }
+        if inbox.fill(from).await.map_err(CopyError::Read)? == 0 {
+            return Err(CopyError::Truncated);
+        }
+    }
+}

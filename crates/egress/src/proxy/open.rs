@@ -1,0 +1,158 @@
+//! Opening an admitted connection: resolve, check every address, register, dial.
+//!
+//! Invariant: nothing is dialled before every address of the name was checked, and nothing is handed out that the
+//! policy of that moment refuses.
+
+use std::net::IpAddr;
+
+use ringfence_policy::address::{AddressClass, classify};
+use ringfence_policy::decision::Decision;
+use ringfence_policy::host::Host;
+use tokio::net::TcpStream;
+
+use super::gate::Admission;
+use super::live::{Live, Opening};
+use super::wire::Wire;
+use super::{Shared, upstream};
+use crate::caller::Caller;
+use crate::decide::{Attempt, parts};
+use crate::event::CloseCause;
+use crate::reach::dial_first;
+use crate::refusal::Unreachable;
+
+/// Why an admitted connection did not come about.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// Its addresses are refused, or the policy has changed.
+    Refused(Decision),
+    /// Nobody answers.
+    Unreachable(Unreachable),
+}
+
+impl Shared {
+    /// Opens what was admitted, and records the decision, which the addresses may still turn.
+    pub(super) async fn open(
+        &self,
+        caller: &Caller,
+        attempt: &Attempt,
+        admission: Admission,
+    ) -> Result<(Wire, Live), OpenError> {
+        let opened = tokio::time::timeout(
+            self.limits.dial,
+            self.open_unrecorded(caller, attempt, &admission),
+        );
+        let opened = opened.await.unwrap_or_else(|_| {
+            let destination = destination(attempt);
+            Err(OpenError::Unreachable(Unreachable::TimedOut {
+                destination,
+            }))
+        });
+        let decision = match &opened {
+            Ok(_) | Err(OpenError::Unreachable(_)) => &admission.decision,
+            Err(OpenError::Refused(decision)) => decision,
+        };
+        self.gate.record_attempt(caller, attempt, decision);
+        opened
+    }
+
+    async fn open_unrecorded(
+        &self,
+        caller: &Caller,
+        attempt: &Attempt,
+        admission: &Admission,
+    ) -> Result<(Wire, Live), OpenError> {
+        let policy = self.gate.policy();
+        let proxy = policy
+            .upstream_proxy
+            .as_ref()
+            .map(|proxy| proxy.value.as_str())
+            .filter(|_| is_far(&attempt.host));
+        let addresses = match proxy {
+            // The other proxy resolves the name; an address is checked all the same.
+            Some(_) => literal_address(&attempt.host).into_iter().collect(),
+            None => self.resolve(&attempt.host).await?,
+        };
+        if let Some(refused) = policy.refuse_addresses(attempt.port, &addresses) {
+            return Err(OpenError::Refused(refused));
+        }
+        let (_, origin, _) = parts(&admission.decision);
+        let opening = |address| Opening {
+            subject: caller.subject.clone(),
+            host: attempt.host.clone(),
+            port: attempt.port,
+            address,
+            basis: admission.basis,
+            allowed_by: origin.to_owned(),
+        };
+        let (wire, live) = if let Some(proxy) = proxy {
+            let live = self.registry.register(opening(addresses.first().copied()));
+            let wire = upstream::connect(&self.parts, proxy, attempt).await;
+            (wire.map_err(OpenError::Unreachable)?, live)
+        } else {
+            let (address, stream) = self.dial(attempt, &addresses).await?;
+            let live = self.registry.register(opening(Some(address)));
+            (Wire::new(stream), live)
+        };
+        match live.refused_now(&self.gate.policy()) {
+            None => Ok((wire, live)),
+            Some(refused) => {
+                live.set_cause(CloseCause::Revoked);
+                Err(OpenError::Refused(refused))
+            }
+        }
+    }
+
+    async fn resolve(&self, host: &Host) -> Result<Vec<IpAddr>, OpenError> {
+        let name = match host {
+            Host::Address(address) => return Ok(vec![address.to_canonical()]),
+            Host::Name(name) => name,
+        };
+        let text = || name.as_str().to_owned();
+        match self.parts.resolver.resolve(name).await {
+            Ok(addresses) if addresses.is_empty() => {
+                Err(OpenError::Unreachable(Unreachable::NoAddress {
+                    name: text(),
+                }))
+            }
+            Ok(addresses) => Ok(addresses.iter().map(IpAddr::to_canonical).collect()),
+            Err(source) => Err(OpenError::Unreachable(Unreachable::Resolve {
+                name: text(),
+                source,
+            })),
+        }
+    }
+
+    async fn dial(
+        &self,
+        attempt: &Attempt,
+        addresses: &[IpAddr],
+    ) -> Result<(IpAddr, TcpStream), OpenError> {
+        dial_first(&self.parts.dialer, addresses, attempt.port)
+            .await
+            .map_err(|source| {
+                OpenError::Unreachable(Unreachable::Dial {
+                    destination: destination(attempt),
+                    source,
+                })
+            })
+    }
+}
+
+/// Whether a host lies behind the corporate proxy: names, and public addresses.
+fn is_far(host: &Host) -> bool {
+    match host {
+        Host::Name(_) => true,
+        Host::Address(address) => classify(*address) == AddressClass::Public,
+    }
+}
+
+fn literal_address(host: &Host) -> Option<IpAddr> {
+    match host {
+        Host::Name(_) => None,
+        Host::Address(address) => Some(address.to_canonical()),
+    }
+}
+
+pub(crate) fn destination(attempt: &Attempt) -> String {
+    format!("{}:{}", attempt.host, attempt.port)
+}

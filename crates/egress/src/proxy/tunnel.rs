@@ -1,0 +1,155 @@
+//! A connection both of whose sides are there, from its first byte.
+//!
+//! While the client is silent the server may speak. What the client says first is judged before any of it goes on;
+//! HTTP is handed to the [exchange](super::exchange), all else is copied.
+//! Invariant: no byte of the server is lost, and none of the client goes on unjudged.
+
+use super::Shared;
+use super::copy::{Bulk, Lane, copy, relay};
+use super::exchange::{self, Origin, Serving};
+use super::live::{Direction, Live};
+use super::wire::Wire;
+use crate::caller::Caller;
+use crate::decide::{Attempt, refuse};
+use crate::event::CloseCause;
+use crate::first::{FirstFlight, FirstFlightError};
+use crate::hello::{ACCESS_DENIED_ALERT, HANDSHAKE_RECORD};
+use crate::http::Authority;
+use crate::progress::Progress;
+
+/// Serves a connection that was decided on and opened.
+pub(super) async fn serve(
+    shared: &Shared,
+    caller: &Caller,
+    attempt: Attempt,
+    mut client: Wire,
+    mut server: Wire,
+    live: Live,
+) {
+    let begun = live
+        .watch(await_client(&mut client, &mut server, &live, &attempt))
+        .await;
+    match begun {
+        Err(_) => {}
+        Ok(None) => live.set_cause(CloseCause::Broken),
+        Ok(Some(Ok(FirstFlight::Opaque | FirstFlight::Tls))) => {
+            relay(&mut client, &mut server, &live).await;
+        }
+        Ok(Some(Ok(FirstFlight::Http))) => {
+            let authority = Authority {
+                host: attempt.host,
+                port: attempt.port,
+            };
+            let origin = Origin::opened(authority.clone(), server, live);
+            let serving = Serving::Fixed {
+                authority,
+                ingress: attempt.ingress,
+            };
+            exchange::serve(shared, caller, serving, client, Some(origin)).await;
+        }
+        Ok(Some(Err(error))) => {
+            live.set_cause(CloseCause::Refused);
+            refuse_first_flight(shared, caller, &attempt, client, &error).await;
+        }
+    }
+}
+
+/// Waits for what the client says first, while the server may speak; `None` when one of them breaks off.
+async fn await_client(
+    client: &mut Wire,
+    server: &mut Wire,
+    live: &Live,
+    attempt: &Attempt,
+) -> Option<Result<FirstFlight, FirstFlightError>> {
+    let lane = Lane {
+        live,
+        direction: Direction::In,
+    };
+    let Wire { stream, inbox } = client;
+    let back = copy(
+        &server.stream,
+        &mut server.inbox,
+        stream,
+        lane,
+        None,
+        Bulk::Never,
+    );
+    let first = async {
+        loop {
+            match FirstFlight::parse(inbox.unread(), &attempt.host, attempt.port) {
+                Ok(Progress::Done { value, .. }) => return Some(Ok(value)),
+                Err(error) => return Some(Err(error)),
+                Ok(Progress::NeedMore) => {}
+            }
+            match inbox.fill(stream).await {
+                // It says nothing, or not enough to be anything that is looked at.
+                Ok(0) if inbox.is_empty() => return Some(Ok(FirstFlight::Opaque)),
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    };
+    tokio::pin!(back, first);
+    let mut server_ended = false;
+    loop {
+        tokio::select! {
+            biased;
+            flight = &mut first => return flight,
+            ended = &mut back, if !server_ended => match ended {
+                Ok(()) => server_ended = true,
+                Err(_) => return None,
+            },
+        }
+    }
+}
+
+/// Reads what a client says first, before anything is opened for it.
+pub(super) async fn read_first_flight(
+    shared: &Shared,
+    client: &mut Wire,
+    attempt: &Attempt,
+) -> Option<Result<FirstFlight, FirstFlightError>> {
+    let read = async {
+        loop {
+            match FirstFlight::parse(client.inbox.unread(), &attempt.host, attempt.port) {
+                Ok(Progress::Done { value, .. }) => return Some(Ok(value)),
+                Err(error) => return Some(Err(error)),
+                Ok(Progress::NeedMore) => {}
+            }
+            match client.fill().await {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    };
+    tokio::time::timeout(shared.limits.head, read)
+        .await
+        .ok()
+        .flatten()
+}
+
+/// Records and tells that what the client said is refused.
+pub(super) async fn refuse_first_flight(
+    shared: &Shared,
+    caller: &Caller,
+    attempt: &Attempt,
+    client: Wire,
+    error: &FirstFlightError,
+) {
+    let decision = refuse(error.rule(), error.to_string());
+    shared.gate.record_attempt(caller, attempt, &decision);
+    say_refusal(client, attempt.port).await;
+}
+
+/// Tells a client without HTTP that it is refused: by an alert where it speaks TLS, else by a reset.
+pub(super) async fn say_refusal(client: Wire, port: u16) {
+    let speaks_tls = match client.inbox.unread().first() {
+        Some(first) => *first == HANDSHAKE_RECORD,
+        None => port == 443,
+    };
+    if speaks_tls {
+        client.say_and_close(&ACCESS_DENIED_ALERT).await;
+    } else {
+        client.reset();
+    }
+}

@@ -1,0 +1,145 @@
+//! One connection with the bytes that were read from it and not yet used.
+//!
+//! Reading and writing take the socket by reference, so that both directions of a connection can run at once, and
+//! can be broken off at any point: what was read is in the inbox, what was written is out of it.
+//! Invariant: a byte leaves the inbox only after it was written or understood.
+
+use std::io;
+use std::net::Shutdown;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+/// How much is read at once.
+pub(crate) const READ_BYTES: usize = 16 * 1024;
+
+/// How much of what a refused caller still sends is read, so that the refusal is not lost to a reset.
+const LINGER_BYTES: usize = 256 * 1024;
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A connection and what was read from it.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) stream: TcpStream,
+    pub(crate) inbox: Inbox,
+}
+
+/// Bytes that were read and not yet used.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Wire {
+    /// A connection from which nothing was read yet; small writes go out at once.
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        // Without it everything works, only later.
+        let _ = stream.set_nodelay(true);
+        Self {
+            stream,
+            inbox: Inbox::default(),
+        }
+    }
+
+    /// Reads more; 0 at the end.
+    pub(crate) async fn fill(&mut self) -> io::Result<usize> {
+        self.inbox.fill(&self.stream).await
+    }
+
+    /// Says `last` and goes, without losing it to what the other side still sends.
+    pub(crate) async fn say_and_close(self, last: &[u8]) {
+        let goodbye = async {
+            write_all(&self.stream, last).await?;
+            shutdown_write(&self.stream)?;
+            let mut inbox = Inbox::default();
+            let mut read = 0;
+            while read < LINGER_BYTES {
+                match inbox.fill(&self.stream).await? {
+                    0 => break,
+                    count => read += count,
+                }
+                inbox.consume(inbox.unread().len());
+            }
+            Ok::<(), io::Error>(())
+        };
+        // Whoever does not listen to a refusal misses it.
+        let _ = tokio::time::timeout(LINGER, goodbye).await;
+    }
+
+    /// Goes with a reset: what was asked for does not exist here.
+    pub(crate) fn reset(self) {
+        // An ordinary close is the next best.
+        let _ = self.stream.set_zero_linger();
+    }
+}
+
+impl Inbox {
+    pub(crate) fn unread(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.unread().is_empty()
+    }
+
+    /// Forgets the first `count` bytes.
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.bytes.len());
+        if self.start == self.bytes.len() {
+            self.bytes.clear();
+            self.start = 0;
+        }
+    }
+
+    /// Reads more behind what is there; 0 at the end.
+    pub(crate) async fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
+        if self.start > 0 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        if self.bytes.capacity() - self.bytes.len() < READ_BYTES {
+            self.bytes.reserve_exact(READ_BYTES);
+        }
+        loop {
+            match from.try_read_buf(&mut self.bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    from.readable().await?;
+                }
+                Err(error) => return Err(error),
+                Ok(count) => {
+                    // The calls above are no part of the runtime's turn-taking.
+                    tokio::task::consume_budget().await;
+                    return Ok(count);
+                }
+            }
+        }
+    }
+}
+
+/// Writes some of `bytes`; broken off, nothing was written.
+pub(crate) async fn write_some(to: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match to.try_write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => to.writable().await?,
+            Err(error) => return Err(error),
+            Ok(0) if !bytes.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => return Ok(count),
+        }
+    }
+}
+
+/// Writes all of `bytes`.
+pub(crate) async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let count = write_some(to, bytes).await?;
+        bytes = bytes.get(count..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Ends one direction; the other one stays open.
+pub(crate) fn shutdown_write(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).shutdown(Shutdown::Write)
+}
