@@ -34,24 +34,24 @@ pub struct Missing {
 
 /// A protected name that does not exist yet: made by the session, it is moved to quarantine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GuardedName {
+pub struct GuardedName<P = AbsolutePath> {
     /// The path, the same on the host and inside.
-    pub path: AbsolutePath,
+    pub path: P,
     /// The protected name's words in the policy.
     pub origin: String,
 }
 
 /// What must be watched while the session lives and swept when a command ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Guard {
+pub struct Guard<P = AbsolutePath> {
     /// Absent protected names.
-    pub absent: Vec<GuardedName>,
+    pub absent: Vec<GuardedName<P>>,
     /// Directories in which a new repository may appear: the writable roots.
-    pub roots: Vec<AbsolutePath>,
+    pub roots: Vec<P>,
     /// What happens to new repositories.
     pub new_repositories: NewRepositories,
     /// Git directories that the target may commit to: swept for what runs on the host.
-    pub commit_directories: Vec<AbsolutePath>,
+    pub commit_directories: Vec<P>,
 }
 
 /// Everything that will be done, in order, and nothing left to decide.

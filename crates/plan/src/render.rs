@@ -141,8 +141,12 @@ impl Plan {
 /// The lines that two renderings do not share, with `-` and `+`, in order: what a person reads to see a change.
 #[must_use]
 pub fn diff(old: &Plan, new: &Plan) -> String {
-    let (old, new) = (old.render_text(), new.render_text());
-    let (old, new): (Vec<&str>, Vec<&str>) = (numberless(&old), numberless(&new));
+    diff_text(&old.render_text(), &new.render_text())
+}
+
+/// [`diff`] of two rendered plans.
+pub(crate) fn diff_text(old: &str, new: &str) -> String {
+    let (old, new): (Vec<&str>, Vec<&str>) = (numberless(old), numberless(new));
     let start = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
     let end = old
         .iter()

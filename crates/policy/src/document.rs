@@ -140,6 +140,18 @@ pub enum WindowsSandbox {
     Unelevated,
 }
 
+/// What of the machine's own loopback commands reach on Windows, where they share it.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loopback {
+    /// The proxy alone; programs that connect to themselves fail.
+    ProxyOnly,
+    /// Ports of the system's dynamic range too: a program's own servers, and whatever else listens there.
+    Dynamic,
+}
+
 /// One policy file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -341,6 +353,10 @@ pub struct WindowsDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "elevated", "examples" = ["unelevated"]))]
     pub sandbox: Option<WindowsSandbox>,
+    /// What of the machine's own loopback commands reach. A change needs `ringfence setup install` again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "dynamic", "examples" = ["proxy-only"]))]
+    pub loopback: Option<Loopback>,
 }
 
 impl OtlpProtocol {
@@ -384,5 +400,6 @@ word_in_file! {
     EnvironmentMode { Allowlist => "allowlist", Filtered => "filtered" }
     Reviewer { None => "none", Prompt => "prompt", Command => "command" }
     OtlpProtocol { HttpProtobuf => "http/protobuf", HttpJson => "http/json" }
+    Loopback { ProxyOnly => "proxy-only", Dynamic => "dynamic" }
     WindowsSandbox { Elevated => "elevated", Unelevated => "unelevated" }
 }

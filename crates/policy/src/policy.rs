@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::document::{
-    EnvironmentMode, GitAccess, HardLinks, Mode, NetworkMode, NewRepositories, OtlpDocument,
-    Require, Reviewer, WindowsSandbox,
+    EnvironmentMode, GitAccess, HardLinks, Loopback, Mode, NetworkMode, NewRepositories,
+    OtlpDocument, Require, Reviewer, WindowsSandbox,
 };
 use crate::host::HostRule;
 use crate::layers::{LayerKind, Sourced};
@@ -41,6 +41,8 @@ pub struct Policy {
     pub otlp: Option<Sourced<OtlpDocument>>,
     /// Who the target is on Windows.
     pub windows_sandbox: Sourced<WindowsSandbox>,
+    /// What of the machine's loopback the target reaches on Windows.
+    pub windows_loopback: Sourced<Loopback>,
     /// What was asked for and not given, because a stronger layer says otherwise: one line each.
     pub notes: Vec<String>,
     /// The layers that were read, strongest first, for the record.

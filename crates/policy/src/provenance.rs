@@ -94,6 +94,7 @@ impl Policy {
             settings.add("audit.otlp.protocol", &otlp.value.protocol, otlp.layer);
         }
         settings.one("windows.sandbox", &self.windows_sandbox);
+        settings.one("windows.loopback", &self.windows_loopback);
         settings.0
     }
 }

@@ -9,13 +9,12 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use ringfence_plan::lint::{Severity, lint};
-use ringfence_plan::linux::error::PlanError;
-use ringfence_plan::linux::facts::LinuxFacts;
-use ringfence_plan::{HostFacts, Plan};
+use ringfence_plan::HostFacts;
+use ringfence_plan::lint::{Finding, Severity, lint};
+use ringfence_plan::windows::WindowsLedger;
 use ringfence_policy::layers::{Context, Layer, LayerKind, Trust, resolve};
 use ringfence_policy::secrets::Platform;
-use ringfence_policy::{AbsolutePath, Policy};
+use ringfence_policy::{AbsolutePath, ExitCode, Policy};
 
 fn cases() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
@@ -28,15 +27,28 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
-fn facts(case: &Path) -> LinuxFacts {
+fn facts(case: &Path) -> HostFacts {
     let text = std::fs::read_to_string(case.join("facts.json")).expect("facts.json");
-    match serde_json::from_str(&text).expect("host facts") {
-        HostFacts::Linux(facts) => facts,
-        HostFacts::Windows(_) => panic!("{}: not a Linux machine", case.display()),
+    serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{}: no host facts: {error}", case.display()))
+}
+
+fn context(facts: &HostFacts) -> Context {
+    match facts {
+        HostFacts::Linux(facts) => Context {
+            home: facts.home.as_ref().map_or_else(
+                || AbsolutePath::new("/home/u").expect("absolute"),
+                |home| home.path.clone(),
+            ),
+            workspace: facts.roots[0].named.clone(),
+            state: facts.state.clone(),
+            platform: Platform::Linux,
+        },
+        HostFacts::Windows(facts) => facts.policy_context().expect("a workspace"),
     }
 }
 
-fn policy(case: &Path, facts: &LinuxFacts) -> Policy {
+fn policy(case: &Path, facts: &HostFacts) -> Policy {
     let text = std::fs::read_to_string(case.join("policy.toml")).expect("policy.toml");
     let layer = Layer::from_file(
         LayerKind::User,
@@ -45,30 +57,48 @@ fn policy(case: &Path, facts: &LinuxFacts) -> Policy {
         Trust::Untrusted,
     )
     .expect("a policy file");
-    let home = facts.home.as_ref().map_or_else(
-        || AbsolutePath::new("/home/u").expect("absolute"),
-        |home| home.path.clone(),
-    );
-    let context = Context {
-        home,
-        workspace: facts.roots[0].named.clone(),
-        state: facts.state.clone(),
-        platform: Platform::Linux,
-    };
-    resolve(&[layer], &context).expect("a policy")
+    resolve(&[layer], &context(facts)).expect("a policy")
 }
 
-fn render(result: &Result<Plan, PlanError>) -> String {
-    match result {
-        Ok(plan) => plan.render_text(),
-        Err(error) => {
-            let mut text = format!("error {}: {error}\n", error.exit_code().code());
-            for hint in error.hints() {
-                let _ = writeln!(text, "hint {hint}");
+fn ledger(case: &Path) -> WindowsLedger {
+    let text = std::fs::read_to_string(case.join("ledger.json")).expect("ledger.json");
+    serde_json::from_str(&text).expect("a ledger")
+}
+
+/// The plan as text, after it was checked; or why there is none.
+fn rendered(case: &Path) -> String {
+    let facts = facts(case);
+    let policy = policy(case, &facts);
+    let (text, errors) = match &facts {
+        HostFacts::Linux(facts) => match ringfence_plan::linux::plan(&policy, facts) {
+            Ok(plan) => (plan.render_text(), errors(&lint(&plan))),
+            Err(error) => return refusal(&error, error.exit_code(), &error.hints()),
+        },
+        HostFacts::Windows(facts) => {
+            match ringfence_plan::windows::plan(&policy, facts, &ledger(case)) {
+                Ok(plan) => (plan.render_text(), String::new()),
+                Err(error) => return refusal(&error, error.exit_code(), &error.hints()),
             }
-            text
         }
+    };
+    assert!(errors.is_empty(), "{}: {errors}", case.display());
+    text
+}
+
+fn errors(findings: &[Finding]) -> String {
+    findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .map(|finding| format!("{finding:?}\n"))
+        .collect()
+}
+
+fn refusal(error: &dyn std::error::Error, code: ExitCode, hints: &[String]) -> String {
+    let mut text = format!("error {}: {error}\n", code.code());
+    for hint in hints {
+        let _ = writeln!(text, "hint {hint}");
     }
+    text
 }
 
 #[test]
@@ -78,17 +108,7 @@ fn every_case_gives_its_stored_plan() {
     assert!(cases.len() >= 12, "{} cases", cases.len());
     let mut changed = Vec::new();
     for case in cases {
-        let facts = facts(&case);
-        let policy = policy(&case, &facts);
-        let result = ringfence_plan::linux::plan(&policy, &facts);
-        if let Ok(plan) = &result {
-            let errors: Vec<_> = lint(plan)
-                .into_iter()
-                .filter(|finding| finding.severity == Severity::Error)
-                .collect();
-            assert!(errors.is_empty(), "{}: {errors:?}", case.display());
-        }
-        let text = render(&result);
+        let text = rendered(&case);
         let stored = case.join("plan.txt");
         if bless {
             std::fs::write(&stored, &text).expect("plan.txt");

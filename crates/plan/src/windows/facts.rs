@@ -8,6 +8,10 @@
 use serde::{Deserialize, Serialize};
 
 use ringfence_nt::{SecurityDescriptor, Sid, WriteClass};
+use ringfence_policy::AbsolutePath;
+use ringfence_policy::layers::Context;
+use ringfence_policy::path::PathError;
+use ringfence_policy::secrets::Platform;
 
 use crate::layout::{Anchor, GitDirectory, GitReference, HiddenFact};
 use crate::windows::path::WindowsPath;
@@ -420,7 +424,8 @@ pub struct ObjectFact {
     /// Whether its data is on this machine.
     #[serde(default)]
     pub residency: Residency,
-    /// Its owner and lists; `None` where they can't be read.
+    /// Its owner and lists, as SDDL; `None` where they can't be read.
+    #[serde(with = "crate::windows::sddl")]
     pub descriptor: Option<SecurityDescriptor>,
 }
 
@@ -501,6 +506,20 @@ pub struct LiveRoot {
 }
 
 impl WindowsFacts {
+    /// What a policy for this host is resolved against, on any system.
+    ///
+    /// # Errors
+    /// [`PathError`] where the facts name no root, or a path that this system can't spell.
+    pub fn policy_context(&self) -> Result<Context, PathError> {
+        let workspace = self.roots.first().map(|root| root.named.as_str());
+        Ok(Context {
+            home: AbsolutePath::of_windows(&self.person.profile.to_string())?,
+            workspace: AbsolutePath::of_windows(workspace.unwrap_or_default())?,
+            state: AbsolutePath::of_windows(&self.state.to_string())?,
+            platform: Platform::Windows,
+        })
+    }
+
     /// The SIDs of the person's accounts, where set-up has made all of them.
     #[must_use]
     pub fn accounts(&self) -> Option<AccountSids> {

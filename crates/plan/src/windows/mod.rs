@@ -1,9 +1,390 @@
 //! The planner for Windows: policy, host facts and what was done before in; accounts, descriptors, filters out.
 //!
 //! Everything is decided here, on any machine. Nothing of it has been executed on Windows yet.
+//!
+//! A plan before set-up names accounts that do not exist by [`sids::Placeholder`]s: it is for reading and for set-up;
+//! the person's steps are planned anew once the accounts are there. Invariant: on a machine where everything is as
+//! planned there is no step, and the same input gives the same plan.
 
+pub mod descriptors;
+mod environment;
+pub mod error;
 pub mod facts;
+mod held;
+pub mod launch;
+pub mod machine;
+mod objects;
+mod outside;
 pub mod path;
+pub mod plan;
+pub mod reach;
+pub mod refuse;
+pub mod render;
+mod roots;
+mod sddl;
+pub mod sids;
 pub mod step;
+mod steps;
+pub mod walk;
 
+use std::collections::BTreeMap;
+
+use ringfence_nt::Sid;
+use ringfence_policy::Policy;
+use ringfence_policy::document::{Mode, NetworkMode, Require, WindowsSandbox};
+
+pub use error::PlanError;
+pub use objects::Objects;
 pub use path::{WindowsPath, WindowsPathError};
+pub use plan::{Accounts, GrantedRoot, HeldObject, WindowsLedger, WindowsPlan};
+pub use roots::file_policy_hash;
+
+use crate::plan::{Guard, Level, Missing};
+use crate::windows::descriptors::Trustees;
+use crate::windows::facts::{Residency, WindowsFacts};
+use crate::windows::held::{Collected, Collector, Describe};
+use crate::windows::launch::{Identity, Launch, LaunchSpec, Network, WriteClassRule};
+use crate::windows::machine::Machine;
+use crate::windows::outside::Outside;
+use crate::windows::reach::Reach;
+use crate::windows::refuse::RefuseList;
+use crate::windows::roots::Roots;
+use crate::windows::step::{AccountRole, PersonInverse, PersonStep};
+use crate::windows::steps::Steps;
+
+/// Plans sessions of `policy` on the host of `facts`, after what `ledger` says was done before.
+///
+/// # Errors
+/// [`PlanError`]: the policy asks for what can't be, or the host can't hold the boundary. Nothing has been done.
+///
+/// # Security
+/// Names inside the roots are an attacker's, and so are repositories, their configuration, and descriptors of what
+/// earlier commands made.
+pub fn plan(
+    policy: &Policy,
+    facts: &WindowsFacts,
+    ledger: &WindowsLedger,
+) -> Result<WindowsPlan, PlanError> {
+    if policy.mode.value == Mode::FullAccess {
+        return Ok(unbounded(policy, facts, ledger));
+    }
+    let accounts = accounts(policy, facts);
+    let rule = match accounts {
+        Accounts::Made(_) | Accounts::ToBeMade(_) => WriteClassRule::Boundary,
+        Accounts::Person => WriteClassRule::SameUser,
+    };
+    match facts.write_class {
+        Some(class) if !rule.accepts(class) => return Err(PlanError::WriteClass),
+        None if rule == WriteClassRule::SameUser => return Err(PlanError::NotMeasured),
+        Some(_) | None => {}
+    }
+    let plan = Planner::new(policy, facts, ledger, accounts).plan()?;
+    if policy.require.value == Require::Full && plan.level != Level::Full {
+        return Err(PlanError::RequireFull {
+            missing: plan.missing,
+        });
+    }
+    Ok(plan)
+}
+
+/// What takes everything back that `ledger` says was done with the person's rights: the inverses, the last step first.
+///
+/// The machine's steps are undone by set-up, from its own ledger, in the same way.
+#[must_use]
+pub fn plan_uninstall(ledger: &WindowsLedger) -> Vec<PersonInverse> {
+    ledger
+        .person
+        .iter()
+        .rev()
+        .map(PersonStep::inverse)
+        .collect()
+}
+
+fn accounts(policy: &Policy, facts: &WindowsFacts) -> Accounts {
+    match (policy.windows_sandbox.value, facts.accounts()) {
+        (WindowsSandbox::Unelevated, _) => Accounts::Person,
+        (WindowsSandbox::Elevated, Some(sids)) => Accounts::Made(sids),
+        (WindowsSandbox::Elevated, None) => Accounts::ToBeMade(sids::accounts_to_be()),
+    }
+}
+
+/// What planning one session works on.
+struct Planner<'a> {
+    policy: &'a Policy,
+    facts: &'a WindowsFacts,
+    ledger: &'a WindowsLedger,
+    accounts: Accounts,
+    marker: Sid,
+    reach: Reach,
+    objects: Objects<'a>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(
+        policy: &'a Policy,
+        facts: &'a WindowsFacts,
+        ledger: &'a WindowsLedger,
+        accounts: Accounts,
+    ) -> Self {
+        let person = &facts.person;
+        Self {
+            policy,
+            facts,
+            ledger,
+            accounts,
+            marker: sids::marker(&ledger.secret, ledger.shape, person.sid),
+            reach: Reach::new(accounts.sids().as_ref(), person.sid, &person.groups),
+            objects: Objects::new(facts),
+        }
+    }
+
+    fn plan(&self) -> Result<WindowsPlan, PlanError> {
+        let machine = self.machine()?;
+        let list = RefuseList::new(self.facts, &self.objects);
+        let roots = Roots {
+            policy: self.policy,
+            facts: self.facts,
+            ledger: self.ledger,
+            accounts: self.accounts,
+            marker: self.marker,
+        }
+        .check(&list, &self.reach)?;
+        let paths: Vec<WindowsPath> = roots
+            .trustees
+            .iter()
+            .map(|(path, _)| path.clone())
+            .collect();
+        let collected = Collector::new(self.policy, &paths, self.accounts).collect(self.facts)?;
+        let describe = Describe {
+            objects: &self.objects,
+            reach: &self.reach,
+            roots: &roots.trustees,
+        };
+        let mut held = describe.all(&collected)?;
+        let elsewhere = Trustees {
+            accounts: self.accounts.sids(),
+            person: self.facts.person.sid,
+            capabilities: Vec::new(),
+            known: roots.known.clone(),
+        };
+        let mut outside = Outside {
+            facts: self.facts,
+            objects: &self.objects,
+            reach: &self.reach,
+            list: &list,
+            trustees: &elsewhere,
+            roots: &paths,
+            held: BTreeMap::new(),
+            path: Vec::new(),
+            notes: Vec::new(),
+            missing: Vec::new(),
+        };
+        match self.accounts {
+            Accounts::Made(_) | Accounts::ToBeMade(_) => outside.all(self.policy)?,
+            // The person reaches what they reach; nothing outside names them.
+            Accounts::Person => {}
+        }
+        let Outside {
+            held: more,
+            path,
+            mut notes,
+            mut missing,
+            ..
+        } = outside;
+        held.extend(more.into_values());
+        held.sort_by(|a, b| a.object.path.cmp(&b.object.path));
+        let mut all_notes = self.notes(&machine);
+        all_notes.extend(collected.notes.iter().cloned());
+        all_notes.append(&mut notes);
+        missing.splice(0..0, self.missing());
+        let launch = self.launch(&roots.roots, &path)?;
+        let mut person_steps = steps::homes(&roots.roots, &roots.trustees, &self.objects);
+        let changes = Steps {
+            facts: self.facts,
+            objects: &self.objects,
+            held: &held,
+            roots: &roots.trustees,
+        };
+        person_steps.extend(changes.all()?);
+        Ok(WindowsPlan {
+            level: if missing.is_empty() {
+                Level::Full
+            } else {
+                Level::Partial
+            },
+            missing,
+            notes: all_notes,
+            person: self.facts.person.sid,
+            accounts: self.accounts,
+            marker: self.marker,
+            machine_steps: machine.steps,
+            machine_hash: machine.hash,
+            person_steps,
+            known: roots.known.clone(),
+            collected: roots.collected,
+            guard: self.guard(collected, paths),
+            roots: roots.roots,
+            held,
+            launch: Some(launch),
+        })
+    }
+
+    fn machine(&self) -> Result<Machine, PlanError> {
+        match self.accounts {
+            Accounts::Made(_) | Accounts::ToBeMade(_) => {
+                machine::plan(self.facts, self.marker, self.policy.windows_loopback.value)
+            }
+            Accounts::Person => Ok(Machine {
+                steps: Vec::new(),
+                hash: String::new(),
+            }),
+        }
+    }
+
+    /// What same-user mode can't hold.
+    fn missing(&self) -> Vec<Missing> {
+        let lost = |what: &str, cause: &str| {
+            Missing {
+            what: what.to_owned(),
+            cause: cause.to_owned(),
+            cure: "let an administrator run `ringfence setup install`, and use `sandbox = \"elevated\"`"
+                .to_owned(),
+        }
+        };
+        match self.accounts {
+            Accounts::Made(_) | Accounts::ToBeMade(_) => Vec::new(),
+            Accounts::Person => vec![
+                lost(
+                    "network",
+                    "network: advisory. Variables discourage programs; nothing holds those that do not ask them",
+                ),
+                lost(
+                    "unreadable-secrets",
+                    "secrets: readable. Commands run as you, and read what you read",
+                ),
+            ],
+        }
+    }
+
+    fn notes(&self, machine: &Machine) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Accounts::ToBeMade(_) = self.accounts {
+            notes.push(
+                "set-up has not run: GROUP, OFFLINE and ONLINE stand for accounts that it makes"
+                    .to_owned(),
+            );
+        } else if !machine.steps.is_empty() {
+            notes.push(
+                "set-up has to run again: what it did is not what this policy and this machine need".to_owned(),
+            );
+        }
+        if self.facts.write_class.is_none() {
+            notes.push(
+                "which rights a restricted token is checked for is measured before the first command; unless DELETE, WRITE_DAC and WRITE_OWNER are among them, nothing runs".to_owned(),
+            );
+        }
+        for root in &self.facts.roots {
+            if let facts::Reached::Directory { path } = &root.reached
+                && self
+                    .objects
+                    .get(path)
+                    .is_some_and(|fact| fact.residency == Residency::Placeholder)
+            {
+                notes.push(format!(
+                    "`{}` is kept by OneDrive or its like: files that are not on this machine are fetched when commands read them",
+                    path.printable()
+                ));
+            }
+        }
+        notes
+    }
+
+    fn guard(&self, collected: Collected, roots: Vec<WindowsPath>) -> Guard<WindowsPath> {
+        Guard {
+            absent: collected.absent,
+            roots,
+            new_repositories: self.policy.filesystem.new_repositories.value,
+            commit_directories: collected.commit_directories,
+        }
+    }
+
+    fn launch(&self, roots: &[GrantedRoot], path: &[WindowsPath]) -> Result<LaunchSpec, PlanError> {
+        let open = self.policy.network.mode.value == NetworkMode::Open;
+        let loopback = self.policy.windows_loopback.value;
+        let (identity, network) = match self.accounts {
+            Accounts::Person => (Identity::Person, Network::Advisory),
+            Accounts::Made(_) | Accounts::ToBeMade(_) if open => {
+                (Identity::Account(AccountRole::Online), Network::Open)
+            }
+            Accounts::Made(_) | Accounts::ToBeMade(_) => (
+                Identity::Account(AccountRole::Offline),
+                Network::of(loopback),
+            ),
+        };
+        let workspace = roots.first().ok_or_else(|| PlanError::FactsMismatch {
+            what: "the workspace".to_owned(),
+        })?;
+        let directory = workspace.object.path.clone();
+        let (policy, facts) = (self.policy, self.facts);
+        let environment = match self.accounts {
+            Accounts::Person => environment::of_person(policy, facts, path, &directory),
+            Accounts::Made(_) | Accounts::ToBeMade(_) => {
+                environment::of_account(policy, facts, path, &workspace.home, &directory)?
+            }
+        };
+        let writable = match self.policy.mode.value {
+            Mode::WorkspaceWrite | Mode::FullAccess => roots,
+            // Without a capability in the token the second pass refuses every write.
+            Mode::ReadOnly => &[],
+        };
+        let shells = facts.shells.iter();
+        Ok(Launch {
+            policy,
+            accounts: self.accounts.sids(),
+            identity,
+            network,
+            person: facts.person.sid,
+            marker: self.marker,
+            capabilities: writable
+                .iter()
+                .map(|root| (root.capability, root.object.path.printable()))
+                .collect(),
+            environment,
+            directory,
+            shells: shells
+                .map(|shell| (shell.name.clone(), shell.path.clone()))
+                .collect(),
+        }
+        .spec())
+    }
+}
+
+/// The plan of `full-access`: no boundary, and a note that says so.
+fn unbounded(policy: &Policy, facts: &WindowsFacts, ledger: &WindowsLedger) -> WindowsPlan {
+    let person = facts.person.sid;
+    WindowsPlan {
+        level: Level::None,
+        missing: Vec::new(),
+        notes: vec![
+            "mode = \"full-access\": there is no boundary, the command can do what its caller can"
+                .to_owned(),
+        ],
+        person,
+        accounts: Accounts::Person,
+        marker: sids::marker(&ledger.secret, ledger.shape, person),
+        known: Vec::new(),
+        machine_steps: Vec::new(),
+        machine_hash: String::new(),
+        person_steps: Vec::new(),
+        roots: Vec::new(),
+        held: Vec::new(),
+        collected: Vec::new(),
+        guard: Guard {
+            absent: Vec::new(),
+            roots: Vec::new(),
+            new_repositories: policy.filesystem.new_repositories.value,
+            commit_directories: Vec::new(),
+        },
+        launch: None,
+    }
+}

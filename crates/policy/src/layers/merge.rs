@@ -18,8 +18,8 @@ use crate::{protected, secrets};
 /// What holds where no layer says anything.
 pub(super) mod defaults {
     use crate::document::{
-        EnvironmentMode, GitAccess, HardLinks, Mode, NetworkMode, NewRepositories, Require,
-        Reviewer, WindowsSandbox,
+        EnvironmentMode, GitAccess, HardLinks, Loopback, Mode, NetworkMode, NewRepositories,
+        Require, Reviewer, WindowsSandbox,
     };
     use crate::units::Span;
 
@@ -35,6 +35,7 @@ pub(super) mod defaults {
     pub(in crate::layers) const APPROVAL_TIMEOUT: Span = Span(120_000);
     pub(in crate::layers) const APPROVAL_DURATION: Span = Span(8 * 3_600_000);
     pub(in crate::layers) const WINDOWS_SANDBOX: WindowsSandbox = WindowsSandbox::Elevated;
+    pub(in crate::layers) const WINDOWS_LOOPBACK: Loopback = Loopback::Dynamic;
 }
 
 /// Layers on their way to a policy.
@@ -76,6 +77,11 @@ pub(super) fn merge(layers: &[&Layer], context: &Context) -> Result<Policy, Reso
         windows_sandbox: merge.value("windows.sandbox", defaults::WINDOWS_SANDBOX, |document| {
             document.windows.sandbox
         })?,
+        windows_loopback: merge.value(
+            "windows.loopback",
+            defaults::WINDOWS_LOOPBACK,
+            |document| document.windows.loopback,
+        )?,
         notes: merge.notes,
         layers: layers.iter().map(|layer| layer.kind).collect(),
     })

@@ -2,7 +2,7 @@
 //!
 //! | key | narrows | widens |
 //! |---|---|---|
-//! | `mode`, `require`, `filesystem.git`, `new_repositories`, `hard_links`, `network.mode`, `environment.mode`, `windows.sandbox` | the default or narrower | anything wider |
+//! | `mode`, `require`, `filesystem.git`, `new_repositories`, `hard_links`, `network.mode`, `environment.mode`, `windows.sandbox`, `windows.loopback` | the default or narrower | anything wider |
 //! | `filesystem.deny_read`, `filesystem.protected`, `network.deny` | every entry | |
 //! | `limits.*` | any value, for the default is none | |
 //! | `network.ask`, `approvals.reviewer` | `false`; `none`, `prompt` | `true`; `command` |
@@ -56,7 +56,7 @@ fn first_widening(document: &PolicyDocument) -> Widening {
         time: _,
     } = limits;
     let AuditDocument { otlp } = audit;
-    let WindowsDocument { sandbox } = windows;
+    let WindowsDocument { sandbox, loopback } = windows;
     wider("mode", *mode, defaults::MODE)
         .or_else(|| wider("require", *require, defaults::REQUIRE))
         .or_else(|| in_filesystem(filesystem))
@@ -68,6 +68,7 @@ fn first_widening(document: &PolicyDocument) -> Widening {
                 .map(|otlp| ("audit.otlp", otlp.endpoint.clone()))
         })
         .or_else(|| wider("windows.sandbox", *sandbox, defaults::WINDOWS_SANDBOX))
+        .or_else(|| wider("windows.loopback", *loopback, defaults::WINDOWS_LOOPBACK))
 }
 
 fn in_filesystem(document: &FilesystemDocument) -> Widening {

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use ringfence_nt::Sid;
+
 use super::{AccountRole, DescriptorTemplate, Trustee};
 use crate::windows::path::WindowsPath;
 
@@ -69,6 +71,9 @@ pub struct PortRange {
 pub enum Condition {
     /// `ALE_USER_ID`: the token passes this check, a descriptor that grants `FWP_ACTRL_MATCH_FILTER` to the trustee.
     User(Trustee),
+    /// `ALE_USER_ID`: as [`Condition::User`], with a descriptor that grants to a SID of ours as well, so that a token
+    /// whose second pass is asked too finds itself named.
+    UserOr(Trustee, Sid),
     /// `ALE_USER_ID`, complemented: the token is anyone but the trustee.
     NotUser(Trustee),
     /// The loopback flag is set.
@@ -168,6 +173,9 @@ pub enum MachineStep {
         comment: String,
         /// Where the sealed password is kept.
         record: WindowsPath,
+        /// The marker SID of the person's targets, which is denied writing the profile and its registry hive: else
+        /// they carry state from one workspace to the next.
+        marker: Sid,
     },
     /// Denies ways to sign in to an account of ours.
     ///

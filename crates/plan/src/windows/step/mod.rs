@@ -101,6 +101,12 @@ pub struct AccountSids {
 }
 
 impl AccountSids {
+    /// All three.
+    #[must_use]
+    pub const fn all(&self) -> [Sid; 3] {
+        [self.offline, self.online, self.group]
+    }
+
     /// The SID that `trustee` stands for.
     #[must_use]
     pub const fn resolve(&self, trustee: Trustee) -> Sid {

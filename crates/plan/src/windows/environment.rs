@@ -1,0 +1,135 @@
+//! The variables that every command gets: private home, caches, git, PATH; in same-user mode what discourages network.
+//!
+//! Variables are compatibility, never a boundary. Invariant: sorted by name, each name once.
+
+use std::collections::BTreeMap;
+
+use ringfence_policy::Policy;
+use ringfence_policy::document::GitAccess;
+
+use crate::windows::error::PlanError;
+use crate::windows::facts::{GitIdentity, WindowsFacts};
+use crate::windows::path::WindowsPath;
+
+/// Places below a private home, by the variables that point to them.
+const HOME: &[(&str, &[&str])] = &[
+    ("TEMP", &["tmp"]),
+    ("TMP", &["tmp"]),
+    ("TMPDIR", &["tmp"]),
+    ("HOME", &[]),
+    ("USERPROFILE", &[]),
+    ("APPDATA", &["AppData", "Roaming"]),
+    ("LOCALAPPDATA", &["AppData", "Local"]),
+    ("CARGO_HOME", &["cache", "cargo"]),
+    ("NUGET_PACKAGES", &["cache", "nuget"]),
+    ("npm_config_cache", &["cache", "npm"]),
+    ("PIP_CACHE_DIR", &["cache", "pip"]),
+    ("UV_CACHE_DIR", &["cache", "uv"]),
+    ("GOCACHE", &["cache", "go-build"]),
+    ("GOPATH", &["cache", "go"]),
+];
+
+/// What discourages the network where nothing holds it. The port is closed: connecting is refused at once.
+const DISCOURAGE: &[(&str, &str)] = &[
+    ("HTTP_PROXY", "http://127.0.0.1:9"),
+    ("HTTPS_PROXY", "http://127.0.0.1:9"),
+    ("ALL_PROXY", "http://127.0.0.1:9"),
+    ("NO_PROXY", ""),
+    ("GIT_HTTP_PROXY", "http://127.0.0.1:9"),
+    ("GIT_HTTPS_PROXY", "http://127.0.0.1:9"),
+    ("GIT_SSH_COMMAND", "cmd /c exit 1"),
+    ("PIP_NO_INDEX", "1"),
+    ("NPM_CONFIG_OFFLINE", "true"),
+    ("CARGO_NET_OFFLINE", "true"),
+];
+
+/// The variables of a session with accounts of its own.
+///
+/// # Errors
+/// [`PlanError::Path`]; not for the names of this module.
+pub(crate) fn of_account(
+    policy: &Policy,
+    facts: &WindowsFacts,
+    path: &[WindowsPath],
+    home: &WindowsPath,
+    workspace: &WindowsPath,
+) -> Result<Vec<(String, String)>, PlanError> {
+    let mut variables = shared(policy, facts, path, workspace);
+    for (name, below) in HOME {
+        let path = below.iter().try_fold(home.clone(), |path, part| {
+            path.join(part).map_err(|source| PlanError::Path {
+                name: (*part).to_owned(),
+                source,
+            })
+        })?;
+        variables.insert((*name).to_owned(), path.to_string());
+    }
+    // rustup's shims look for toolchains below the home that they no longer see.
+    let rustup = facts.tools.iter().find_map(|tool| {
+        std::iter::once(tool.path.clone())
+            .chain(tool.path.ancestors())
+            .find(|path| {
+                path.name()
+                    .is_some_and(|name| name.eq_ignore_ascii_case(".rustup"))
+            })
+    });
+    if let Some(rustup) = rustup {
+        variables.insert("RUSTUP_HOME".to_owned(), rustup.to_string());
+    }
+    Ok(variables.into_iter().collect())
+}
+
+/// The variables of same-user mode.
+pub(crate) fn of_person(
+    policy: &Policy,
+    facts: &WindowsFacts,
+    path: &[WindowsPath],
+    workspace: &WindowsPath,
+) -> Vec<(String, String)> {
+    let mut variables = shared(policy, facts, path, workspace);
+    for (name, value) in DISCOURAGE {
+        variables.insert((*name).to_owned(), (*value).to_owned());
+    }
+    variables.into_iter().collect()
+}
+
+fn shared(
+    policy: &Policy,
+    facts: &WindowsFacts,
+    path: &[WindowsPath],
+    workspace: &WindowsPath,
+) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    let mut set = |name: &str, value: String| variables.insert(name.to_owned(), value);
+    // For prompts and test suites that want to know; a hint, never a proof: anybody can set it.
+    set("RINGFENCE_SESSION", "1".to_owned());
+    if policy.filesystem.git.value == GitAccess::ReadOnly {
+        // `git status` refreshes the index on the side; with `.git` read-only that is only noise.
+        set("GIT_OPTIONAL_LOCKS", "0".to_owned());
+    }
+    let path: Vec<String> = path.iter().map(ToString::to_string).collect();
+    if !path.is_empty() {
+        set("PATH", path.join(";"));
+    }
+    let git = git_settings(facts.person.git_identity.as_ref(), workspace);
+    set("GIT_CONFIG_COUNT", git.len().to_string());
+    for (index, (key, value)) in git.into_iter().enumerate() {
+        set(&format!("GIT_CONFIG_KEY_{index}"), key.to_owned());
+        set(&format!("GIT_CONFIG_VALUE_{index}"), value);
+    }
+    variables
+}
+
+/// The person's name for commits, and leave to use a work tree that another account owns.
+fn git_settings(
+    identity: Option<&GitIdentity>,
+    workspace: &WindowsPath,
+) -> Vec<(&'static str, String)> {
+    let mut settings = Vec::new();
+    if let Some(identity) = identity {
+        settings.push(("user.name", identity.name.clone()));
+        settings.push(("user.email", identity.email.clone()));
+    }
+    settings.push(("safe.directory", workspace.to_string().replace('\\', "/")));
+    settings
+}

@@ -1,0 +1,407 @@
+//! What set-up does to the machine for one person: accounts, record, filters, rules, ports.
+//!
+//! The same for every policy but for `loopback`: a policy never needs elevation. Invariant: each filter names the
+//! Offline account of one person; nobody else's connections can match.
+
+use ringfence_nt::{AccessMask, AceFlags, AceKind, Sid};
+use sha2::{Digest, Sha256};
+
+use ringfence_policy::document::Loopback;
+
+use crate::windows::error::PlanError;
+use crate::windows::facts::{FirewallPolicy, Marker, PlaceName, WindowsFacts};
+use crate::windows::path::WindowsPath;
+use crate::windows::plan::digest;
+use crate::windows::sids::{self, AccountNames};
+use crate::windows::step::{
+    AccountRole, AceTemplate, Condition, DescriptorTemplate, Filter, FilterAction, FirewallRule,
+    Guid, Layer, LogonRight, MachineStep, PortRange, RegistryValue, Trustee,
+};
+
+/// How many ports are reserved for the proxy: one per session that is alive at once.
+pub const PROXY_PORTS: u16 = 32;
+/// The first port that is looked at.
+const FIRST_PROXY_PORT: u16 = 20_000;
+/// `SOFTWARE\…\Winlogon\SpecialAccounts\UserList`: accounts that the sign-in screen does not show.
+const HIDDEN_ACCOUNTS: &str =
+    r"SOFTWARE\Microsoft\Windows NT\CurrentVersion\Winlogon\SpecialAccounts\UserList";
+/// Permits beat blocks.
+const PERMIT_WEIGHT: u8 = 15;
+const BLOCK_WEIGHT: u8 = 0;
+
+/// The directories below `%ProgramData%\Ringfence` of one person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineDirectories {
+    /// `%ProgramData%\Ringfence`
+    pub top: WindowsPath,
+    /// Where all records are.
+    pub records: WindowsPath,
+    /// This person's record.
+    pub record: WindowsPath,
+    /// Where all private homes are.
+    pub homes: WindowsPath,
+    /// This person's private homes.
+    pub home: WindowsPath,
+}
+
+impl MachineDirectories {
+    /// The directories for the person of `facts`.
+    ///
+    /// # Errors
+    /// [`PlanError::FactsMismatch`] without a `ProgramData`.
+    pub fn of(facts: &WindowsFacts) -> Result<Self, PlanError> {
+        let data = facts.places(PlaceName::ProgramData).next().ok_or_else(|| {
+            PlanError::FactsMismatch {
+                what: "ProgramData".to_owned(),
+            }
+        })?;
+        let letters = sids::letters(facts.person.sid);
+        let join = |path: &WindowsPath, name: &str| {
+            path.join(name).map_err(|source| PlanError::Path {
+                name: name.to_owned(),
+                source,
+            })
+        };
+        let top = join(&data.path, "Ringfence")?;
+        let records = join(&top, "Records")?;
+        let homes = join(&top, "Homes")?;
+        Ok(Self {
+            record: join(&records, &letters)?,
+            home: join(&homes, &letters)?,
+            top,
+            records,
+            homes,
+        })
+    }
+}
+
+/// All machine steps of a person, and what of them has to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Machine {
+    /// What has to be done: all of it, or nothing.
+    pub(crate) steps: Vec<MachineStep>,
+    /// The hash of all of it.
+    pub(crate) hash: String,
+}
+
+/// Plans the machine's part.
+///
+/// # Errors
+/// [`PlanError`]: the firewall is governed by policy, no ports are free, an account of our name is somebody else's.
+pub(crate) fn plan(
+    facts: &WindowsFacts,
+    marker: Sid,
+    loopback: Loopback,
+) -> Result<Machine, PlanError> {
+    if facts.firewall == FirewallPolicy::GroupPolicy {
+        return Err(PlanError::FirewallOverridden);
+    }
+    let names = AccountNames::of(facts.person.sid);
+    let foreign = facts
+        .installed
+        .others
+        .iter()
+        .find(|account| [&names.offline, &names.online, &names.group].contains(&&account.name));
+    if let Some(account) = foreign {
+        return Err(PlanError::ForeignAccount {
+            name: account.name.clone(),
+        });
+    }
+    let directories = MachineDirectories::of(facts)?;
+    let ports = proxy_ports(facts)?;
+    let mut steps = accounts(facts, &names, &directories, marker);
+    steps.push(MachineStep::ReservePorts { ports });
+    steps.push(MachineStep::InstallFilters {
+        filters: filters(
+            facts.person.sid,
+            marker,
+            ports,
+            facts.ports.dynamic,
+            loopback,
+        ),
+    });
+    for rule in rules(&names, ports, facts.ports.dynamic, loopback) {
+        steps.push(MachineStep::AddFirewallRule { rule });
+    }
+    let hash = digest(&steps);
+    let done = facts.accounts().is_some()
+        && facts.installed.record.as_ref().is_some_and(|record| {
+            record.machine_hash == hash
+                && record.marker == Marker::Present
+                && record.person == facts.person.sid
+        });
+    Ok(Machine {
+        steps: if done { Vec::new() } else { steps },
+        hash,
+    })
+}
+
+/// The reserved ports, or the first free ones below the dynamic range.
+fn proxy_ports(facts: &WindowsFacts) -> Result<PortRange, PlanError> {
+    if let Some(record) = &facts.installed.record
+        && record.person == facts.person.sid
+    {
+        return Ok(record.proxy_ports);
+    }
+    let range = |first: u16| PortRange {
+        first,
+        last: first.saturating_add(PROXY_PORTS - 1),
+    };
+    let is_free = |range: &PortRange| {
+        let meets = |other: PortRange| range.first <= other.last && other.first <= range.last;
+        !meets(facts.ports.dynamic) && !facts.ports.excluded.iter().any(|one| meets(one.range))
+    };
+    (FIRST_PROXY_PORT..=u16::MAX - PROXY_PORTS)
+        .step_by(usize::from(PROXY_PORTS))
+        .map(range)
+        .find(is_free)
+        .ok_or(PlanError::NoPorts { count: PROXY_PORTS })
+}
+
+fn accounts(
+    facts: &WindowsFacts,
+    names: &AccountNames,
+    directories: &MachineDirectories,
+    marker: Sid,
+) -> Vec<MachineStep> {
+    let person = facts.person.sid;
+    let owner = format!("Ringfence sandbox of {}", facts.person.name);
+    let mut steps = vec![MachineStep::EnsureGroup {
+        name: names.group.clone(),
+        comment: owner.clone(),
+    }];
+    steps.extend(self::directories(directories, person));
+    for (role, name) in [
+        (AccountRole::Offline, &names.offline),
+        (AccountRole::Online, &names.online),
+    ] {
+        steps.push(MachineStep::EnsureAccount {
+            name: name.clone(),
+            role,
+            comment: owner.clone(),
+            record: directories.record.clone(),
+            marker,
+        });
+        steps.push(MachineStep::DenyLogon {
+            role,
+            rights: vec![
+                LogonRight::DenyNetwork,
+                LogonRight::DenyRemoteInteractive,
+                LogonRight::DenyBatch,
+                LogonRight::DenyService,
+            ],
+        });
+        steps.push(MachineStep::SetValue {
+            key: HIDDEN_ACCOUNTS.to_owned(),
+            name: name.clone(),
+            value: RegistryValue::Dword(0),
+            descriptor: None,
+        });
+    }
+    steps.push(MachineStep::SetValue {
+        key: format!(r"SOFTWARE\Ringfence\{}", sids::letters(person)),
+        name: "Entropy".to_owned(),
+        value: RegistryValue::Random(32),
+        descriptor: Some(record(person, KEY_ALL, KEY_READ)),
+    });
+    steps
+}
+
+/// `KEY_ALL_ACCESS`.
+const KEY_ALL: AccessMask = AccessMask(0x000f_003f);
+/// `KEY_READ`.
+const KEY_READ: AccessMask = AccessMask(0x0002_0019);
+const FILE_ALL: AccessMask = AccessMask::FILE_ALL_ACCESS;
+const READ_EXECUTE: AccessMask = crate::windows::descriptors::EXECUTE;
+const PASS: AccessMask = crate::windows::descriptors::PASS;
+
+fn directories(paths: &MachineDirectories, person: Sid) -> Vec<MachineStep> {
+    let passage = || {
+        template(vec![
+            allow(AceFlags::INHERIT_ALL, FILE_ALL, Trustee::Sid(Sid::SYSTEM)),
+            allow(
+                AceFlags::INHERIT_ALL,
+                FILE_ALL,
+                Trustee::Sid(Sid::ADMINISTRATORS),
+            ),
+            allow(AceFlags::NONE, PASS, Trustee::Sid(Sid::USERS)),
+        ])
+    };
+    let homes = template(vec![
+        allow(AceFlags::INHERIT_ALL, FILE_ALL, Trustee::Sid(Sid::SYSTEM)),
+        allow(
+            AceFlags::INHERIT_ALL,
+            FILE_ALL,
+            Trustee::Sid(Sid::ADMINISTRATORS),
+        ),
+        allow(AceFlags::INHERIT_ALL, FILE_ALL, Trustee::Sid(person)),
+        allow(AceFlags::NONE, PASS, Trustee::Group),
+    ]);
+    [
+        (&paths.top, passage()),
+        (&paths.records, passage()),
+        (&paths.record, record(person, FILE_ALL, READ_EXECUTE)),
+        (&paths.homes, passage()),
+        (&paths.home, homes),
+    ]
+    .into_iter()
+    .map(|(path, descriptor)| MachineStep::MakeDirectory {
+        path: path.clone(),
+        descriptor,
+    })
+    .collect()
+}
+
+/// SYSTEM and Administrators write, the person reads, the group is denied, nobody else is named.
+fn record(person: Sid, all: AccessMask, read: AccessMask) -> DescriptorTemplate {
+    template(vec![
+        AceTemplate {
+            kind: AceKind::Deny,
+            flags: AceFlags::INHERIT_ALL,
+            mask: all,
+            trustee: Trustee::Group,
+        },
+        allow(AceFlags::INHERIT_ALL, all, Trustee::Sid(Sid::SYSTEM)),
+        allow(
+            AceFlags::INHERIT_ALL,
+            all,
+            Trustee::Sid(Sid::ADMINISTRATORS),
+        ),
+        allow(AceFlags::INHERIT_ALL, read, Trustee::Sid(person)),
+    ])
+}
+
+const fn allow(flags: AceFlags, mask: AccessMask, trustee: Trustee) -> AceTemplate {
+    AceTemplate {
+        kind: AceKind::Allow,
+        flags,
+        mask,
+        trustee,
+    }
+}
+
+const fn template(aces: Vec<AceTemplate>) -> DescriptorTemplate {
+    DescriptorTemplate {
+        owner: Sid::SYSTEM,
+        aces,
+    }
+}
+
+/// The filters of the Offline account; the Online account has none: it is used for `network.mode = "open"` alone.
+fn filters(
+    person: Sid,
+    marker: Sid,
+    proxy: PortRange,
+    dynamic: PortRange,
+    loopback: Loopback,
+) -> Vec<Filter> {
+    use Condition::{Loopback as OnLoopback, RawEndpoint, RemotePorts, Tcp};
+    let offline = Condition::UserOr(Trustee::Account(AccountRole::Offline), marker);
+    let mut filters = Vec::new();
+    let mut add =
+        |layer: Layer, purpose: &str, action: FilterAction, conditions: Vec<Condition>| {
+            filters.push(Filter {
+                key: key(person, layer, purpose),
+                name: format!("Ringfence: {purpose}"),
+                layer,
+                weight: match action {
+                    FilterAction::Permit => PERMIT_WEIGHT,
+                    FilterAction::Block => BLOCK_WEIGHT,
+                },
+                conditions,
+                action,
+            });
+        };
+    let (permit, block) = (FilterAction::Permit, FilterAction::Block);
+    for layer in [Layer::ConnectV4, Layer::ConnectV6] {
+        let to = |ports| vec![offline, OnLoopback, Tcp, RemotePorts(ports)];
+        add(layer, "to the proxy", permit, to(proxy));
+        match loopback {
+            Loopback::Dynamic => add(layer, "to loopback's dynamic ports", permit, to(dynamic)),
+            Loopback::ProxyOnly => {}
+        }
+        add(layer, "to anywhere else", block, vec![offline]);
+    }
+    for layer in [Layer::AcceptV4, Layer::AcceptV6] {
+        add(layer, "from loopback", permit, vec![offline, OnLoopback]);
+        add(layer, "from anywhere else", block, vec![offline]);
+    }
+    for layer in [Layer::AssignmentV4, Layer::AssignmentV6] {
+        add(layer, "raw endpoints", block, vec![offline, RawEndpoint]);
+    }
+    filters
+}
+
+/// The key of a filter, the same for the same person, layer and purpose.
+fn key(person: Sid, layer: Layer, purpose: &str) -> Guid {
+    let mut hasher = Sha256::new();
+    hasher.update(b"ringfence filter\0");
+    hasher.update(format!("{person} {layer:?} {purpose}").as_bytes());
+    let id = hasher
+        .finalize()
+        .iter()
+        .take(16)
+        .fold(0_u128, |id, byte| (id << 8) | u128::from(*byte));
+    // RFC 9562: a name-based identifier of our own making has version 8 and variant 10.
+    let version = (id & !(0xf << 76)) | (0x8 << 76);
+    Guid((version & !(0x3 << 62)) | (0x2 << 62))
+}
+
+/// Addresses that are not loopback, in the firewall's notation. The stack refuses what is neither.
+const NOT_LOOPBACK: [&str; 4] = [
+    "0.0.0.0-126.255.255.255",
+    "128.0.0.0-255.255.255.255",
+    "::",
+    "::2-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+];
+const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1"];
+
+/// The second wall: the same ports as the filters, where an administrator can see them.
+fn rules(
+    names: &AccountNames,
+    proxy: PortRange,
+    dynamic: PortRange,
+    loopback: Loopback,
+) -> Vec<FirewallRule> {
+    let rule = |what: &str, remote_ports, addresses: &[&str]| FirewallRule {
+        name: format!("{} {what}", names.offline),
+        grouping: "Ringfence".to_owned(),
+        user: Trustee::Account(AccountRole::Offline),
+        remote_ports,
+        remote_addresses: addresses.iter().map(|&one| one.to_owned()).collect(),
+    };
+    let open: &[PortRange] = match loopback {
+        Loopback::Dynamic => &[proxy, dynamic],
+        Loopback::ProxyOnly => &[proxy],
+    };
+    vec![
+        rule("not loopback", Vec::new(), &NOT_LOOPBACK),
+        rule("loopback", all_but(open), &LOOPBACK),
+    ]
+}
+
+/// Every port that is in none of `open`.
+fn all_but(open: &[PortRange]) -> Vec<PortRange> {
+    let mut open = open.to_vec();
+    open.sort_unstable();
+    let mut closed = Vec::new();
+    let mut next = Some(1_u16);
+    for range in open {
+        if let Some(first) = next
+            && first < range.first
+        {
+            closed.push(PortRange {
+                first,
+                last: range.first - 1,
+            });
+        }
+        next = next.and_then(|first| range.last.checked_add(1).map(|above| above.max(first)));
+    }
+    if let Some(first) = next {
+        closed.push(PortRange {
+            first,
+            last: u16::MAX,
+        });
+    }
+    closed
+}

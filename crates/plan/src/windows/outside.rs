@@ -1,0 +1,259 @@
+//! What the plan does outside the roots: the way down to them, tools, secrets elsewhere, places that anyone may write.
+//!
+//! Each is judged by what the accounts can reach by themselves; where that is as wanted, nothing is done.
+//! Invariant: an inheritable entry is planned only where the refuse list allows one.
+
+use std::collections::{BTreeMap, HashSet};
+
+use ringfence_nt::AccessMask;
+use ringfence_policy::Policy;
+
+use crate::layout::{Entry, Kind};
+use crate::plan::Missing;
+use crate::windows::descriptors::{
+    EXECUTE, PASS, PROTECT, READ, Trustees, same_access, with_entries,
+};
+use crate::windows::error::PlanError;
+use crate::windows::facts::{Consent, ObjectFact, ToolDirectory, ToolFound, WindowsFacts};
+use crate::windows::objects::Objects;
+use crate::windows::path::WindowsPath;
+use crate::windows::plan::HeldObject;
+use crate::windows::reach::Reach;
+use crate::windows::refuse::RefuseList;
+use crate::windows::step::{ObjectKind, Purpose};
+
+/// Plans what lies outside the roots.
+#[derive(Debug)]
+pub(crate) struct Outside<'a> {
+    pub(crate) facts: &'a WindowsFacts,
+    pub(crate) objects: &'a Objects<'a>,
+    pub(crate) reach: &'a Reach,
+    pub(crate) list: &'a RefuseList<'a>,
+    pub(crate) trustees: &'a Trustees,
+    pub(crate) roots: &'a [WindowsPath],
+    pub(crate) held: BTreeMap<WindowsPath, HeldObject>,
+    /// Directories on PATH in which commands may start programs.
+    pub(crate) path: Vec<WindowsPath>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) missing: Vec<Missing>,
+}
+
+impl Outside<'_> {
+    /// Plans everything outside, the narrowest entries first: of two that want one object the first stays.
+    ///
+    /// # Errors
+    /// [`PlanError::FactsMismatch`].
+    pub(crate) fn all(&mut self, policy: &Policy) -> Result<(), PlanError> {
+        self.secrets(policy)?;
+        self.shared_places()?;
+        self.tools()?;
+        for root in self.roots {
+            self.passage(root)?;
+        }
+        Ok(())
+    }
+
+    /// The rights of the accounts without any entry of ours.
+    fn natural_reach(&self, fact: &ObjectFact) -> AccessMask {
+        let Some(descriptor) = &fact.descriptor else {
+            return self.reach.of_accounts(None);
+        };
+        let bare = with_entries(descriptor, None, fact.object.kind, &[], self.trustees);
+        self.reach.of_accounts(Some(&bare))
+    }
+
+    fn in_root(&self, path: &WindowsPath) -> bool {
+        self.roots.iter().any(|root| path.starts_with(root))
+    }
+
+    /// Gives `fact` the entries of `purpose`; says what stands against it otherwise.
+    fn hold(
+        &mut self,
+        fact: &ObjectFact,
+        purpose: Purpose,
+        origin: &str,
+    ) -> Result<(), &'static str> {
+        if self.held.contains_key(&fact.object.path) {
+            return Ok(());
+        }
+        let Some(before) = &fact.descriptor else {
+            return Err("its access control list can't be read");
+        };
+        if before.acl().is_none() {
+            return Err("it has no access control list");
+        }
+        let kind = fact.object.kind;
+        let ours = self.trustees.entries(purpose, kind);
+        let descriptor = with_entries(before, None, kind, &ours, self.trustees);
+        let may_change = self
+            .reach
+            .of_person(Some(before))
+            .contains(AccessMask::WRITE_DAC);
+        if !may_change && !same_access(before, &descriptor) {
+            return Err("you may not change its access control list");
+        }
+        self.held.insert(
+            fact.object.path.clone(),
+            HeldObject {
+                object: fact.object.clone(),
+                purpose,
+                origin: origin.to_owned(),
+                root: None,
+                descriptor,
+            },
+        );
+        Ok(())
+    }
+
+    /// Directories above `path`: Node, pnpm and MSBuild look at each of them.
+    fn passage(&mut self, path: &WindowsPath) -> Result<(), PlanError> {
+        for above in path.ancestors() {
+            if self.in_root(&above) {
+                continue;
+            }
+            let fact = self.objects.require(&above)?;
+            if self.natural_reach(fact).contains(PASS) {
+                continue;
+            }
+            let cause = match self.list.check_passage(&above)? {
+                Some(refusal) => Err(refusal.reason.text()),
+                None => self.hold(fact, Purpose::Ancestor, "above a root"),
+            };
+            if let Err(cause) = cause {
+                self.notes.push(format!(
+                    "commands can't look at `{}`, which programs like Node and MSBuild do on the way to `{}`: {cause}",
+                    above.printable(),
+                    path.printable()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn tools(&mut self) -> Result<(), PlanError> {
+        for tool in &self.facts.tools {
+            if self.in_root(&tool.path) {
+                self.usable(tool);
+                continue;
+            }
+            let fact = self.objects.require(&tool.path)?;
+            if self.natural_reach(fact).contains(EXECUTE) {
+                self.usable(tool);
+                continue;
+            }
+            let origin = crate::windows::held::escape_named(&tool.origin);
+            let path = tool.path.printable();
+            if tool.consent == Consent::Missing {
+                self.notes.push(format!(
+                    "commands can't start programs in `{path}` ({origin}): agree to it with `ringfence setup install --tools`"
+                ));
+                continue;
+            }
+            let held = match self.list.check_tool(&tool.path)? {
+                Some(refusal) => Err(refusal.reason.text()),
+                None => self.hold(fact, Purpose::Tool, &origin),
+            };
+            match held {
+                Ok(()) => {
+                    self.usable(tool);
+                    self.passage(&tool.path)?;
+                }
+                Err(cause) => self.notes.push(format!(
+                    "commands can't start programs in `{path}` ({origin}): {cause}"
+                )),
+            }
+        }
+        Ok(())
+    }
+
+    fn usable(&mut self, tool: &ToolDirectory) {
+        // PATH knows no way to write a name with its separator in it.
+        if tool.found == ToolFound::Path && !tool.path.to_string().contains(';') {
+            self.path.push(tool.path.clone());
+        }
+    }
+
+    fn secrets(&mut self, policy: &Policy) -> Result<(), PlanError> {
+        let hidden = policy.filesystem.hidden.iter();
+        let known: HashSet<&str> = hidden.map(|hidden| hidden.name.as_str()).collect();
+        for fact in &self.facts.hidden {
+            if !known.contains(fact.name.as_str()) {
+                continue;
+            }
+            let path = match &fact.entry {
+                Entry::Absent | Entry::AbsentParent { .. } | Entry::Symlink { kind: None, .. } => {
+                    continue;
+                }
+                Entry::File | Entry::Directory | Entry::Other => &fact.path,
+                Entry::Symlink {
+                    target,
+                    kind: Some(Kind::File | Kind::Directory | Kind::Other),
+                } => target,
+            };
+            self.secret(path, &fact.name)?;
+        }
+        for path in &self.facts.ssh_names {
+            self.secret(path, "SSH configuration")?;
+        }
+        Ok(())
+    }
+
+    fn secret(&mut self, path: &WindowsPath, origin: &str) -> Result<(), PlanError> {
+        if self.in_root(path) {
+            return Ok(());
+        }
+        let fact = self.objects.require(path)?;
+        if !self.natural_reach(fact).intersects(READ) {
+            return Ok(());
+        }
+        // OpenSSH refuses keys that name a group; nothing inherited may stand where the refuse list speaks.
+        let refusal = match fact.object.kind {
+            ObjectKind::Directory => self.list.check(path)?,
+            ObjectKind::File => self.list.check_key(path),
+        };
+        let cause = match refusal {
+            Some(refusal) => Err(refusal.reason.text()),
+            None => self.hold(fact, Purpose::DeniedRead, origin),
+        };
+        if let Err(cause) = cause {
+            let path = path.printable();
+            self.missing.push(Missing {
+                what: "unreadable-secrets".to_owned(),
+                cause: format!("`{path}` is readable by every user of this machine, and no entry is put on it: {cause}"),
+                cure: format!("take the right away from Users: `icacls \"{path}\" /inheritance:r /grant:r \"%USERNAME%:F\"`"),
+            });
+        }
+        Ok(())
+    }
+
+    fn shared_places(&mut self) -> Result<(), PlanError> {
+        for path in &self.facts.shared_places {
+            if self.in_root(path) {
+                continue;
+            }
+            let fact = self.objects.require(path)?;
+            let writes = self.natural_reach(fact) & PROTECT;
+            if writes.is_empty() {
+                continue;
+            }
+            let owned = fact
+                .descriptor
+                .as_ref()
+                .and_then(|descriptor| descriptor.owner)
+                == Some(self.facts.person.sid);
+            let refused = self.list.check(path)?.is_some();
+            let held = owned
+                && !refused
+                && self
+                    .hold(fact, Purpose::WorldWritable, "anyone may write it")
+                    .is_ok();
+            if !held {
+                self.notes.push(format!(
+                    "`{}` may be written by every user of this machine ({writes}): commands are held by the second pass of their token alone",
+                    path.printable()
+                ));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+//! From what should be to what has to be done: the person's steps, in order.
+//!
+//! Denies come before grants, so that nothing is open in between. Invariant: an object that is as planned has no step,
+//! and no directory is walked unless its own descriptor changes.
+
+use ringfence_nt::{Acl, SecurityDescriptor};
+
+use crate::windows::descriptors::{Trustees, same_access, with_entries};
+use crate::windows::error::PlanError;
+use crate::windows::facts::{ObjectFact, WindowsFacts};
+use crate::windows::objects::Objects;
+use crate::windows::path::WindowsPath;
+use crate::windows::plan::{GrantedRoot, HeldObject};
+use crate::windows::step::{ObjectKind, PersonStep, Purpose};
+
+/// Why an object gets its descriptor, in the order in which it is done.
+const ORDER: [Purpose; 9] = [
+    Purpose::Secret,
+    Purpose::DeniedRead,
+    Purpose::WorldWritable,
+    Purpose::Protected,
+    Purpose::Walked,
+    Purpose::Between,
+    Purpose::Ancestor,
+    Purpose::Tool,
+    Purpose::Root,
+];
+
+/// What steps are made from.
+#[derive(Debug)]
+pub(crate) struct Steps<'a> {
+    pub(crate) facts: &'a WindowsFacts,
+    pub(crate) objects: &'a Objects<'a>,
+    pub(crate) held: &'a [HeldObject],
+    pub(crate) roots: &'a [(WindowsPath, Trustees)],
+}
+
+/// One change of a descriptor.
+struct Change<'a> {
+    fact: &'a ObjectFact,
+    before: &'a SecurityDescriptor,
+    purpose: Purpose,
+    after: SecurityDescriptor,
+}
+
+impl Steps<'_> {
+    /// Every step that is needed.
+    ///
+    /// # Errors
+    /// [`PlanError::FactsMismatch`] without facts of a held object.
+    pub(crate) fn all(&self) -> Result<Vec<PersonStep>, PlanError> {
+        let mut changes = Vec::new();
+        for held in self.held {
+            let fact = self.objects.require(&held.object.path)?;
+            if let Some(before) = &fact.descriptor
+                && !same_access(before, &held.descriptor)
+            {
+                changes.push(Change {
+                    fact,
+                    before,
+                    purpose: held.purpose,
+                    after: held.descriptor.clone(),
+                });
+            }
+        }
+        changes.extend(self.stale());
+        let walks = walks(&changes);
+        let mut steps: Vec<PersonStep> = Vec::with_capacity(changes.len() + walks.len());
+        for purpose in ORDER {
+            for change in changes.iter().filter(|change| change.purpose == purpose) {
+                steps.push(PersonStep::SetDacl {
+                    object: change.fact.object.clone(),
+                    purpose,
+                    before: change.before.clone(),
+                    after: change.after.clone(),
+                });
+            }
+        }
+        steps.extend(walks);
+        Ok(steps)
+    }
+
+    /// Objects in the roots that have entries of ours from an earlier plan, and none in this one.
+    fn stale(&self) -> Vec<Change<'_>> {
+        let mut changes = Vec::new();
+        for fact in &self.facts.objects {
+            let path = &fact.object.path;
+            let is_held = self
+                .held
+                .binary_search_by(|held| held.object.path.cmp(path))
+                .is_ok();
+            let is_other_root = self
+                .facts
+                .capabilities
+                .iter()
+                .any(|one| one.root == fact.object.id);
+            let (Some(before), Some(trustees), false) = (
+                &fact.descriptor,
+                self.trustees_at(path),
+                is_held || is_other_root,
+            ) else {
+                continue;
+            };
+            let mut explicit = before.acl().into_iter().flat_map(Acl::explicit);
+            if !explicit.any(|ace| trustees.is_ours(ace)) {
+                continue;
+            }
+            let parent = path.parent().and_then(|parent| {
+                let index = self
+                    .held
+                    .binary_search_by(|held| held.object.path.cmp(&parent));
+                index.ok().and_then(|index| self.held.get(index))
+            });
+            let parent = parent.map(|held| &held.descriptor);
+            let after = with_entries(before, parent, fact.object.kind, &[], trustees);
+            changes.push(Change {
+                fact,
+                before,
+                purpose: Purpose::Walked,
+                after,
+            });
+        }
+        changes
+    }
+
+    fn trustees_at(&self, path: &WindowsPath) -> Option<&Trustees> {
+        self.roots
+            .iter()
+            .filter(|(root, _)| path.is_below(root))
+            .max_by_key(|(root, _)| root.components().len())
+            .map(|(_, trustees)| trustees)
+    }
+}
+
+/// The walks below changed directories; one that another walk comes through needs none of its own.
+fn walks(changes: &[Change<'_>]) -> Vec<PersonStep> {
+    let purpose = |change: &Change<'_>| match change.purpose {
+        Purpose::Root
+        | Purpose::Protected
+        | Purpose::Secret
+        | Purpose::DeniedRead
+        | Purpose::Tool
+        | Purpose::WorldWritable => Some(change.purpose),
+        // What an earlier plan left is taken back as what an ordinary object of a root is.
+        Purpose::Walked => Some(Purpose::Root),
+        Purpose::Between | Purpose::Ancestor | Purpose::Profile => None,
+    };
+    let mut directories: Vec<(&Change<'_>, Purpose)> = changes
+        .iter()
+        .filter(|change| {
+            change.fact.object.kind == ObjectKind::Directory && change.fact.reparse.is_none()
+        })
+        .filter_map(|change| Some((change, purpose(change)?)))
+        .collect();
+    directories.sort_by(|(a, _), (b, _)| a.fact.object.path.cmp(&b.fact.object.path));
+    let mut outermost: Option<&WindowsPath> = None;
+    let mut walks = Vec::new();
+    for (change, purpose) in directories {
+        let path = &change.fact.object.path;
+        if outermost.is_some_and(|above| path.is_below(above)) {
+            continue;
+        }
+        outermost = Some(path);
+        walks.push(PersonStep::Walk {
+            root: change.fact.object.clone(),
+            purpose,
+        });
+    }
+    walks
+}
+
+/// The private homes that are not there, or not as they should be.
+pub(crate) fn homes(
+    roots: &[GrantedRoot],
+    trustees: &[(WindowsPath, Trustees)],
+    objects: &Objects<'_>,
+) -> Vec<PersonStep> {
+    let mut steps = Vec::new();
+    for (root, (_, trustees)) in roots.iter().zip(trustees) {
+        if trustees.accounts.is_none() {
+            continue;
+        }
+        let descriptor = trustees.home();
+        let present = objects
+            .get(&root.home)
+            .and_then(|fact| fact.descriptor.as_ref());
+        if !present.is_some_and(|present| same_access(present, &descriptor)) {
+            steps.push(PersonStep::MakeHome {
+                path: root.home.clone(),
+                descriptor,
+            });
+        }
+    }
+    steps
+}
