@@ -104,6 +104,7 @@ impl KnownAccounts {
         let resolve = |condition: &Condition| {
             Some(match condition {
                 Condition::User(trustee) => Condition::User(self.find(*trustee)?),
+                Condition::UserOr(trustee, sid) => Condition::UserOr(self.find(*trustee)?, *sid),
                 Condition::NotUser(trustee) => Condition::NotUser(self.find(*trustee)?),
                 Condition::Loopback
                 | Condition::Tcp

@@ -38,6 +38,8 @@ pub struct MachineDirectories {
     pub records: WindowsPath,
     /// This person's record.
     pub record: WindowsPath,
+    /// Where the sealed passwords of the Offline and the Online user are.
+    pub passwords: [WindowsPath; 2],
     /// Where all private homes are.
     pub homes: WindowsPath,
     /// This person's private homes.
@@ -65,8 +67,10 @@ impl MachineDirectories {
         let top = join(&data.path, "Ringfence")?;
         let records = join(&top, "Records")?;
         let homes = join(&top, "Homes")?;
+        let record = join(&records, &letters)?;
         Ok(Self {
-            record: join(&records, &letters)?,
+            passwords: [join(&record, "offline")?, join(&record, "online")?],
+            record,
             home: join(&homes, &letters)?,
             top,
             records,
@@ -171,15 +175,23 @@ fn accounts(
         comment: owner.clone(),
     }];
     steps.extend(self::directories(directories, person));
-    for (role, name) in [
-        (AccountRole::Offline, &names.offline),
-        (AccountRole::Online, &names.online),
+    for (role, name, password) in [
+        (
+            AccountRole::Offline,
+            &names.offline,
+            &directories.passwords[0],
+        ),
+        (
+            AccountRole::Online,
+            &names.online,
+            &directories.passwords[1],
+        ),
     ] {
         steps.push(MachineStep::EnsureAccount {
             name: name.clone(),
             role,
             comment: owner.clone(),
-            record: directories.record.clone(),
+            record: password.clone(),
             marker,
         });
         steps.push(MachineStep::DenyLogon {

@@ -2,6 +2,7 @@
 
 use ringfence_nt::{AccessMask, Ace, AceFlags, AceKind, Acl, SecurityDescriptor, Sid};
 use ringfence_plan::windows::WindowsPath;
+use ringfence_plan::windows::sids::{SidSecret, SidShape};
 use ringfence_plan::windows::step::{
     AccountRole, AceTemplate, Condition, DescriptorTemplate, Filter, FilterAction, FirewallRule,
     Guid, Layer, LogonRight, MachineStep, PortRange, RegistryValue, Trustee,
@@ -77,6 +78,11 @@ fn account(person: Sid, role: AccountRole) -> MachineStep {
         role,
         comment: format!("runs commands of {person}"),
         record: path(&format!("C:\\ProgramData\\Ringfence\\{letter}\\{file}")),
+        marker: ringfence_plan::windows::sids::marker(
+            &SidSecret::default(),
+            SidShape::Null,
+            person,
+        ),
     }
 }
 
