@@ -96,6 +96,8 @@ pub struct Scope {
     pub git: GitAccess,
     /// The session's workspace, as it is inside.
     pub workspace: AbsolutePath,
+    /// The caller's home: no grant makes it writable as a whole.
+    pub home: AbsolutePath,
 }
 
 /// The rules as they travel: the order is ours to make, not the sender's to promise.
@@ -414,9 +416,10 @@ impl FilesystemRules {
         Some(denials)
     }
 
-    /// Whether a directory can't be a writable root: the root itself, or related to our own state.
+    /// Whether a directory can't be a writable root: the root itself, the home or above it, or related to our own state.
     pub(crate) fn is_forbidden_root(&self, directory: &Path) -> bool {
         directory.parent().is_none()
+            || self.scope.home.as_path().starts_with(directory)
             || self.paths.iter().any(|rule| {
                 rule.strength == Strength::HardBlock
                     && (rule.path.as_path().starts_with(directory)

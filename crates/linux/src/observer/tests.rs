@@ -188,6 +188,7 @@ fn rules(workspace: &Path, paths: Vec<PathRule>) -> FilesystemRules {
         mode: Mode::WorkspaceWrite,
         git: GitAccess::ReadOnly,
         workspace: absolute(workspace),
+        home: absolute(Path::new("/home/ann")),
     };
     FilesystemRules::new(scope, paths, Vec::new())
 }

@@ -161,6 +161,7 @@ pub(crate) fn scope(policy: &Policy, facts: &LinuxFacts) -> Scope {
         mode: policy.mode.value,
         git: policy.filesystem.git.value,
         workspace: workspace(policy, facts),
+        home: policy.home.clone(),
     }
 }
 
@@ -179,6 +180,7 @@ pub(crate) fn unbounded(policy: &Policy) -> Plan {
                 mode: policy.mode.value,
                 git: policy.filesystem.git.value,
                 workspace: policy.workspace.clone(),
+                home: policy.home.clone(),
             },
             Vec::new(),
             Vec::new(),

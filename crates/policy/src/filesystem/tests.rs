@@ -29,6 +29,7 @@ fn scope(mode: Mode) -> Scope {
         mode,
         git: GitAccess::ReadOnly,
         workspace: path("/home/ann/work"),
+        home: path("/home/ann"),
     }
 }
 
@@ -334,6 +335,21 @@ fn grants_name_the_narrowest_option() {
     );
     let socket = grant(&rules, Operation::Connect, "/run/docker.sock");
     assert_eq!(socket.as_deref(), Some("--unix-socket /run/docker.sock"));
+}
+
+#[test]
+fn no_grant_makes_the_home_writable_wherever_the_state_is() {
+    let rules = FilesystemRules::new(scope(Mode::WorkspaceWrite), Vec::new(), Vec::new());
+    let write = |path: &str| grant(&rules, Operation::Write, path);
+    for (object, root) in [
+        ("/home/ann/x", Some("--writable-root /home/ann/x")),
+        ("/home/other", Some("--writable-root /home/other")),
+        ("/home/ann/dir/x", Some("--writable-root /home/ann/dir")),
+        ("/home/ann", None),
+        ("/home", None),
+    ] {
+        assert_eq!(write(object).as_deref(), root, "{object}");
+    }
 }
 
 #[test]

@@ -107,6 +107,7 @@ fn rules(policy: &Policy) -> FilesystemRules {
         mode: policy.mode.value,
         git: policy.filesystem.git.value,
         workspace: policy.workspace.clone(),
+        home: policy.home.clone(),
     };
     FilesystemRules::new(scope, paths, Vec::new())
 }

@@ -37,6 +37,7 @@ fn ground() -> Ground {
         mode: Mode::WorkspaceWrite,
         git: GitAccess::ReadOnly,
         workspace: AbsolutePath::new(base.join("work")).unwrap(),
+        home: AbsolutePath::new(base.join("home")).unwrap(),
     };
     let paths = vec![
         rule(
