@@ -27,6 +27,7 @@ pub mod oracle;
 pub mod promise;
 pub mod random;
 pub mod search;
+pub mod smbd;
 pub mod state;
 pub mod table;
 pub mod world;

@@ -92,11 +92,19 @@ pub enum OracleError {
     Answer {
         /// Which, from 0.
         number: u64,
-        /// What it said.
+        /// The beginning of what it said.
         line: String,
         /// Why.
         #[source]
         source: serde_json::Error,
+    },
+    /// A scene could not be played.
+    #[error("the server could not play {scene}: {error}")]
+    Scene {
+        /// Which.
+        scene: String,
+        /// Its words.
+        error: String,
     },
     /// It said less than it was asked.
     #[error("the oracle gave {given} answers to {asked} questions")]

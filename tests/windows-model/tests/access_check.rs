@@ -81,6 +81,7 @@ fn a_fault_in_the_model_is_noticed() -> Result<(), Failed> {
         Mutation::AddDeleteChild,
         Mutation::AddEveryone,
         Mutation::SwapFirstTwo,
+        Mutation::Reverse,
         Mutation::DropOwnerRights,
         Mutation::ForgetInheritOnly,
     ];

@@ -34,6 +34,8 @@ pub enum Mutation {
     AddEveryone,
     /// Exchange the first two entries.
     SwapFirstTwo,
+    /// Walk the entries from the last to the first.
+    Reverse,
     /// Take every OWNER RIGHTS entry out.
     DropOwnerRights,
     /// Treat entries that are only inherited as entries that apply.
@@ -147,10 +149,17 @@ impl Case {
     #[must_use]
     pub fn mutated(&self, mutation: Mutation) -> Self {
         let mut case = self.clone();
-        if let Dacl::Present(acl) = &mut case.descriptor.dacl {
-            mutate(&mut acl.aces, mutation);
-        }
+        mutation.apply(&mut case.descriptor);
         case
+    }
+}
+
+impl Mutation {
+    /// Puts the fault into a descriptor.
+    pub fn apply(self, descriptor: &mut SecurityDescriptor) {
+        if let Dacl::Present(acl) = &mut descriptor.dacl {
+            mutate(&mut acl.aces, self);
+        }
     }
 }
 
@@ -175,6 +184,7 @@ fn mutate(aces: &mut Vec<Ace>, mutation: Mutation) {
                 aces.swap(0, 1);
             }
         }
+        Mutation::Reverse => aces.reverse(),
         Mutation::DropOwnerRights => aces.retain(|ace| ace.sid != Sid::OWNER_RIGHTS),
         Mutation::ForgetInheritOnly => {
             for ace in aces.iter_mut() {

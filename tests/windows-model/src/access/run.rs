@@ -139,7 +139,7 @@ fn read(
         })?;
         let answer: Answer = serde_json::from_str(&line).map_err(|source| OracleError::Answer {
             number,
-            line: line.clone(),
+            line: line.chars().take(200).collect(),
             source,
         })?;
         let case = Case::generate(settings.seed, number);
