@@ -92,6 +92,10 @@ pub trait Backend: Debug {
         cause: &str,
     ) -> Result<HostFacts, ObserveFault>;
 
+    /// A launch is about to follow: begins what needs no plan. What can't be begun is left to the launch, and what was
+    /// begun ends with the executor.
+    fn expect_launch(&self) {}
+
     /// Starts the runner and hands it `plan`; [`Event::Ready`] or [`Event::LaunchFailed`] follows.
     ///
     /// The runner keeps `lease`, a locked file, open as long as anything of the session lives, so that its lock tells

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -29,6 +30,9 @@ use crate::init::limits::groups_of;
 const STOP_TIME: Duration = Duration::from_secs(5);
 /// What init may still send meanwhile, in bytes; more is left unread.
 const MAX_ARRIVED: usize = 16 << 20;
+
+/// Stack of the thread that starts an init ahead, in bytes; the child has its own.
+const LAUNCH_STACK: usize = 64 << 10;
 
 /// Why a session did not start.
 #[derive(Debug, thiserror::Error)]
@@ -99,8 +103,41 @@ enum InitEnd {
     Otherwise,
 }
 
+/// An init that is started before there is a plan, on a thread of its own: making namespaces takes the kernel as long
+/// as planning takes this process.
+///
+/// It knows nothing yet but its channel. Dropped, it ends as soon as it has begun.
+#[derive(Debug)]
+pub struct Ahead {
+    flags: i32,
+    start: JoinHandle<Result<Session, LaunchError>>,
+}
+
+impl Ahead {
+    /// Begins; `None` where there is no thread for it, and the launch does it all.
+    #[must_use]
+    pub fn begin(namespaces: &[Namespace]) -> Option<Self> {
+        let flags = clone_flags(namespaces);
+        let start = thread::Builder::new()
+            .name("launch".to_owned())
+            .stack_size(LAUNCH_STACK)
+            .spawn(move || Session::start_init(flags))
+            .ok()?;
+        Some(Self { flags, start })
+    }
+
+    fn finish(self) -> Result<Session, LaunchError> {
+        match self.start.join() {
+            Ok(started) => started,
+            // It panicked, and said so: once more, here.
+            Err(_) => Session::start_init(self.flags),
+        }
+    }
+}
+
 impl Session {
-    /// Starts init in the namespaces of `plan` and sends the plan; does not wait until the boundary stands.
+    /// Starts init in the namespaces of `plan`, or takes the one of `ahead`, and sends the plan; does not wait until
+    /// the boundary stands.
     ///
     /// init keeps `lease` open until it has seen the end of everything.
     ///
@@ -108,48 +145,22 @@ impl Session {
     ///
     /// # Errors
     /// [`LaunchError`], one variant for each call; nothing is left running then.
-    pub fn launch(plan: &Plan, lease: Option<BorrowedFd<'_>>) -> Result<Self, LaunchError> {
+    pub fn launch(
+        plan: &Plan,
+        lease: Option<BorrowedFd<'_>>,
+        ahead: Option<Ahead>,
+    ) -> Result<Self, LaunchError> {
         reap_left_over();
-        let (ours, theirs) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .map_err(LaunchError::Channel)?;
         let harness = pidfd_open(getpid(), PidfdFlags::empty()).map_err(LaunchError::Pidfd)?;
         let entry = entry(plan);
-        let program = Program {
-            candidates: vec![CString::from(c"/proc/self/exe")],
-            lookup: Lookup::Path,
-            arguments: vec![CString::new(INIT_NAME).unwrap_or_default()],
-            environment: Vec::new(),
+        // An init in other namespaces than the plan's ends when it is dropped.
+        let mut session = match ahead.filter(|ahead| ahead.flags == entry.flags) {
+            Some(ahead) => ahead.finish()?,
+            None => Self::start_init(entry.flags)?,
         };
-        let preparation = Preparation::Init {
-            channel: theirs.as_raw_fd(),
-        };
-        let init =
-            exec::start(&program, &preparation, entry.flags).map_err(|error| match error {
-                StartError::Clone(errno) | StartError::Child(Stage::Capabilities, errno) => {
-                    LaunchError::Namespaces(errno)
-                }
-                StartError::Child(_, errno) => LaunchError::Init(errno),
-            })?;
-        drop(theirs);
-        // From here on dropping the session closes the channel, and init ends.
-        let mut session = Self {
-            channel: Channel::new(ours),
-            init,
-            namespace: if entry.flags & libc::CLONE_NEWPID == 0 {
-                ProcessNamespace::Shared
-            } else {
-                ProcessNamespace::Own
-            },
-            ended: None,
-            groups: groups_of(plan, init.as_raw_nonzero().get()),
-        };
+        session.groups = groups_of(plan, session.init.as_raw_nonzero().get());
         if let Some(identity) = entry.identity {
-            write_id_maps(init, identity)?;
+            write_id_maps(session.init, identity)?;
         }
         let leased = if lease.is_some() {
             Leased::Yes
@@ -163,6 +174,44 @@ impl Session {
             .send(&request, &descriptors)
             .map_err(LaunchError::Send)?;
         Ok(session)
+    }
+
+    /// Starts init in new namespaces (`CLONE_NEW*`), where it waits for its plan. Dropped, it ends.
+    fn start_init(flags: i32) -> Result<Self, LaunchError> {
+        let (ours, theirs) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(LaunchError::Channel)?;
+        let program = Program {
+            candidates: vec![CString::from(c"/proc/self/exe")],
+            lookup: Lookup::Path,
+            arguments: vec![CString::new(INIT_NAME).unwrap_or_default()],
+            environment: Vec::new(),
+        };
+        let preparation = Preparation::Init {
+            channel: theirs.as_raw_fd(),
+        };
+        let init = exec::start(&program, &preparation, flags).map_err(|error| match error {
+            StartError::Clone(errno) | StartError::Child(Stage::Capabilities, errno) => {
+                LaunchError::Namespaces(errno)
+            }
+            StartError::Child(_, errno) => LaunchError::Init(errno),
+        })?;
+        drop(theirs);
+        Ok(Self {
+            channel: Channel::new(ours),
+            init,
+            namespace: if flags & libc::CLONE_NEWPID == 0 {
+                ProcessNamespace::Shared
+            } else {
+                ProcessNamespace::Own
+            },
+            ended: None,
+            groups: Vec::new(),
+        })
     }
 
     /// Asks for a command; `descriptors` are its [`ringfence_backend::Stream::Descriptor`] streams in order.
@@ -369,12 +418,16 @@ fn entry(plan: &Plan) -> Entry {
         } = step
         {
             entry.identity = Some(*identity);
-            entry.flags = namespaces
-                .iter()
-                .fold(0, |flags, namespace| flags | clone_flag(*namespace));
+            entry.flags = clone_flags(namespaces);
         }
     }
     entry
+}
+
+fn clone_flags(namespaces: &[Namespace]) -> i32 {
+    namespaces
+        .iter()
+        .fold(0, |flags, namespace| flags | clone_flag(*namespace))
 }
 
 fn clone_flag(namespace: Namespace) -> i32 {

@@ -122,7 +122,7 @@ fn cause_of(error: &StartError) -> String {
 /// [`StartError::Unsupported`] where there is none.
 #[cfg(target_os = "linux")]
 pub fn backend() -> Result<Box<dyn Backend>, StartError> {
-    Ok(Box::new(linux::Linux))
+    Ok(Box::new(linux::Linux::default()))
 }
 
 /// This machine's executor.
@@ -138,6 +138,7 @@ pub fn backend() -> Result<Box<dyn Backend>, StartError> {
 mod linux {
     //! The Linux executor behind the contract.
 
+    use std::cell::RefCell;
     use std::os::fd::{AsFd, BorrowedFd};
     use std::time::Duration;
 
@@ -146,15 +147,19 @@ mod linux {
         Backend, CommandId, CommandRequest, Received, Remains, RunningSession,
     };
     use ringfence_linux::observe;
-    use ringfence_linux::session::{LaunchError, Session, SessionError};
+    use ringfence_linux::session::{Ahead, LaunchError, Session, SessionError};
+    use ringfence_plan::linux::NAMESPACES;
     use ringfence_plan::{HostFacts, Plan};
     use ringfence_policy::Policy;
 
     /// What a person can do where namespaces turn out to be refused.
     const CURE: &str = "ringfence doctor";
 
-    #[derive(Debug)]
-    pub(super) struct Linux;
+    #[derive(Debug, Default)]
+    pub(super) struct Linux {
+        /// For the next launch.
+        ahead: RefCell<Option<Ahead>>,
+    }
 
     #[derive(Debug)]
     struct Running(Session);
@@ -176,12 +181,16 @@ mod linux {
             Ok(HostFacts::Linux(facts))
         }
 
+        fn expect_launch(&self) {
+            self.ahead.replace(Ahead::begin(&NAMESPACES));
+        }
+
         fn launch(
             &self,
             plan: &Plan,
             lease: Option<BorrowedFd<'_>>,
         ) -> Result<Box<dyn RunningSession>, LaunchFault> {
-            match Session::launch(plan, lease) {
+            match Session::launch(plan, lease, self.ahead.take()) {
                 Ok(session) => Ok(Box::new(Running(session))),
                 Err(error @ (LaunchError::Namespaces(_) | LaunchError::IdMap { .. })) => {
                     Err(LaunchFault::NamespacesRefused(Box::new(error)))

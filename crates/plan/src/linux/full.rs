@@ -23,6 +23,17 @@ use crate::step::{
     FileId, Identity, IpSockets, MountAccess, MountPoint, Namespace, Observe, Placeholder, Step,
 };
 
+/// The namespaces of every plan with namespaces: an executor may make them before there is a plan.
+pub const NAMESPACES: [Namespace; 7] = [
+    Namespace::User,
+    Namespace::Mount,
+    Namespace::Pid,
+    Namespace::Net,
+    Namespace::Ipc,
+    Namespace::Uts,
+    Namespace::Cgroup,
+];
+
 /// Plans with namespaces; `abi` is the second wall's, where there is one.
 ///
 /// # Errors
@@ -146,15 +157,7 @@ fn enter(facts: &LinuxFacts, notes: &mut Vec<String>) -> Vec<Step> {
     };
     vec![
         Step::EnterNamespaces {
-            namespaces: vec![
-                Namespace::User,
-                Namespace::Mount,
-                Namespace::Pid,
-                Namespace::Net,
-                Namespace::Ipc,
-                Namespace::Uts,
-                Namespace::Cgroup,
-            ],
+            namespaces: NAMESPACES.to_vec(),
             identity: Identity {
                 uid: facts.caller.uid,
                 gid: facts.caller.gid,

@@ -18,6 +18,7 @@ mod places;
 mod roots;
 mod session;
 
+pub use full::NAMESPACES;
 pub use partial::directories_to_list;
 
 use ringfence_policy::document::{Mode, NetworkMode, Require};

@@ -130,6 +130,7 @@ impl<'a> Opening<'a> {
         mut self,
         mut before: impl FnMut(&mut Session) -> Result<T, E>,
     ) -> Result<(Session, T), OpenError<E>> {
+        self.backend.expect_launch();
         // Before the machine is looked at: what was planted would be protected as the person's own.
         let leftovers = sweep_leftovers(self.state);
         let (mut session, done) = self.open_swept(&mut before)?;
