@@ -3,6 +3,7 @@
 //! The policy's own decisions are the base ([`NetworkPolicy::decide_outbound`]); this adds who asks, by which way, and
 //! whether somebody is to be asked. Reads and dials nothing. Invariant: the way in does not change the verdict.
 
+use ringfence_policy::address::{AddressClass, classify};
 use ringfence_policy::decision::{Decision, Grant};
 use ringfence_policy::document::NetworkMode;
 use ringfence_policy::host::{Host, HostName};
@@ -69,7 +70,14 @@ pub enum Verdict {
 /// The target chooses host, port and method.
 #[must_use]
 pub fn decide(policy: &NetworkPolicy, attempt: &Attempt) -> Verdict {
-    ask_or_settle(policy, policy.decide_outbound(&attempt.host, attempt.port))
+    let decision = policy.decide_outbound(&attempt.host, attempt.port);
+    match attempt.host {
+        // An answer could not lift what only a rule that names the address lifts.
+        Host::Address(address) if classify(address) != AddressClass::Public => {
+            Verdict::Final(decision)
+        }
+        Host::Address(_) | Host::Name(_) => ask_or_settle(policy, decision),
+    }
 }
 
 /// Judges the question for the addresses of `name`.
@@ -183,8 +191,13 @@ mod tests {
                 Verdict::Ask(_)
             )
         };
-        assert!(asked("example.com"));
-        for host in ["bad.example", "127.0.0.1", "metadata.google.internal"] {
+        assert!(asked("example.com") && asked("11.22.33.44"));
+        for host in [
+            "bad.example",
+            "127.0.0.1",
+            "10.1.2.3",
+            "metadata.google.internal",
+        ] {
             assert!(!asked(host), "{host}");
         }
     }

@@ -23,6 +23,7 @@ mod wire;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use ringfence_policy::host::Host;
 use ringfence_policy::policy::NetworkPolicy;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -33,7 +34,7 @@ use crate::limits::Limits;
 use crate::reach::{Dial, Resolve};
 use crate::synthetic::{SyntheticNames, SyntheticNetwork};
 use gate::Gate;
-use live::Registry;
+use live::{Registry, lock};
 
 pub use gate::{Answer, Nobody, Review};
 pub use listener::{AddError, Listener};
@@ -75,6 +76,19 @@ struct Shared {
     slots: Arc<Semaphore>,
     limits: Limits,
     parts: Parts,
+}
+
+impl Shared {
+    /// What is meant by `host`: the name that a synthetic address stands for, else the host itself.
+    fn meant_host(&self, host: Host) -> Host {
+        let Host::Address(address) = host else {
+            return host;
+        };
+        match lock(&self.names).name_of(address) {
+            Some(name) => Host::Name(name.clone()),
+            None => Host::Address(address.to_canonical()),
+        }
+    }
 }
 
 /// A proxy that does not serve yet.

@@ -79,7 +79,7 @@ pub(crate) fn http_refusal(method: &str, destination: &str, decision: &Decision)
         "by": "ringfence",
         "destination": destination,
         "rule": name,
-        "origin": origin,
+        "reason": origin,
         "allow": grant.map(|grant| &grant.arguments),
         "caution": grant.map(|grant| &grant.caution).filter(|caution| !caution.is_empty()),
     });

@@ -112,8 +112,9 @@ impl<'a> ResponseHead<'a> {
         (100..200).contains(&self.status)
     }
 
-    /// Writes the head anew for the caller, with the origin's framing and what the caller must know of this hop.
-    pub fn write_forward(&self, persistence: Persistence, out: &mut Vec<u8>) {
+    /// Writes the head anew for a caller of version `caller`, with the origin's framing and what the caller must know
+    /// of this hop.
+    pub fn write_forward(&self, caller: Version, persistence: Persistence, out: &mut Vec<u8>) {
         // Writing to a Vec can't fail.
         let _ = write!(out, "{} {} ", self.version.text(), self.status);
         out.extend_from_slice(self.reason);
@@ -129,7 +130,7 @@ impl<'a> ResponseHead<'a> {
             Persistence::Close if !self.is_interim() => {
                 out.extend_from_slice(b"Connection: close\r\n");
             }
-            Persistence::KeepAlive if self.version == Version::Http10 => {
+            Persistence::KeepAlive if [caller, self.version].contains(&Version::Http10) => {
                 out.extend_from_slice(b"Connection: keep-alive\r\n");
             }
             Persistence::Close | Persistence::KeepAlive => {}

@@ -348,7 +348,7 @@ fn an_answer_goes_on_with_its_framing() {
         panic!("not whole")
     };
     let mut out = Vec::new();
-    value.write_forward(Persistence::Close, &mut out);
+    value.write_forward(Version::Http11, Persistence::Close, &mut out);
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "HTTP/1.1 200 Fine\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"

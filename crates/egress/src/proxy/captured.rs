@@ -4,12 +4,9 @@
 //! anything is opened; elsewhere the server may have to speak first.
 //! Invariant: a synthetic address that was never given out leads nowhere.
 
-use std::net::IpAddr;
-
 use ringfence_policy::host::Host;
 
 use super::exchange::{self, Serving};
-use super::live::lock;
 use super::open::OpenError;
 use super::tunnel::{self, read_first_flight, refuse_first_flight, say_refusal};
 use super::wire::Wire;
@@ -18,15 +15,6 @@ use crate::caller::Caller;
 use crate::decide::{Attempt, Ingress};
 use crate::first::FirstFlight;
 use crate::http::Authority;
-
-/// What a captured connection wanted to reach at `address`.
-pub(super) fn wanted_host(shared: &Shared, address: IpAddr) -> Host {
-    let address = address.to_canonical();
-    match lock(&shared.names).name_of(address) {
-        Some(name) => Host::Name(name.clone()),
-        None => Host::Address(address),
-    }
-}
 
 /// Serves a captured connection to `host` at `port`.
 pub(super) async fn serve(

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::live::{Direction, Live};
 use super::wire::{Inbox, READ_BYTES, Wire, shutdown_write, write_some};
@@ -64,9 +64,9 @@ impl Lane<'_> {
 
 /// Copies to the end, or `bound` bytes; at the end `to` is told that nothing more comes.
 pub(crate) async fn copy(
-    from: &TcpStream,
+    from: &mut OwnedReadHalf,
     inbox: &mut Inbox,
-    to: &TcpStream,
+    to: &OwnedWriteHalf,
     lane: Lane<'_>,
     bound: Option<u64>,
     bulk: Bulk,
@@ -87,7 +87,7 @@ pub(crate) async fn copy(
             return Ok(());
         }
         if bulk == Bulk::Allowed && full_reads >= FULL_READS && is_spliced() {
-            left = splice(from, to, lane, left).await?;
+            left = splice(from.as_ref(), to.as_ref(), lane, left).await?;
             return finish(to, bound, left);
         }
         match inbox.fill(from).await.map_err(CopyError::Read)? {
@@ -99,7 +99,7 @@ pub(crate) async fn copy(
 }
 
 /// What the end of the sender means.
-fn finish(to: &TcpStream, bound: Option<u64>, left: u64) -> Result<(), CopyError> {
+fn finish(to: &OwnedWriteHalf, bound: Option<u64>, left: u64) -> Result<(), CopyError> {
     match (bound, left) {
         (Some(_), 0) => Ok(()),
         (Some(_), _) => Err(CopyError::Truncated),
@@ -115,17 +115,17 @@ fn finish(to: &TcpStream, bound: Option<u64>, left: u64) -> Result<(), CopyError
 pub(crate) async fn relay(client: &mut Wire, server: &mut Wire, live: &Live) {
     let lane = |direction| Lane { live, direction };
     let out = copy(
-        &client.stream,
+        &mut client.read,
         &mut client.inbox,
-        &server.stream,
+        &server.write,
         lane(Direction::Out),
         None,
         Bulk::Allowed,
     );
     let back = copy(
-        &server.stream,
+        &mut server.read,
         &mut server.inbox,
-        &client.stream,
+        &client.write,
         lane(Direction::In),
         None,
         Bulk::Allowed,
@@ -155,8 +155,8 @@ fn is_spliced() -> bool {
 /// Without splice nothing is moved, and the caller goes on by itself.
 #[cfg(not(target_os = "linux"))]
 async fn splice(
-    _from: &TcpStream,
-    _to: &TcpStream,
+    _from: &tokio::net::TcpStream,
+    _to: &tokio::net::TcpStream,
     _lane: Lane<'_>,
     left: u64,
 ) -> Result<u64, CopyError> {

@@ -78,7 +78,7 @@ impl Origin {
     /// Whether it waits for a request to `authority`: it said nothing unasked, and is not seen to be closed.
     fn waits_for(&self, authority: &Authority) -> bool {
         let silent = || {
-            let read = self.wire.stream.try_read(&mut [0]);
+            let read = self.wire.read.try_read(&mut [0]);
             read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
         };
         self.authority == *authority && self.wire.inbox.is_empty() && silent()

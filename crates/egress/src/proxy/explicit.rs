@@ -42,7 +42,7 @@ async fn open_tunnel(shared: &Shared, caller: &Caller, authority: Authority, cli
     let attempt = Attempt {
         subject: caller.subject.clone(),
         ingress: Ingress::Connect,
-        host: authority.host,
+        host: shared.meant_host(authority.host),
         port: authority.port,
         method: Some(METHOD.to_owned()),
     };
@@ -52,7 +52,7 @@ async fn open_tunnel(shared: &Shared, caller: &Caller, authority: Authority, cli
     };
     match opened {
         Ok((server, live)) => {
-            if write_all(&client.stream, CONNECTED).await.is_ok() {
+            if write_all(&client.write, CONNECTED).await.is_ok() {
                 tunnel::serve(shared, caller, attempt, client, server, live).await;
             }
         }
@@ -70,7 +70,7 @@ async fn serve_socks(shared: &Shared, caller: &Caller, mut client: Wire) {
         Some(Ok(Greeting {
             authentication: Authentication::NoneOffered,
         })) => {
-            if write_all(&client.stream, &GREETING_ACCEPTED).await.is_err() {
+            if write_all(&client.write, &GREETING_ACCEPTED).await.is_err() {
                 return;
             }
             read(shared, &mut client, Request::parse).await
@@ -94,7 +94,8 @@ async fn serve_socks(shared: &Shared, caller: &Caller, mut client: Wire) {
     let attempt = Attempt {
         subject: caller.subject.clone(),
         ingress: Ingress::Socks,
-        host: request.host,
+        // A client that resolves names itself asks for the address it was given.
+        host: shared.meant_host(request.host),
         port: request.port,
         method: None,
     };
@@ -104,7 +105,7 @@ async fn serve_socks(shared: &Shared, caller: &Caller, mut client: Wire) {
     };
     match opened {
         Ok((server, live)) => {
-            let said = write_all(&client.stream, &Reply::Succeeded.bytes()).await;
+            let said = write_all(&client.write, &Reply::Succeeded.bytes()).await;
             if said.is_ok() {
                 tunnel::serve(shared, caller, attempt, client, server, live).await;
             }

@@ -172,7 +172,7 @@ async fn serve(shared: &Arc<Shared>, caller: Caller, stream: TcpStream, role: Ro
     let wire = Wire::new(stream);
     match role {
         Role::Captured(port) => {
-            let host = captured::wanted_host(shared, local.ip());
+            let host = shared.meant_host(Host::Address(local.ip()));
             let port = port.unwrap_or(local.port());
             captured::serve(shared, &caller, host, port, wire).await;
         }

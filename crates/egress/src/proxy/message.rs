@@ -6,7 +6,7 @@
 
 use std::io;
 
-use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::copy::{Bulk, CopyError, Lane, copy};
 use super::live::{Direction, Live};
@@ -50,7 +50,7 @@ pub(super) async fn exchange(
 ) -> Result<Outcome, ExchangeError> {
     live.count(Direction::Out, forward.head.len())
         .map_err(|_| ExchangeError::Body(CopyError::Exhausted))?;
-    write_all(&server.stream, &forward.head)
+    write_all(&server.write, &forward.head)
         .await
         .map_err(|error| ExchangeError::NoAnswer(Some(error)))?;
     let out = Lane {
@@ -58,16 +58,16 @@ pub(super) async fn exchange(
         direction: Direction::Out,
     };
     let request = send_body(
-        &client.stream,
+        &mut client.read,
         &mut client.inbox,
-        &server.stream,
+        &server.write,
         out,
         forward.body,
     );
     let answer = receive_answer(
-        &server.stream,
+        &mut server.read,
         &mut server.inbox,
-        &client.stream,
+        &client.write,
         live,
         forward,
     );
@@ -105,9 +105,9 @@ enum Body {
 }
 
 async fn send_body(
-    client: &TcpStream,
+    client: &mut OwnedReadHalf,
     inbox: &mut Inbox,
-    server: &TcpStream,
+    server: &OwnedWriteHalf,
     lane: Lane<'_>,
     body: BodyLength,
 ) -> Result<(), CopyError> {
@@ -122,9 +122,9 @@ async fn send_body(
 
 /// Passes on what the origin answers, with everything that comes before the last word (1xx).
 async fn receive_answer(
-    server: &TcpStream,
+    server: &mut OwnedReadHalf,
     inbox: &mut Inbox,
-    client: &TcpStream,
+    client: &OwnedWriteHalf,
     live: &Live,
     forward: &Forward,
 ) -> Result<Outcome, ExchangeError> {
@@ -182,7 +182,7 @@ enum Answer {
 
 /// Reads one head of an answer, and writes it anew into `out`.
 async fn read_head(
-    server: &TcpStream,
+    server: &mut OwnedReadHalf,
     inbox: &mut Inbox,
     forward: &Forward,
     out: &mut Vec<u8>,
@@ -203,7 +203,7 @@ async fn read_head(
                 };
                 // A client of HTTP/1.0 knows no answer before the answer.
                 if !(value.is_interim() && forward.version == Version::Http10) {
-                    value.write_forward(client, out);
+                    value.write_forward(forward.version, client, out);
                 }
                 inbox.consume(used);
                 return Ok(answer);
@@ -219,9 +219,9 @@ async fn read_head(
 
 /// Copies a body in chunks, each read as one chunk.
 async fn copy_chunks(
-    from: &TcpStream,
+    from: &mut OwnedReadHalf,
     inbox: &mut Inbox,
-    to: &TcpStream,
+    to: &OwnedWriteHalf,
     lane: Lane<'_>,
 ) -> Result<(), CopyError> {
     let mut chunks = Chunks::default();

@@ -61,7 +61,7 @@ pub(super) async fn serve_tcp(shared: &Shared, caller: &Caller, mut wire: Wire) 
                 wire.inbox.consume(used);
                 let length = u16::try_from(answer.len()).unwrap_or(u16::MAX);
                 let framed = [&length.to_be_bytes()[..], &answer].concat();
-                if write_all(&wire.stream, &framed).await.is_err() {
+                if write_all(&wire.write, &framed).await.is_err() {
                     return;
                 }
             }

@@ -65,11 +65,11 @@ async fn await_client(
         live,
         direction: Direction::In,
     };
-    let Wire { stream, inbox } = client;
+    let Wire { read, write, inbox } = client;
     let back = copy(
-        &server.stream,
+        &mut server.read,
         &mut server.inbox,
-        stream,
+        write,
         lane,
         None,
         Bulk::Never,
@@ -81,7 +81,7 @@ async fn await_client(
                 Err(error) => return Some(Err(error)),
                 Ok(Progress::NeedMore) => {}
             }
-            match inbox.fill(stream).await {
+            match inbox.fill(read).await {
                 // It says nothing, or not enough to be anything that is looked at.
                 Ok(0) if inbox.is_empty() => return Some(Ok(FirstFlight::Opaque)),
                 Ok(0) | Err(_) => return None,

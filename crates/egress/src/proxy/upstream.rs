@@ -47,7 +47,7 @@ pub(super) async fn connect(
         .map_err(dial_error)?;
     let mut wire = Wire::new(stream);
     let request = format!("CONNECT {destination} HTTP/1.1\r\nHost: {destination}\r\n\r\n");
-    write_all(&wire.stream, request.as_bytes())
+    write_all(&wire.write, request.as_bytes())
         .await
         .map_err(dial_error)?;
     loop {

@@ -1,7 +1,7 @@
 //! One connection with the bytes that were read from it and not yet used.
 //!
-//! Reading and writing take the socket by reference, so that both directions of a connection can run at once, and
-//! can be broken off at any point: what was read is in the inbox, what was written is out of it.
+//! Its halves are apart, so that both directions can run at once, and each can be broken off at any point: what was
+//! read is in the inbox, what was written is out of it.
 //! Invariant: a byte leaves the inbox only after it was written or understood.
 
 use std::io;
@@ -9,7 +9,9 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use socket2::SockRef;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// How much is read at once.
 pub(crate) const READ_BYTES: usize = 16 * 1024;
@@ -21,7 +23,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// A connection and what was read from it.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    pub(crate) stream: TcpStream,
+    pub(crate) read: OwnedReadHalf,
+    pub(crate) write: OwnedWriteHalf,
     pub(crate) inbox: Inbox,
 }
 
@@ -37,26 +40,28 @@ impl Wire {
     pub(crate) fn new(stream: TcpStream) -> Self {
         // Without it everything works, only later.
         let _ = stream.set_nodelay(true);
+        let (read, write) = stream.into_split();
         Self {
-            stream,
+            read,
+            write,
             inbox: Inbox::default(),
         }
     }
 
     /// Reads more; 0 at the end.
     pub(crate) async fn fill(&mut self) -> io::Result<usize> {
-        self.inbox.fill(&self.stream).await
+        self.inbox.fill(&mut self.read).await
     }
 
     /// Says `last` and goes, without losing it to what the other side still sends.
-    pub(crate) async fn say_and_close(self, last: &[u8]) {
+    pub(crate) async fn say_and_close(mut self, last: &[u8]) {
         let goodbye = async {
-            write_all(&self.stream, last).await?;
-            shutdown_write(&self.stream)?;
+            write_all(&self.write, last).await?;
+            shutdown_write(&self.write)?;
             let mut inbox = Inbox::default();
             let mut read = 0;
             while read < LINGER_BYTES {
-                match inbox.fill(&self.stream).await? {
+                match inbox.fill(&mut self.read).await? {
                     0 => break,
                     count => read += count,
                 }
@@ -71,7 +76,7 @@ impl Wire {
     /// Goes with a reset: what was asked for does not exist here.
     pub(crate) fn reset(self) {
         // An ordinary close is the next best.
-        let _ = self.stream.set_zero_linger();
+        let _ = self.read.as_ref().set_zero_linger();
     }
 }
 
@@ -94,7 +99,7 @@ impl Inbox {
     }
 
     /// Reads more behind what is there; 0 at the end.
-    pub(crate) async fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
+    pub(crate) async fn fill(&mut self, from: &mut OwnedReadHalf) -> io::Result<usize> {
         if self.start > 0 {
             self.bytes.drain(..self.start);
             self.start = 0;
@@ -102,24 +107,13 @@ impl Inbox {
         if self.bytes.capacity() - self.bytes.len() < READ_BYTES {
             self.bytes.reserve_exact(READ_BYTES);
         }
-        loop {
-            match from.try_read_buf(&mut self.bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    from.readable().await?;
-                }
-                Err(error) => return Err(error),
-                Ok(count) => {
-                    // The calls above are no part of the runtime's turn-taking.
-                    tokio::task::consume_budget().await;
-                    return Ok(count);
-                }
-            }
-        }
+        // Unlike `try_read_buf` this knows that a short read has emptied the socket, and saves a call that fails.
+        from.read_buf(&mut self.bytes).await
     }
 }
 
 /// Writes some of `bytes`; broken off, nothing was written.
-pub(crate) async fn write_some(to: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) async fn write_some(to: &OwnedWriteHalf, bytes: &[u8]) -> io::Result<usize> {
     loop {
         match to.try_write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => to.writable().await?,
@@ -131,7 +125,7 @@ pub(crate) async fn write_some(to: &TcpStream, bytes: &[u8]) -> io::Result<usize
 }
 
 /// Writes all of `bytes`.
-pub(crate) async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+pub(crate) async fn write_all(to: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let count = write_some(to, bytes).await?;
         bytes = bytes.get(count..).unwrap_or_default();
@@ -140,6 +134,6 @@ pub(crate) async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()
 }
 
 /// Ends one direction; the other one stays open.
-pub(crate) fn shutdown_write(stream: &TcpStream) -> io::Result<()> {
-    SockRef::from(stream).shutdown(Shutdown::Write)
+pub(crate) fn shutdown_write(stream: &OwnedWriteHalf) -> io::Result<()> {
+    SockRef::from(stream.as_ref()).shutdown(Shutdown::Write)
 }

@@ -366,4 +366,14 @@ fn an_old_client_gets_its_answer() {
         all,
         "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
     );
+    // One that wants to go on is told that it may, also by an origin of the new version.
+    let world = web(answering(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    ));
+    let mut client = world.captured("good.example", 80);
+    client
+        .write_all(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        .unwrap();
+    let head = read_head(&mut client).unwrap();
+    assert!(head.contains("\r\nConnection: keep-alive\r\n"), "{head}");
 }

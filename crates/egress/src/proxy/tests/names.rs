@@ -6,8 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, U
 use ringfence_policy::rule::RuleId;
 
 use super::world::{
-    TLS_ANSWER, World, allowlist, greeting, origin, patient, read_up_to, universal, user, world,
+    Ending, TLS_ANSWER, World, allowlist, greeting, origin, patient, read_up_to, universal, user,
+    world,
 };
+use crate::decide::Ingress;
 use crate::dns::tests::query;
 use crate::proxy::Listener;
 
@@ -76,6 +78,13 @@ fn an_allowed_name_gets_an_address_that_leads_to_it_and_to_nothing_else() {
     assert_eq!(read_up_to(&mut stream, &mut answer), 7);
     assert_eq!(answer, TLS_ANSWER);
     assert_eq!(world.internet.resolved(), ["good.example"]);
+
+    // A client that resolves by itself and tells the proxy the address.
+    let said = address.to_string();
+    for way in [Ingress::Connect, Ingress::Socks] {
+        let ending = world.attempt(way, &said, 443, "good.example");
+        assert_eq!(ending, Ending::Reached, "{way:?}");
+    }
 
     // The next address stands for nobody.
     let IpAddr::V4(v4) = address else {
