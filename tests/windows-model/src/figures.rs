@@ -7,6 +7,8 @@ use std::env;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
+use crate::search::Report;
+
 /// The environment variable that names the file.
 pub const FILE: &str = "RINGFENCE_FIGURES";
 /// The environment variable that asks for the long searches, if it is `full`.
@@ -39,6 +41,24 @@ impl Size {
             Self::Full => full,
         }
     }
+}
+
+/// Prints what a search saw and adds its counts to the file.
+#[expect(
+    clippy::print_stdout,
+    reason = "counterexamples are for whoever runs the tests"
+)]
+pub fn record_search(report: &Report) {
+    println!("{report}");
+    record(&[
+        "search",
+        &report.world,
+        &format!("{:?}", report.class),
+        &report.states.to_string(),
+        &report.operations.to_string(),
+        &report.depth.to_string(),
+        &format!("{:?}", report.extent),
+    ]);
 }
 
 /// Prints a figure and adds it to the file.

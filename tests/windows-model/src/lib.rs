@@ -18,18 +18,19 @@
 )]
 
 pub mod access;
-pub mod apply;
+pub mod carry;
 pub mod figures;
 pub mod host;
+pub mod mutate;
 pub mod observe;
 pub mod operation;
 pub mod oracle;
 pub mod promise;
 pub mod random;
+pub mod scene;
 pub mod search;
 pub mod smbd;
 pub mod state;
-pub mod table;
 pub mod world;
 
 pub use promise::Promise;

@@ -1,10 +1,12 @@
 //! Facts of a simulated host, as the Windows executor would gather them for one person and one policy.
 //!
-//! It looks at everything and judges nothing. Invariant: every object of the host that has a drive path is in the
-//! facts, with its descriptor as it is.
+//! It looks and judges nothing. Invariant: every object that the facts name and that exists is among their objects,
+//! with the directories above it and its descriptor as it is.
+
+use std::collections::BTreeSet;
 
 use ringfence_nt::fs::{CaseRule, FileName, FileSystem, Kind, Node, NodeId, Place, VolumeName};
-use ringfence_nt::{Sid, WriteClass};
+use ringfence_nt::{AccessMask, GenericMapping, Sid, Token, WriteClass, maximum_allowed};
 use ringfence_plan::layout::{Anchor, BackLink, Entry, GitLayout, HiddenFact, NameFact};
 use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::facts::{
@@ -19,7 +21,7 @@ use ringfence_policy::policy::HiddenPattern;
 use ringfence_policy::secrets::Platform;
 use ringfence_policy::{AbsolutePath, Policy};
 
-use crate::apply::{file_id, object};
+use crate::carry::{file_id, object};
 use crate::host::{Host, account, name};
 
 /// A person at the machine, with the accounts that set-up made for them.
@@ -107,7 +109,7 @@ pub fn observe(host: &Host, seat: &Seat, policy: &Policy, class: WriteClass) -> 
         )
         .map(|root| look.root(root))
         .collect();
-    WindowsFacts {
+    let mut facts = WindowsFacts {
         machine: machine(),
         person: person(seat),
         volumes: look.volumes(),
@@ -129,11 +131,13 @@ pub fn observe(host: &Host, seat: &Seat, policy: &Policy, class: WriteClass) -> 
         git_references: Vec::new(),
         tools: Vec::new(),
         shells: Vec::new(),
-        shared_places: Vec::new(),
-        objects: look.objects(),
+        shared_places: look.shared_places(seat),
+        objects: Vec::new(),
         capabilities: Vec::new(),
         sessions: Vec::new(),
-    }
+    };
+    facts.objects = look.objects(&facts);
+    facts
 }
 
 fn machine() -> Machine {
@@ -459,11 +463,54 @@ impl Look<'_> {
             .collect()
     }
 
-    fn objects(&self) -> Vec<ObjectFact> {
+    /// Directories directly below a drive's root in which more than their owner may write.
+    fn shared_places(&self, seat: &Seat) -> Vec<WindowsPath> {
+        let everyone = Token::new(
+            Sid::NULL,
+            &[Sid::EVERYONE, Sid::USERS, Sid::AUTHENTICATED_USERS],
+        );
+        let file = &GenericMapping::FILE;
+        let is_shared = |node: &Node| {
+            maximum_allowed(&node.descriptor, &everyone, file, WriteClass::H2)
+                .intersects(AccessMask::FILE_WRITE_DATA)
+                && node.descriptor.owner == Some(seat.sid)
+        };
+        self.fs
+            .nodes()
+            .filter(|(_, node)| node.is_directory() && is_shared(node))
+            .flat_map(|(id, _)| self.paths(id))
+            .filter(|path| path.components().len() == 1)
+            .collect()
+    }
+
+    /// Every object that the facts name and that exists, and the directories above it.
+    fn objects(&self, facts: &WindowsFacts) -> Vec<ObjectFact> {
+        let mut named: BTreeSet<WindowsPath> = facts.shared_places.iter().cloned().collect();
+        named.extend(facts.places.iter().map(|place| place.path.clone()));
+        named.extend(facts.hidden.iter().map(|hidden| hidden.path.clone()));
+        named.insert(facts.state.clone());
+        for root in &facts.roots {
+            named.extend(root.outside_links.iter().cloned());
+            if let Reached::Directory { path } = &root.reached {
+                named.insert(path.clone());
+            }
+            for anchor in &root.anchors {
+                named.insert(anchor.path.clone());
+                named.extend(
+                    anchor
+                        .names
+                        .iter()
+                        .filter_map(|own| anchor.path.join_name(&own.name).ok()),
+                );
+            }
+        }
+        let above: Vec<WindowsPath> = named.iter().flat_map(WindowsPath::ancestors).collect();
+        named.extend(above);
         let mut objects: Vec<ObjectFact> = self
             .fs
             .nodes()
             .flat_map(|(id, node)| self.facts_of(id, node))
+            .filter(|fact| named.contains(&fact.object.path))
             .collect();
         objects.sort_by(|left, right| left.object.path.cmp(&right.object.path));
         objects

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ringfence_nt::fs::{Caller, FileSystem, Node, NodeId, Place, Replace};
-use ringfence_nt::{AccessMask, Privileges, WriteClass};
+use ringfence_nt::{AccessMask, WriteClass};
 
 use crate::state::Rights;
 use crate::world::{Role, World};
@@ -104,19 +104,33 @@ impl Original {
         self.nodes.keys().copied()
     }
 
-    /// What this state breaks first, with what it is about.
-    pub fn broken(&self, fs: &FileSystem, rights: &mut Rights<'_>) -> Option<(Promise, String)> {
-        self.nodes.iter().find_map(|(id, was)| {
-            let promise = was.broken(*id, fs, rights)?;
-            Some((promise, format!("{} ({:?})", was.path(*id, fs), was.role)))
-        })
+    /// What this state breaks, each promise once, with what it is about.
+    pub fn broken(&self, fs: &FileSystem, rights: &mut Rights<'_>) -> Vec<(Promise, String)> {
+        let mut broken: Vec<(Promise, String)> = Vec::new();
+        for (id, was) in &self.nodes {
+            let Some(promise) = was.broken(*id, fs, rights) else {
+                continue;
+            };
+            if broken.iter().all(|(known, _)| *known != promise) {
+                let reach = fs
+                    .node(*id)
+                    .map_or(AccessMask::NONE, |now| rights.on(&now.descriptor));
+                let path = was.path(*id, fs);
+                let said = format!("{path} ({:?}), which opens for {reach}", was.role);
+                broken.push((promise, said));
+            }
+        }
+        broken
     }
 }
 
 impl Was {
     fn path(&self, id: NodeId, fs: &FileSystem) -> String {
         match self.places.first() {
-            Some(place) => format!("{}\\{}", fs.path_of(place.parent), place.name),
+            Some(place) => {
+                let parent = fs.path_of(place.parent);
+                format!("{}\\{}", parent.trim_end_matches('\\'), place.name)
+            }
             None => fs.path_of(id),
         }
     }
@@ -144,7 +158,9 @@ impl Was {
         }
         let stays = stays?;
         let kept = self.places.iter().all(|place| has_exactly(fs, place, id));
-        if !kept || now.reparse != self.node.reparse {
+        // An empty root can be made a junction: adding a file and redirecting a directory are one right. The harness
+        // takes that back when a command ends; `unswept` judges whether it can.
+        if !kept || (self.role != Role::Root && now.reparse != self.node.reparse) {
             return Some(stays);
         }
         match self.role {
@@ -182,28 +198,51 @@ fn has_exactly(fs: &FileSystem, place: &Place, id: NodeId) -> bool {
     })
 }
 
-/// Whether everything that stands under a guarded absent name can be carried into quarantine by the harness.
+/// What the harness can't put right when the command ends: roots that lead elsewhere are directories again, and
+/// everything under a guarded absent name is carried into quarantine.
 #[must_use]
-pub fn unswept(world: &World, fs: &FileSystem, class: WriteClass) -> Option<String> {
+pub fn unswept(world: &World, fs: &FileSystem, class: WriteClass) -> Option<(Promise, String)> {
     let found = guarded_names(world, fs);
-    if found.is_empty() {
+    let redirected: Vec<NodeId> = world
+        .roots
+        .iter()
+        .copied()
+        .filter(|root| fs.node(*root).is_some_and(|node| node.reparse.is_some()))
+        .collect();
+    if found.is_empty() && redirected.is_empty() {
         return None;
     }
     let mut after = fs.clone();
-    let mut harness = world.harness.clone();
-    harness.privileges = Privileges::CHANGE_NOTIFY;
     let caller = Caller {
-        token: &harness,
+        token: &world.harness,
         class,
     };
+    for root in redirected {
+        let restored = after
+            .open_by_id(&caller, root, AccessMask::FILE_WRITE_ATTRIBUTES)
+            .and_then(|handle| after.delete_reparse(&handle));
+        if let Err(status) = restored {
+            let said = format!("{} leads elsewhere: {status}", after.path_of(root));
+            return Some((Promise::RootStays, said));
+        }
+    }
+    unquarantined(world, after, &caller, &found).map(|said| (Promise::AbsentQuarantined, said))
+}
+
+fn unquarantined(
+    world: &World,
+    mut after: FileSystem,
+    caller: &Caller<'_>,
+    found: &[Place],
+) -> Option<String> {
     for (number, place) in found.iter().enumerate() {
         let to = Place {
             parent: world.quarantine,
             name: crate::host::name(&format!("swept-{number}")),
         };
         let moved = after
-            .open_place(&caller, place, AccessMask::DELETE)
-            .and_then(|handle| after.rename(&caller, &handle, &to, Replace::No));
+            .open_place(caller, place, AccessMask::DELETE)
+            .and_then(|handle| after.rename(caller, &handle, &to, Replace::No));
         if let Err(status) = moved {
             let path = after.path_of(place.parent);
             return Some(format!("{path}\\{}: {status}", place.name));

@@ -1,6 +1,6 @@
 //! Every sequence of operations, shortest first, until nothing new comes or a bound is met.
 //!
-//! Invariant: a state is expanded once, and a state that breaks a promise is reported and not expanded.
+//! Invariant: a state is expanded once; a state that breaks a promise is reported, and expanded only if asked for.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
@@ -25,6 +25,17 @@ pub struct Bounds {
     pub links: usize,
     /// How many states are expanded at most.
     pub states: usize,
+    /// What becomes of a state that breaks a promise.
+    pub beyond: Beyond,
+}
+
+/// What becomes of a state that breaks a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beyond {
+    /// It is not expanded.
+    Stop,
+    /// It is expanded like any other: for learning which other promises fail.
+    GoOn,
 }
 
 /// Whether everything within the bounds on objects and names was seen.
@@ -120,6 +131,7 @@ pub fn search(world: &World, class: WriteClass, bounds: &Bounds) -> Report {
     let mut start = world.fs.clone();
     keep_descriptors(&mut rights, &mut start);
     let mut search = Search::new(world, class, rights, &start);
+    search.beyond = bounds.beyond;
     search.visit(start, 0, None, None);
     let mut extent = Extent::Whole;
     while let Some(reached) = search.queue.pop_front() {
@@ -147,6 +159,7 @@ pub fn search(world: &World, class: WriteClass, bounds: &Bounds) -> Report {
 struct Search<'a> {
     world: &'a World,
     class: WriteClass,
+    beyond: Beyond,
     original: Original,
     rights: Rights<'a>,
     seen: HashSet<u128>,
@@ -160,6 +173,7 @@ impl<'a> Search<'a> {
         Self {
             world,
             class,
+            beyond: Beyond::Stop,
             original: Original::of(world, start),
             rights,
             seen: HashSet::new(),
@@ -219,21 +233,25 @@ impl<'a> Search<'a> {
             }
             None => None,
         };
-        if let Some((promise, broken)) = self.judge(&fs) {
+        let judged = self.judge(&fs);
+        let is_broken = !judged.is_empty();
+        for (promise, broken) in judged {
             if !self.report.broken.contains_key(&promise) {
                 let steps = self.steps(last);
                 let example = Counterexample { steps, broken };
                 self.report.broken.insert(promise, example);
             }
+        }
+        if is_broken && self.beyond == Beyond::Stop {
             return;
         }
         self.queue.push_back(Reached { fs, depth, last });
     }
 
-    fn judge(&mut self, fs: &FileSystem) -> Option<(Promise, String)> {
-        self.original.broken(fs, &mut self.rights).or_else(|| {
-            unswept(self.world, fs, self.class).map(|unswept| (Promise::AbsentQuarantined, unswept))
-        })
+    fn judge(&mut self, fs: &FileSystem) -> Vec<(Promise, String)> {
+        let mut broken = self.original.broken(fs, &mut self.rights);
+        broken.extend(unswept(self.world, fs, self.class));
+        broken
     }
 
     fn steps(&self, mut last: Option<usize>) -> Vec<String> {

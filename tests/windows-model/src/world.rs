@@ -4,10 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ringfence_nt::fs::{FileName, FileSystem, NodeId, Place};
-use ringfence_nt::{AccessMask, Securable, Token};
+use ringfence_nt::fs::{Caller, FileName, FileSystem, NodeId, Place};
+use ringfence_nt::{AccessMask, Securable, Token, WriteClass};
 
 use crate::promise::Promise;
+
+/// What commands ask for where they work.
+const WORK: AccessMask = AccessMask::FILE_MODIFY;
+/// What programs ask of each directory above them.
+const LOOK: AccessMask = AccessMask(0x0010_0080);
 
 /// What an object is to the boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,9 +122,69 @@ impl World {
         }
     }
 
+    /// What must work and does not: the target works in its roots and reads what it may, and the person works on what
+    /// targets made.
+    #[must_use]
+    pub fn blocked(&self, class: WriteClass) -> Option<String> {
+        let target = Caller {
+            token: &self.target,
+            class,
+        };
+        let person = Caller {
+            token: &self.harness,
+            class,
+        };
+        self.roles().into_iter().find_map(|(id, role)| {
+            let node = self.fs.node(id)?;
+            let made_inside = node.descriptor.owner == Some(self.target.user);
+            let of_target = match role {
+                Role::Outside | Role::Secret => AccessMask::NONE,
+                Role::Protected | Role::Between => AccessMask::FILE_GENERIC_READ,
+                Role::Root if node.is_directory() => WORK - AccessMask::DELETE,
+                Role::Inside | Role::Root => WORK,
+            };
+            let of_person = match role {
+                Role::Inside | Role::Root | Role::Between | Role::Protected => {
+                    AccessMask::FILE_ALL_ACCESS
+                }
+                Role::Outside | Role::Secret => AccessMask::NONE,
+            };
+            let cases = [
+                ("the target", &target, of_target),
+                ("the person", &person, of_person),
+            ];
+            cases.into_iter().find_map(|(who, caller, needed)| {
+                let is_odd = who == "the person" && !made_inside && role == Role::Inside;
+                let opened = self.fs.open_by_id(caller, id, needed);
+                (!is_odd && opened.is_err())
+                    .then(|| format!("{who} can't open {} for {needed}", self.fs.path_of(id)))
+            })
+        })
+    }
+
+    /// Whether the target can look at every directory on the way to its roots.
+    #[must_use]
+    pub fn unseen(&self, class: WriteClass) -> Option<String> {
+        let target = Caller {
+            token: &self.target,
+            class,
+        };
+        self.roots.iter().find_map(|root| {
+            let mut at = *root;
+            loop {
+                let place = self.fs.places(at).next()?;
+                at = place.parent;
+                let seen = self.fs.open_by_id(&target, at, LOOK);
+                if seen.is_err() {
+                    return Some(self.fs.path_of(at));
+                }
+            }
+        })
+    }
+
     /// A promise that an object which is no file breaks, as it is.
     #[must_use]
-    pub fn broken_by_objects(&self, class: ringfence_nt::WriteClass) -> Vec<(Promise, String)> {
+    pub fn broken_by_objects(&self, class: WriteClass) -> Vec<(Promise, String)> {
         self.guarded
             .iter()
             .filter_map(|guarded| {

@@ -1,69 +1,74 @@
-//! The search itself: it finds what is there to be found, and holds where nothing is.
+//! Worlds built by the planner, searched: the promises hold where the write class holds a boundary, and where it does
+//! not, the search says which fail and the launch refuses.
+
+#![expect(clippy::panic, reason = "a world that can't be built is a failed test")]
 
 use ringfence_nt::WriteClass;
-use ringfence_windows_model::apply::apply;
-use ringfence_windows_model::host::{Host, name};
-use ringfence_windows_model::search::{Bounds, search};
-use ringfence_windows_model::table::{Person, Root, plan};
-use ringfence_windows_model::world::World;
+use ringfence_plan::windows::{PlanError, plan};
+use ringfence_windows_model::World;
+use ringfence_windows_model::figures::{Size, record_search};
+use ringfence_windows_model::mutate::Mutation;
+use ringfence_windows_model::scene::{Blocked, Scene, ledger};
+use ringfence_windows_model::search::{Beyond, Bounds, Report, search};
 
-const BOUNDS: Bounds = Bounds {
-    depth: 3,
-    made: 1,
-    links: 1,
-    states: 200_000,
-};
+type Build = fn(WriteClass, Option<Mutation>) -> Result<World, Blocked>;
 
-fn world() -> World {
-    let mut host = Host::new();
-    let ann = Person::new(1001);
-    host.profile("ann", ann.sid);
-    host.directory("C:\\Users\\ann\\.ssh", ann.sid);
-    let key = host.file("C:\\Users\\ann\\.ssh\\id", ann.sid);
-    let top = host.directory("C:\\Users\\ann\\ws", ann.sid);
-    let git = host.directory("C:\\Users\\ann\\ws\\.git", ann.sid);
-    host.file("C:\\Users\\ann\\ws\\.git\\config", ann.sid);
-    host.directory("C:\\Users\\ann\\ws\\src", ann.sid);
-    host.file("C:\\Users\\ann\\ws\\src\\a.rs", ann.sid);
-    let lib = host.directory("C:\\Users\\ann\\ws\\lib", ann.sid);
-    let lib_git = host.file("C:\\Users\\ann\\ws\\lib\\.git", ann.sid);
-    let env = host.file("C:\\Users\\ann\\ws\\.env", ann.sid);
-    let quarantine = host.directory("C:\\Users\\ann\\quarantine", ann.sid);
-    let root = Root {
-        person: ann,
-        capability: ann.capability(1),
-        top,
-        protected: vec![git, lib_git],
-        between: vec![lib],
-        secrets: vec![env],
+fn searched(build: Build, class: WriteClass, beyond: Beyond) -> Report {
+    let size = Size::asked();
+    let bounds = Bounds {
+        depth: size.of(2, 4),
+        made: 2,
+        links: 1,
+        states: size.of(20_000, 400_000),
+        beyond,
     };
-    let steps = plan(&host, &root);
-    apply(&mut host.fs, &steps);
-    let absent = vec![host.place("C:\\Users\\ann\\ws\\.codex")];
-    World {
-        name: "one root".into(),
-        fs: host.fs,
-        target: ann.target(1, &[root.capability]),
-        harness: ann.token(),
-        roots: vec![top],
-        protected: root.protected,
-        absent,
-        secrets: vec![key, env],
-        quarantine,
-        guarded: vec![],
-        names: vec![name(".codex"), name("n")],
-        redirects: vec!["C:\\Windows".into()],
+    let world = build(class, None).unwrap_or_else(|blocked| panic!("{blocked}"));
+    assert_eq!(world.blocked(class), None);
+    assert_eq!(world.unseen(class), None);
+    let report = search(&world, class, &bounds);
+    record_search(&report);
+    report
+}
+
+#[test]
+fn no_sequence_breaks_a_promise_under_h2() {
+    let report = searched(Scene::standard, WriteClass::H2, Beyond::Stop);
+    assert!(report.holds(), "{report}");
+}
+
+#[test]
+fn no_sequence_breaks_a_promise_under_h3() {
+    let report = searched(Scene::standard, WriteClass::H3, Beyond::Stop);
+    assert!(report.holds(), "{report}");
+}
+
+#[test]
+fn no_sequence_breaks_a_promise_under_h4() {
+    let report = searched(Scene::standard, WriteClass::H4, Beyond::Stop);
+    assert!(report.holds(), "{report}");
+}
+
+#[test]
+fn a_project_shared_with_everyone_holds_too() {
+    for class in [WriteClass::H2, WriteClass::H3, WriteClass::H4] {
+        let report = searched(Scene::shared, class, Beyond::Stop);
+        assert!(report.holds(), "{report}");
     }
 }
 
 #[test]
-fn the_table_holds_where_the_write_class_holds_a_boundary() {
-    let world = world();
-    for class in WriteClass::ALL {
-        let report = search(&world, class, &BOUNDS);
-        println!("{report}");
-        if class.holds_a_boundary() {
-            assert!(report.holds(), "{report}");
-        }
-    }
+fn the_narrowest_class_breaks_promises_and_is_refused() {
+    let report = searched(Scene::standard, WriteClass::H1, Beyond::GoOn);
+    assert!(!report.holds(), "the search notices nothing");
+    assert!(!WriteClass::H1.holds_a_boundary());
+    let scene = Scene::new(WriteClass::H1);
+    let ann = &scene.ann;
+    let planned = |class| {
+        let policy = ann.policy(&ann.path("ws"), "");
+        let mut facts = scene.facts(ann, &ann.path("ws"), "");
+        facts.write_class = Some(class);
+        plan(&policy, &facts, &ledger(ann))
+    };
+    assert_eq!(planned(WriteClass::H1), Err(PlanError::WriteClass));
+    assert_ne!(planned(WriteClass::H2), Err(PlanError::WriteClass));
 }

@@ -1,0 +1,60 @@
+//! Every way to break a plan is noticed: by the search, by the linter, or by a property of the plan.
+
+use ringfence_nt::WriteClass;
+use ringfence_windows_model::figures::record;
+use ringfence_windows_model::mutate::Mutation;
+use ringfence_windows_model::scene::Scene;
+use ringfence_windows_model::search::{Beyond, Bounds, search};
+
+const BOUNDS: Bounds = Bounds {
+    depth: 2,
+    made: 1,
+    links: 0,
+    states: 3_000,
+    beyond: Beyond::Stop,
+};
+
+/// What notices the mutation, if something does.
+fn killer(mutation: Mutation) -> Option<String> {
+    for class in [WriteClass::H2, WriteClass::H4, WriteClass::H3] {
+        for build in [Scene::standard, Scene::shared] {
+            let world = match build(class, Some(mutation)) {
+                Ok(world) => world,
+                Err(blocked) => return Some(format!("control: {blocked}")),
+            };
+            if let Some(blocked) = world.blocked(class) {
+                return Some(format!("control: {blocked}"));
+            }
+            if let Some(unseen) = world.unseen(class) {
+                return Some(format!("control: {unseen} can't be looked at"));
+            }
+            let report = search(&world, class, &BOUNDS);
+            if let Some((promise, example)) = report.broken.first_key_value() {
+                let steps = example.steps.len();
+                let what = &example.broken;
+                return Some(format!(
+                    "search under {class:?}, {steps} steps: {promise}: {what}"
+                ));
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn every_mutant_is_killed() {
+    let all = Mutation::all();
+    let mut survivors = Vec::new();
+    for mutation in &all {
+        let name = format!("{mutation:?}");
+        if let Some(by) = killer(*mutation) {
+            record(&["mutant", &name, "killed", &by]);
+        } else {
+            record(&["mutant", &name, "survived", ""]);
+            survivors.push(name);
+        }
+    }
+    let killed = all.len() - survivors.len();
+    println!("mutants killed: {killed}/{}", all.len());
+    assert!(survivors.is_empty(), "survived: {survivors:?}");
+}
