@@ -15,7 +15,7 @@ use crate::render::printable;
 use crate::step::{MountAccess, Step};
 
 /// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
     /// The boundary is weaker for it, but holds.
     Warning,

@@ -76,7 +76,11 @@ fn rendered(case: &Path) -> String {
         },
         HostFacts::Windows(facts) => {
             match ringfence_plan::windows::plan(&policy, facts, &ledger(case)) {
-                Ok(plan) => (plan.render_text(), String::new()),
+                Ok(plan) => {
+                    let found = ringfence_plan::windows::lint::lint(&plan, facts);
+                    let text = plan.render_text();
+                    (text, found.iter().map(|one| format!("{one:?}\n")).collect())
+                }
                 Err(error) => return refusal(&error, error.exit_code(), &error.hints()),
             }
         }

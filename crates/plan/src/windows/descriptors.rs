@@ -248,39 +248,53 @@ pub fn secret(
     }
 }
 
-/// Adds an OWNER RIGHTS entry of its own to an object that one of the accounts owns and that has none: without it the
-/// owner rewrites the DACL.
+/// Binds the owner of an object that one of the accounts owns: an OWNER RIGHTS entry gives `READ_CONTROL` and no more.
+///
+/// Without any such entry the owner rewrites the DACL; one that the owner put there by itself may grant everything.
 #[must_use]
 pub fn bind_owner(
     descriptor: SecurityDescriptor,
     kind: ObjectKind,
     trustees: &Trustees,
 ) -> SecurityDescriptor {
-    let is_bound = |acl: &Acl| {
-        acl.aces
-            .iter()
-            .any(|ace| ace.sid == Sid::OWNER_RIGHTS && ace.applies_here())
-    };
     let Dacl::Present(acl) = &descriptor.dacl else {
         return descriptor;
     };
-    if !trustees.own(&descriptor) || is_bound(acl) {
+    if !trustees.own(&descriptor) {
         return descriptor;
     }
-    let entry = Ace::allow(
-        inherited_flags(kind),
-        AccessMask::READ_CONTROL,
-        Sid::OWNER_RIGHTS,
-    );
-    let (denies, rest): (Vec<Ace>, Vec<Ace>) = acl
+    let of_owner = |ace: &&Ace| ace.kind == AceKind::Allow && ace.sid == Sid::OWNER_RIGHTS;
+    let is_wide = |ace: &&Ace| of_owner(ace) && !AccessMask::READ_CONTROL.contains(ace.mask);
+    let kept: Vec<Ace> = acl
         .aces
         .iter()
-        .partition(|ace| ace.kind == AceKind::Deny && !ace.is_inherited());
-    let entries = denies.into_iter().chain([entry]).chain(rest).collect();
+        .filter(|ace| !is_wide(ace))
+        .copied()
+        .collect();
+    let bound = kept.iter().any(|ace| of_owner(&ace) && ace.applies_here());
+    let entries = if bound {
+        kept
+    } else {
+        let entry = Ace::allow(
+            inherited_flags(kind),
+            AccessMask::READ_CONTROL,
+            Sid::OWNER_RIGHTS,
+        );
+        after_denies(&kept, entry)
+    };
     SecurityDescriptor {
-        dacl: Dacl::Present(entries),
+        dacl: Dacl::Present(Acl::new(entries)),
         ..descriptor
     }
+}
+
+/// `aces` with an explicit allow right behind the explicit denies.
+#[must_use]
+pub(crate) fn after_denies(aces: &[Ace], entry: Ace) -> Vec<Ace> {
+    let (denies, rest): (Vec<Ace>, Vec<Ace>) = aces
+        .iter()
+        .partition(|ace| ace.kind == AceKind::Deny && !ace.is_inherited());
+    denies.into_iter().chain([entry]).chain(rest).collect()
 }
 
 /// Whether an inherited deny of `mask` would lose on this object: it is protected from inheritance, or an explicit

@@ -12,6 +12,7 @@ pub mod error;
 pub mod facts;
 mod held;
 pub mod launch;
+pub mod lint;
 pub mod machine;
 mod objects;
 mod outside;

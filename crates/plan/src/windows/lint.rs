@@ -1,0 +1,381 @@
+//! Checks a Windows plan against what every such plan must keep, whoever made it.
+//!
+//! Knows the plan and the places of the machine; no policy. Invariant: the planner's own plans have no finding of
+//! severity [`Severity::Error`]; property tests and the golden hosts hold it.
+
+use std::collections::HashSet;
+
+use ringfence_nt::{AccessMask, Ace, AceFlags, AceKind, Acl, Sid};
+
+use crate::lint::Severity;
+use crate::windows::descriptors::{PROTECT, READ, STAY, Trustees};
+use crate::windows::facts::WindowsFacts;
+use crate::windows::launch::{Identity, LaunchSpec};
+use crate::windows::objects::Objects;
+use crate::windows::path::WindowsPath;
+use crate::windows::plan::{Accounts, HeldObject, WindowsPlan};
+use crate::windows::refuse::RefuseList;
+use crate::windows::sids::{self, SidKind};
+use crate::windows::step::{
+    Condition, Filter, FilterAction, MachineStep, PersonInverse, PersonStep, Purpose, Trustee,
+};
+
+/// Which rule a plan breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LintRule {
+    /// `FILE_DELETE_CHILD` is granted to us: a child goes whatever its own list says.
+    DeleteChildGranted,
+    /// `WRITE_DAC` or `WRITE_OWNER` is granted to us, or OWNER RIGHTS more than `READ_CONTROL`.
+    PermissionsGranted,
+    /// An entry lets somebody in who is neither of ours nor the person.
+    ForeignGrant,
+    /// A deny lacks a bit of what its purpose denies.
+    DenyIncomplete,
+    /// A deny names no SID of the normal pass, or lacks a capability.
+    DenyUnnamed,
+    /// An inherited entry on a place of the refuse list.
+    RefusedPlace,
+    /// An inherited right above a root.
+    InheritedAboveRoot,
+    /// Denies, allows and inherited entries are not in this order.
+    OrderNotCanonical,
+    /// A directory between a held path and its root that could be renamed away.
+    BetweenMissing,
+    /// A secret that one of the accounts still reads.
+    SecretReadable,
+    /// Undoing the step would not give back what was there.
+    NotInvertible,
+    /// A SID that only stands for another would be written.
+    PlaceholderWritten,
+    /// A filter that does not name an account of the person, or a block that outweighs a permit.
+    FilterUnbound,
+    /// The token of targets lacks a flag, a SID of the second pass, or has one too many.
+    TokenTooWide,
+    /// The runner, its pipe or its token is open to a target.
+    RunnerOpen,
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Finding {
+    /// How bad.
+    pub severity: Severity,
+    /// Which rule.
+    pub rule: LintRule,
+    /// The object or step.
+    pub object: String,
+}
+
+/// Every finding, worst first; a plan without a boundary has none to break.
+#[must_use]
+pub fn lint(plan: &WindowsPlan, facts: &WindowsFacts) -> Vec<Finding> {
+    let Some(launch) = &plan.launch else {
+        return Vec::new();
+    };
+    let mut lint = Lint {
+        plan,
+        findings: HashSet::new(),
+    };
+    for held in &plan.held {
+        lint.held(held);
+        lint.between(held);
+    }
+    lint.places(facts);
+    for step in &plan.person_steps {
+        lint.step(step);
+    }
+    for step in &plan.machine_steps {
+        if let MachineStep::InstallFilters { filters } = step {
+            filters.iter().for_each(|filter| lint.filter(filter));
+        }
+    }
+    lint.launch(launch);
+    let mut findings: Vec<Finding> = lint.findings.into_iter().collect();
+    findings.sort_by(|a, b| b.cmp(a));
+    findings
+}
+
+struct Lint<'a> {
+    plan: &'a WindowsPlan,
+    findings: HashSet<Finding>,
+}
+
+impl Lint<'_> {
+    fn error(&mut self, rule: LintRule, object: &impl ToString) {
+        self.findings.insert(Finding {
+            severity: Severity::Error,
+            rule,
+            object: object.to_string(),
+        });
+    }
+
+    fn held(&mut self, held: &HeldObject) {
+        let path = held.object.path.printable();
+        let trustees = self.plan.trustees(held.root);
+        let Some(acl) = held.descriptor.acl() else {
+            self.error(LintRule::DenyIncomplete, &path);
+            return;
+        };
+        if !acl.is_canonical() {
+            self.error(LintRule::OrderNotCanonical, &path);
+        }
+        for ace in acl.aces.iter().filter(|ace| ace.kind == AceKind::Allow) {
+            self.grant(ace, &trustees, &path);
+            let is_wide = !AccessMask::READ_CONTROL.contains(ace.mask);
+            if ace.sid == Sid::OWNER_RIGHTS && is_wide && trustees.own(&held.descriptor) {
+                self.error(LintRule::PermissionsGranted, &path);
+            }
+        }
+        match held.purpose {
+            Purpose::Protected => self.denies(acl, &trustees, PROTECT, &path),
+            Purpose::Root | Purpose::Between => self.denies(acl, &trustees, STAY, &path),
+            Purpose::WorldWritable => self.denies(acl, &trustees, PROTECT, &path),
+            Purpose::DeniedRead => self.denies(acl, &trustees, READ, &path),
+            Purpose::Secret => {
+                let reach = self.plan.reach().of_accounts(Some(&held.descriptor));
+                if reach.intersects(READ) {
+                    self.error(LintRule::SecretReadable, &path);
+                }
+            }
+            Purpose::Ancestor | Purpose::Tool | Purpose::Profile | Purpose::Walked => {}
+        }
+    }
+
+    /// What an allow entry that names us may hold.
+    fn grant(&mut self, ace: &Ace, trustees: &Trustees, path: &String) {
+        let permissions = AccessMask::WRITE_DAC | AccessMask::WRITE_OWNER;
+        if !trustees.is_ours(ace) {
+            return;
+        }
+        let generic = AccessMask::GENERIC_ALL | AccessMask::GENERIC_WRITE;
+        if ace.mask.contains(AccessMask::FILE_DELETE_CHILD) || ace.mask.intersects(generic) {
+            self.error(LintRule::DeleteChildGranted, path);
+        }
+        if ace.mask.intersects(permissions) {
+            self.error(LintRule::PermissionsGranted, path);
+        }
+    }
+
+    /// Explicit denies of `mask` must stand in front, for a SID of the normal pass and every capability.
+    fn denies(&mut self, acl: &Acl, trustees: &Trustees, mask: AccessMask, path: &String) {
+        let mut named = trustees.capabilities.clone();
+        named.extend(trustees.accounts.map(|accounts| accounts.group));
+        if named.is_empty() {
+            self.error(LintRule::DenyUnnamed, path);
+        }
+        for sid in named {
+            let denied = acl
+                .explicit()
+                .filter(|ace| ace.kind == AceKind::Deny && ace.sid == sid && ace.applies_here())
+                .fold(AccessMask::NONE, |all, ace| all | ace.mask);
+            if denied.is_empty() {
+                self.error(LintRule::DenyUnnamed, path);
+            } else if !denied.contains(mask) {
+                self.error(LintRule::DenyIncomplete, path);
+            }
+            if denied.intersects(AccessMask::SYNCHRONIZE | AccessMask::READ_CONTROL) {
+                self.error(LintRule::DenyIncomplete, path);
+            }
+        }
+    }
+
+    fn between(&mut self, held: &HeldObject) {
+        let needs = matches!(
+            held.purpose,
+            Purpose::Protected | Purpose::Between | Purpose::Root
+        );
+        let path = &held.object.path;
+        let roots = self.plan.roots.iter().map(|root| &root.object.path);
+        let outermost = roots
+            .filter(|root| path.is_below(root))
+            .min_by_key(|root| root.components().len());
+        let (true, Some(outermost)) = (needs, outermost) else {
+            return;
+        };
+        let missing = path
+            .ancestors()
+            .take_while(|above| above.is_below(outermost))
+            .find(|above| self.plan.held_at(above).is_none());
+        if let Some(missing) = missing {
+            self.error(LintRule::BetweenMissing, &missing.printable());
+        }
+    }
+
+    /// Inherited entries only where the refuse list allows them, and never above a root.
+    fn places(&mut self, facts: &WindowsFacts) {
+        let objects = Objects::new(facts);
+        let list = RefuseList::new(facts, &objects);
+        for held in &self.plan.held {
+            let trustees = self.plan.trustees(held.root);
+            let inheritable = held
+                .descriptor
+                .acl()
+                .into_iter()
+                .flat_map(Acl::explicit)
+                .any(|ace| ace.flags != AceFlags::NONE && trustees.is_ours(ace));
+            if !inheritable {
+                continue;
+            }
+            let path = &held.object.path;
+            let refused = match held.purpose {
+                Purpose::Tool => list.check_tool(path),
+                Purpose::Root
+                | Purpose::Protected
+                | Purpose::Between
+                | Purpose::Ancestor
+                | Purpose::Secret
+                | Purpose::DeniedRead
+                | Purpose::WorldWritable
+                | Purpose::Profile
+                | Purpose::Walked => list.check(path),
+            };
+            if !matches!(refused, Ok(None)) {
+                self.error(LintRule::RefusedPlace, &path.printable());
+            }
+            let above = |root: &WindowsPath| root.is_below(path);
+            let grants = held
+                .descriptor
+                .acl()
+                .into_iter()
+                .flat_map(Acl::explicit)
+                .any(|ace| {
+                    ace.kind == AceKind::Allow
+                        && ace.flags != AceFlags::NONE
+                        && trustees.is_ours(ace)
+                });
+            let mut roots = self.plan.roots.iter();
+            if grants && held.purpose != Purpose::Root && roots.any(|root| above(&root.object.path))
+            {
+                self.error(LintRule::InheritedAboveRoot, &path.printable());
+            }
+        }
+    }
+
+    fn step(&mut self, step: &PersonStep) {
+        let (path, descriptor) = match step {
+            PersonStep::SetDacl { object, after, .. } => (&object.path, after),
+            PersonStep::MakeHome { path, descriptor } => (path, descriptor),
+            PersonStep::Walk { .. } => return,
+        };
+        let path = path.printable();
+        if let Accounts::Made(_) = self.plan.accounts {
+            let mut aces = descriptor.acl().into_iter().flat_map(|acl| &acl.aces);
+            if aces.any(|ace| sids::kind_of(ace.sid) == Some(SidKind::Placeholder)) {
+                self.error(LintRule::PlaceholderWritten, &path);
+            }
+        }
+        if let PersonStep::SetDacl { before, after, .. } = step {
+            let restored = match step.inverse() {
+                PersonInverse::RestoreDacl {
+                    expected,
+                    descriptor,
+                    ..
+                } => expected == *after && descriptor == *before,
+                PersonInverse::Walked | PersonInverse::RemoveHome { .. } => false,
+            };
+            if !restored || before.owner != after.owner || before.group != after.group {
+                self.error(LintRule::NotInvertible, &path);
+            }
+            self.foreign(before.acl(), after.acl(), &path);
+        }
+    }
+
+    /// Every allow that is new must be for us, the person, the owner's bare right, or SYSTEM on a secret.
+    fn foreign(&mut self, before: Option<&Acl>, after: Option<&Acl>, path: &String) {
+        let plan = self.plan;
+        let present: HashSet<(Sid, AccessMask)> = before
+            .into_iter()
+            .flat_map(|acl| &acl.aces)
+            .map(|ace| (ace.sid, ace.mask))
+            .collect();
+        let ours = |sid: Sid| {
+            let of_accounts = plan
+                .accounts
+                .sids()
+                .is_some_and(|all| all.all().contains(&sid));
+            let known = [plan.person, Sid::OWNER_RIGHTS, Sid::SYSTEM];
+            of_accounts
+                || known.contains(&sid)
+                || plan.roots.iter().any(|root| root.capability == sid)
+        };
+        let foreign = after
+            .into_iter()
+            .flat_map(|acl| &acl.aces)
+            .filter(|ace| ace.kind == AceKind::Allow && !ace.is_inherited())
+            .any(|ace| !ours(ace.sid) && !present.contains(&(ace.sid, ace.mask)));
+        if foreign {
+            self.error(LintRule::ForeignGrant, path);
+        }
+    }
+
+    fn filter(&mut self, filter: &Filter) {
+        let bound = filter.conditions.iter().any(|condition| match condition {
+            Condition::User(Trustee::Account(_)) | Condition::UserOr(Trustee::Account(_), _) => {
+                true
+            }
+            Condition::User(Trustee::Sid(_) | Trustee::Group)
+            | Condition::UserOr(Trustee::Sid(_) | Trustee::Group, _)
+            | Condition::NotUser(_)
+            | Condition::Loopback
+            | Condition::Tcp
+            | Condition::RemotePorts(_)
+            | Condition::RawEndpoint => false,
+        });
+        let weight = match filter.action {
+            FilterAction::Permit => filter.weight > 0,
+            FilterAction::Block => filter.weight == 0,
+        };
+        if !bound || !weight {
+            self.error(LintRule::FilterUnbound, &filter.key);
+        }
+    }
+
+    fn launch(&mut self, launch: &LaunchSpec) {
+        use ringfence_nt::FilterFlags;
+        let token = &launch.token;
+        let restricting: HashSet<Sid> = token.restricting.iter().map(|one| one.sid).collect();
+        let needed = FilterFlags::DISABLE_MAX_PRIVILEGE.with(FilterFlags::WRITE_RESTRICTED);
+        let session = sids::Placeholder::Session.sid();
+        let person_restricting =
+            launch.identity == Identity::Person && restricting.contains(&self.plan.person);
+        if !token.flags.contains(needed)
+            || !restricting.contains(&session)
+            || !restricting.contains(&self.plan.marker)
+            || restricting.contains(&Sid::EVERYONE)
+            || restricting.contains(&Sid::USERS)
+            || restricting.contains(&Sid::AUTHENTICATED_USERS)
+            || person_restricting
+        {
+            self.error(LintRule::TokenTooWide, &"token of targets");
+        }
+        let Some(runner) = &launch.runner else {
+            return;
+        };
+        let accounts = self.plan.accounts.sids();
+        let is_sandbox = |sid: Sid| accounts.is_some_and(|all| all.all().contains(&sid));
+        for (name, descriptor) in [
+            ("runner's process", &runner.process),
+            ("runner's threads", &runner.thread),
+            ("runner's token", &runner.token),
+        ] {
+            let aces = descriptor.acl().map_or(&[][..], |acl| &acl.aces);
+            let open = aces
+                .iter()
+                .any(|ace| ace.kind == AceKind::Allow && is_sandbox(ace.sid));
+            let bound = aces
+                .iter()
+                .any(|ace| ace.sid == Sid::OWNER_RIGHTS && ace.mask == AccessMask::READ_CONTROL);
+            if open || !bound {
+                self.error(LintRule::RunnerOpen, &name);
+            }
+        }
+        if runner
+            .default_dacl
+            .aces
+            .iter()
+            .any(|ace| is_sandbox(ace.sid))
+        {
+            self.error(LintRule::RunnerOpen, &"what the runner makes");
+        }
+    }
+}
