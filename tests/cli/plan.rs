@@ -55,6 +55,34 @@ fn stored_facts_give_the_stored_plan_on_any_machine() {
 }
 
 #[test]
+fn a_stored_windows_host_gives_its_stored_plan_on_any_machine() {
+    let home = Home::new();
+    let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/cases");
+    for (case, status) in [("windows-plain", 0), ("windows-domain-firewall", 102)] {
+        let file = |name: &str| format!("{cases}/{case}/{name}");
+        let ran = home.run(&[
+            "plan",
+            "--host-facts",
+            &file("facts.json"),
+            "--ledger",
+            &file("ledger.json"),
+            "--config",
+            &file("policy.toml"),
+        ]);
+        assert_eq!(ran.status, Some(status), "{}", ran.snapshot());
+        if status == 0 {
+            assert_eq!(
+                ran.stdout,
+                std::fs::read_to_string(file("plan.txt")).unwrap(),
+                "{case}"
+            );
+        } else {
+            assert!(ran.stdout.is_empty(), "{}", ran.snapshot());
+        }
+    }
+}
+
+#[test]
 fn facts_that_are_none_are_refused() {
     let home = Home::new();
     home.write("project/facts.json", "{}");

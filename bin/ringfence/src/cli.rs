@@ -228,6 +228,9 @@ pub(crate) struct Plan {
     /// Plan for the machine that this file describes, not for this one
     #[arg(long, value_name = "FILE")]
     pub(crate) host_facts: Option<PathBuf>,
+    /// What was done before on a Windows machine of `--host-facts`; without it, nothing
+    #[arg(long, value_name = "FILE", requires = "host_facts")]
+    pub(crate) ledger: Option<PathBuf>,
     /// Print the plan as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -6,11 +6,14 @@
 use std::path::{Path, PathBuf};
 
 use ringfence::platform::{self, PlanOptions};
-use ringfence_plan::facts::LinuxFacts;
+use ringfence_plan::facts::{LinuxFacts, WindowsFacts};
+use ringfence_plan::windows::{WindowsLedger, WindowsPlan};
 use ringfence_plan::{HostFacts, Plan as Steps};
 use ringfence_policy::layers::{Context, Layer, Trust, resolve};
 use ringfence_policy::secrets::Platform;
 use ringfence_policy::{AbsolutePath, ExitCode, LayerKind, Policy, parse};
+
+use serde::Serialize;
 
 use crate::cli::{Plan, PolicyOptions};
 use crate::failure::Failure;
@@ -33,50 +36,80 @@ enum StoredError {
     },
     #[error("the host facts name no {0}")]
     Incomplete(&'static str),
-    #[error("plans for Windows machines are not printed yet")]
-    Windows,
+    #[error("`{path}` holds no ledger")]
+    Ledger {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
 }
 
 /// Prints the plan for this machine, or for the one that a file describes.
 pub(crate) fn run(options: &Plan) -> Result<u8, Failure> {
-    let plan = if let Some(path) = &options.host_facts {
-        plan_for_stored(options, path)?
-    } else {
-        let policy = context::load(&options.policy)?.loaded.policy;
-        platform::plan(
-            &policy,
-            PlanOptions {
-                observe: options.observe,
-            },
-        )?
+    if let Some(path) = &options.host_facts {
+        return stored(options, path);
+    }
+    let policy = context::load(&options.policy)?.loaded.policy;
+    let planning = PlanOptions {
+        observe: options.observe,
     };
+    let plan = platform::plan(&policy, planning)?;
+    print(options, &plan, Steps::render_text)
+}
+
+fn print<P: Serialize>(options: &Plan, plan: &P, text: fn(&P) -> String) -> Result<u8, Failure> {
     if options.json {
-        output::json(&plan)?;
+        output::json(plan)?;
     } else {
-        output::data(&plan.render_text())?;
+        output::data(&text(plan))?;
     }
     Ok(0)
 }
 
-fn plan_for_stored(options: &Plan, path: &Path) -> Result<Steps, Failure> {
-    let facts = serde_json::from_slice(&read(path)?).map_err(|source| {
+fn stored(options: &Plan, path: &Path) -> Result<u8, Failure> {
+    let facts: HostFacts = serde_json::from_slice(&read(path)?).map_err(|source| {
         let path = path.to_owned();
         Failure::new(ExitCode::Usage, StoredError::Parse { path, source })
-            .with_hint("facts are one JSON object: {\"linux\": {...}}")
+            .with_hint("facts are one JSON object: {\"linux\": {...}} or {\"windows\": {...}}")
     })?;
-    let HostFacts::Linux(linux) = &facts else {
-        return Err(Failure::new(ExitCode::Usage, StoredError::Windows));
-    };
-    let policy = policy_for(&options.policy, linux)?;
-    let planning = PlanOptions {
-        observe: options.observe,
-    };
-    Ok(platform::plan_for(&policy, &facts, planning)?)
+    match &facts {
+        HostFacts::Linux(linux) => {
+            let policy = policy_for(&options.policy, linux_context(&options.policy, linux)?)?;
+            let planning = PlanOptions {
+                observe: options.observe,
+            };
+            let plan = platform::plan_for(&policy, &facts, planning)?;
+            print(options, &plan, Steps::render_text)
+        }
+        HostFacts::Windows(windows) => {
+            let policy = policy_for(&options.policy, windows_context(&options.policy, windows)?)?;
+            let plan = ringfence_plan::windows::plan(&policy, windows, &ledger(options)?).map_err(
+                |error| {
+                    let hint = error.hints().join("\n");
+                    Failure::new(error.exit_code(), error).with_hint(hint)
+                },
+            )?;
+            print(options, &plan, WindowsPlan::render_text)
+        }
+    }
 }
 
-/// The policy of the command line and of `--config`, seen from the machine of the facts.
-fn policy_for(options: &PolicyOptions, facts: &LinuxFacts) -> Result<Policy, Failure> {
-    let incomplete = |what| Failure::new(ExitCode::Usage, StoredError::Incomplete(what));
+fn ledger(options: &Plan) -> Result<WindowsLedger, Failure> {
+    let Some(path) = &options.ledger else {
+        return Ok(WindowsLedger::default());
+    };
+    serde_json::from_slice(&read(path)?).map_err(|source| {
+        let path = path.to_owned();
+        Failure::new(ExitCode::Usage, StoredError::Ledger { path, source })
+            .with_hint("a ledger is one JSON object: {\"secret\": \"64 digits\", \"machine\": [...], \"person\": [...]}")
+    })
+}
+
+fn incomplete(what: &'static str) -> Failure {
+    Failure::new(ExitCode::Usage, StoredError::Incomplete(what))
+}
+
+fn linux_context(options: &PolicyOptions, facts: &LinuxFacts) -> Result<Context, Failure> {
     let workspace = match &options.workspace {
         Some(path) => context::absolute(path.clone())?,
         None => facts
@@ -90,7 +123,28 @@ fn policy_for(options: &PolicyOptions, facts: &LinuxFacts) -> Result<Policy, Fai
         .as_ref()
         .map(|home| home.path.clone())
         .ok_or_else(|| incomplete("home"))?;
-    let state: AbsolutePath = facts.state.clone();
+    Ok(Context {
+        home,
+        workspace,
+        state: facts.state.clone(),
+        platform: Platform::Linux,
+    })
+}
+
+fn windows_context(options: &PolicyOptions, facts: &WindowsFacts) -> Result<Context, Failure> {
+    let mut context = facts
+        .policy_context()
+        .map_err(|_| incomplete("workspace"))?;
+    if let Some(path) = &options.workspace {
+        let text = path.to_string_lossy();
+        context.workspace =
+            AbsolutePath::of_windows(&text).map_err(|_| incomplete("workspace of this name"))?;
+    }
+    Ok(context)
+}
+
+/// The policy of the command line and of `--config`, seen from the machine of the facts.
+fn policy_for(options: &PolicyOptions, context: Context) -> Result<Policy, Failure> {
     let mut layers = vec![Layer {
         kind: LayerKind::CommandLine,
         source: "command line".to_owned(),
@@ -111,15 +165,7 @@ fn policy_for(options: &PolicyOptions, facts: &LinuxFacts) -> Result<Policy, Fai
             text,
         });
     }
-    Ok(resolve(
-        &layers,
-        &Context {
-            home,
-            workspace,
-            state,
-            platform: Platform::Linux,
-        },
-    )?)
+    Ok(resolve(&layers, &context)?)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
