@@ -12,7 +12,7 @@ use ringfence_policy::escape::{escape, escape_os};
 use ringfence_policy::filesystem::{PathAccess, Strength};
 
 use crate::linux::landlock::Ruleset;
-use crate::plan::{Level, Plan, PlanHash};
+use crate::plan::{Plan, PlanHash};
 use crate::step::{
     IpSockets, LimitMechanism, MountAccess, MountPoint, Namespace, Observe, Placeholder, Step,
 };
@@ -48,7 +48,7 @@ impl Plan {
     pub fn render_text(&self) -> String {
         let mut text = String::new();
         let _ = writeln!(text, "plan {}", self.hash());
-        let _ = writeln!(text, "level {}", level(self.level));
+        let _ = writeln!(text, "level {}", self.level.word());
         let _ = writeln!(text, "workspace {}", printable(&self.workspace));
         for part in &self.missing {
             let _ = writeln!(
@@ -183,14 +183,6 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-fn level(level: Level) -> &'static str {
-    match level {
-        Level::None => "none",
-        Level::Partial => "partial",
-        Level::Full => "full",
-    }
 }
 
 fn new_repositories(plan: &Plan) -> &'static str {

@@ -11,7 +11,7 @@ use crate::context;
 use crate::failure::Failure;
 use crate::output;
 use crate::render::escape::one_line;
-use crate::render::policy::{layer_name, render};
+use crate::render::policy::render;
 use crate::render::style::Colour;
 
 /// Checks, or prints the schema.
@@ -51,7 +51,7 @@ fn describe(layer: &LoadedLayer) -> String {
     };
     format!(
         "read {} policy {}{trust}",
-        layer_name(layer.kind),
+        layer.kind.word(),
         one_line(&layer.source)
     )
 }

@@ -3,7 +3,7 @@
 use std::io::stdout;
 
 use crate::render::escape::escape_os;
-use ringfence::quarantine::{Entry, EntryId, Listing, ObjectKind, Reason};
+use ringfence::quarantine::{Entry, EntryId, Listing, ObjectKind};
 use ringfence::{Quarantine as Store, StateDirectory};
 
 use crate::cli::Quarantine;
@@ -56,7 +56,7 @@ fn list(store: &Store, json: bool) -> Result<(), Failure> {
                 entry.id.to_string().into(),
                 entry.time.as_str().into(),
                 kind(entry.kind).into(),
-                reason(&entry.reason).into(),
+                entry.reason.words().into(),
                 origin(entry).into(),
             ]
         })
@@ -71,16 +71,6 @@ fn list(store: &Store, json: bool) -> Result<(), Failure> {
 /// Where an entry was, on one line.
 pub(crate) fn origin(entry: &Entry) -> String {
     escape_os(entry.origin.as_path())
-}
-
-/// Why an entry was moved, in a few words.
-pub(crate) fn reason(reason: &Reason) -> String {
-    match reason {
-        Reason::ProtectedName { origin } => format!("protected name {origin}"),
-        Reason::NewRepository => "new repository".to_owned(),
-        Reason::RunsOnHost { what } => format!("would run on the host: {what}"),
-        Reason::OpenRebase => "open rebase with commands".to_owned(),
-    }
 }
 
 fn kind(kind: ObjectKind) -> &'static str {

@@ -12,7 +12,7 @@ use ringfence_policy::AbsolutePath;
 use ringfence_policy::environment::WithheldReason;
 use serde::Serialize;
 
-use crate::commands::quarantine::{origin, reason};
+use crate::commands::quarantine::origin;
 use crate::render::denials::{self, Counted};
 use crate::render::escape::{escape_os, one_line};
 use crate::render::style::{Colour, Tone};
@@ -162,7 +162,7 @@ fn quarantined(entries: &[Entry]) -> String {
             text,
             "ringfence: moved {} out of the workspace ({})\n  to restore: ringfence quarantine restore {}",
             origin(entry),
-            one_line(&reason(&entry.reason)),
+            one_line(&entry.reason.words()),
             entry.id,
         );
     }

@@ -213,11 +213,12 @@ fn group_of(parent: &Path, init: &dyn Display) -> PathBuf {
 
 /// The control groups that init makes for `plan` where its process id on the host is `init`.
 pub(crate) fn groups_of(plan: &Plan, init: i32) -> Vec<PathBuf> {
-    let limits = plan.steps.iter().filter_map(|step| match step {
-        Step::LimitMemory { mechanism, .. } | Step::LimitProcesses { mechanism, .. } => {
-            Some(mechanism)
-        }
-        _ => None,
+    let limits = plan.steps.iter().filter_map(|step| {
+        let (Step::LimitMemory { mechanism, .. } | Step::LimitProcesses { mechanism, .. }) = step
+        else {
+            return None;
+        };
+        Some(mechanism)
     });
     let parents = limits.filter_map(|mechanism| match mechanism {
         LimitMechanism::CgroupV2 { parent } | LimitMechanism::CgroupV1 { parent } => Some(parent),

@@ -10,7 +10,6 @@ use ringfence_nt::{AccessMask, Ace, AceFlags, AceKind, Control, SecurityDescript
 use ringfence_policy::document::NewRepositories;
 use ringfence_policy::escape::escape;
 
-use crate::plan::Level;
 use crate::windows::descriptors::{EXECUTE, FULL, PASS, PROTECT, READ, STAY, WRITE};
 use crate::windows::plan::{Accounts, HeldObject, WindowsPlan};
 use crate::windows::sids::Placeholder;
@@ -123,14 +122,6 @@ fn line(text: &str) -> String {
     parts.join("\\")
 }
 
-fn level(level: Level) -> &'static str {
-    match level {
-        Level::None => "none",
-        Level::Partial => "partial",
-        Level::Full => "full",
-    }
-}
-
 const fn purpose_words(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Root => "root",
@@ -153,7 +144,7 @@ impl WindowsPlan {
         let names = Names::of(self);
         let mut text = String::new();
         let _ = writeln!(text, "plan {}", self.hash());
-        let _ = writeln!(text, "level {}", level(self.level));
+        let _ = writeln!(text, "level {}", self.level.word());
         for part in &self.missing {
             let _ = writeln!(
                 text,

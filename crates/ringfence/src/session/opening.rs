@@ -290,7 +290,7 @@ impl Session {
         let (plan, enforcement) = (&self.plan, &self.enforcement);
         self.journal.write(|| AuditEvent::SessionStart {
             plan: plan.hash().to_string(),
-            level: level_name(enforcement.level).to_owned(),
+            level: enforcement.level.word().to_owned(),
             missing: enforcement
                 .missing
                 .iter()
@@ -378,13 +378,5 @@ fn policy_event(layers: &[LoadedLayer]) -> AuditEvent {
     });
     AuditEvent::PolicyLoaded {
         layers: layers.collect(),
-    }
-}
-
-fn level_name(level: Level) -> &'static str {
-    match level {
-        Level::None => "none",
-        Level::Partial => "partial",
-        Level::Full => "full",
     }
 }

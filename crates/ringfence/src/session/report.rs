@@ -176,9 +176,11 @@ pub(crate) fn hidden_secrets(plan: &Plan) -> Vec<AbsolutePath> {
     if plan.steps.iter().any(watches_reads) {
         return Vec::new();
     }
-    let hidden = plan.steps.iter().filter_map(|step| match step {
-        Step::Hide { path, .. } => Some(path),
-        _ => None,
+    let hidden = plan.steps.iter().filter_map(|step| {
+        let Step::Hide { path, .. } = step else {
+            return None;
+        };
+        Some(path)
     });
     let is_secret = |path: &&AbsolutePath| {
         matches!(
