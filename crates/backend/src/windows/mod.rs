@@ -1,29 +1,40 @@
 //! What is done to a Windows machine and to a person's files, and how it is taken back.
 //!
-//! The operating system is behind two traits, [`Machine`] for set-up and `Files` for the person's own rights;
+//! The operating system is behind two traits, [`Machine`] for set-up and [`Files`] for the person's own rights;
 //! [`fake`] is a machine in memory behind both. Nothing of this has been executed on Windows yet.
 //!
 //! Invariant: nothing is changed without an entry that was on the disk before, and removal follows the entries.
 
 mod books;
 pub mod fake;
+mod files;
+mod grants;
 mod machine;
+mod merge;
 mod scan;
 mod setup;
 mod trustees;
+mod untrusted;
 mod verbs;
 
 pub use books::{
     Before, MachineBook, MachineIntent, MachineReceipt, Merging, Never, PersonBook, PersonIntent,
     PersonReceipt,
 };
+pub use files::{Files, ObjectState, Redirection};
+pub use grants::{
+    GrantError, Granted, Grants, Names, ObjectError, ObjectFailure, ObjectFault, Progress, Refusal,
+    Revoked, Visited, WalkReport, WalkRule, Walking,
+};
 pub use machine::{
     Account, Directory, Group, KeyBefore, Logon, Machine, NewAccount, Remnant, RemnantKind,
     Reservation, StoredValue,
 };
+pub use merge::{merge, same};
 pub use scan::leftover_of_machine;
 pub use setup::{Applied, Failure, Removed, Setup, SetupError, UndoError};
 pub use trustees::KnownAccounts;
+pub use untrusted::{Cleansed, MAX_LEDGER, Skip, remove_our_entries};
 pub use verbs::{StepError, describe};
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+mod desk;
+mod grants;
 mod machine;
 mod machine_faults;
 mod people;
