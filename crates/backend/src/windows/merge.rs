@@ -46,7 +46,12 @@ pub fn merge(
     let added = without(aces(after), aces(before));
     let mut merged = without(&acl.aces, &added);
     let removed = without(aces(before), aces(after));
-    for ace in without(&removed, &merged) {
+    let count = |aces: &[Ace], ace: &Ace| aces.iter().filter(|other| *other == ace).count();
+    for ace in removed {
+        if count(&merged, &ace) >= count(aces(before), &ace) {
+            // Somebody has given it back already.
+            continue;
+        }
         let place = merged.iter().position(|other| rank(other) > rank(&ace));
         merged.insert(place.unwrap_or(merged.len()), ace);
     }
