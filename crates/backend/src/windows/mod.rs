@@ -11,6 +11,7 @@ mod files;
 mod grants;
 mod machine;
 mod merge;
+mod plan_rule;
 mod scan;
 mod setup;
 mod trustees;
@@ -23,15 +24,16 @@ pub use books::{
 };
 pub use files::{Files, ObjectState, Redirection};
 pub use grants::{
-    GrantError, Granted, Grants, Names, ObjectError, ObjectFailure, ObjectFault, Progress, Refusal,
-    Revoked, Visited, WalkReport, WalkRule, Walking,
+    GrantError, Granted, Grants, ObjectError, ObjectFailure, ObjectFault, ObjectRule, Progress,
+    Refusal, Revoked, WalkReport, Walking,
 };
 pub use machine::{
     Account, Directory, Group, KeyBefore, Logon, Machine, NewAccount, Remnant, RemnantKind,
     Reservation, StoredValue,
 };
 pub use merge::{merge, same};
-pub use scan::leftover_of_machine;
+pub use plan_rule::{PlanRule, sids_of};
+pub use scan::{leftover_of_files, leftover_of_machine};
 pub use setup::{Applied, Failure, Removed, Setup, SetupError, UndoError};
 pub use trustees::KnownAccounts;
 pub use untrusted::{Cleansed, MAX_LEDGER, Skip, remove_our_entries};

@@ -4,13 +4,16 @@
 
 use std::collections::BTreeSet;
 
+use ringfence_nt::{SecurityDescriptor, Sid};
 use ringfence_plan::windows::WindowsPath;
-use ringfence_plan::windows::step::MachineStep;
+use ringfence_plan::windows::step::{MachineStep, ObjectKind};
 
 use crate::call::CallFailure;
 use crate::ledger::{Ledger, LedgerStore};
 
 use super::books::MachineBook;
+use super::files::{Files, Redirection};
+use super::grants::child_path;
 use super::machine::{Machine, Remnant, RemnantKind};
 
 /// What open entries stand for.
@@ -75,4 +78,73 @@ pub fn leftover_of_machine<S: LedgerStore, M: Machine>(
     found.retain(|remnant| !expected.has(remnant));
     found.sort();
     Ok(found)
+}
+
+/// Every object at and below `top` that has an entry for a SID of ours or that an account of ours owns; what could not
+/// be looked at is in the list too. No reparse point is entered.
+///
+/// # Errors
+/// [`CallFailure`] where `top` itself can't be opened.
+pub fn leftover_of_files<F: Files>(
+    top: &WindowsPath,
+    ours: &BTreeSet<Sid>,
+    files: &mut F,
+) -> Result<Vec<Remnant>, CallFailure> {
+    let mut found = Vec::new();
+    let Some(handle) = files.open(top)? else {
+        return Ok(found);
+    };
+    let mut open = vec![(handle, top.clone())];
+    while let Some((handle, path)) = open.pop() {
+        let unseen = |found: &mut Vec<Remnant>, path: &WindowsPath| {
+            found.push(Remnant {
+                kind: RemnantKind::Unseen,
+                object: path.to_string(),
+            });
+        };
+        let Ok(state) = files.observe(&handle) else {
+            unseen(&mut found, &path);
+            continue;
+        };
+        match files.observe_descriptor(&handle) {
+            Ok(descriptor) => found.extend(carried(&descriptor, ours, &path)),
+            Err(_) => unseen(&mut found, &path),
+        }
+        if state.kind == ObjectKind::File || state.redirection == Redirection::Reparse {
+            continue;
+        }
+        let Ok(names) = files.list(&handle) else {
+            unseen(&mut found, &path);
+            continue;
+        };
+        for name in names {
+            let path = child_path(&path, &name);
+            match files.open_child(&handle, &name) {
+                Ok(Some(child)) => open.push((child, path)),
+                Ok(None) => {}
+                Err(_) => unseen(&mut found, &path),
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What of ours an object carries.
+fn carried(
+    descriptor: &SecurityDescriptor,
+    ours: &BTreeSet<Sid>,
+    path: &WindowsPath,
+) -> Option<Remnant> {
+    let owned = descriptor.owner.is_some_and(|owner| ours.contains(&owner));
+    let aces = descriptor.acl().map_or(&[][..], |acl| &acl.aces);
+    let kind = if owned {
+        RemnantKind::Owner
+    } else if aces.iter().any(|ace| ours.contains(&ace.sid)) {
+        RemnantKind::Entry
+    } else {
+        return None;
+    };
+    let object = path.to_string();
+    Some(Remnant { kind, object })
 }

@@ -3,6 +3,7 @@
 //! Invariant: a step that comes out of here names SIDs alone.
 
 use ringfence_nt::{SecurityDescriptor, Sid};
+use ringfence_plan::windows::sids::{SidKind, kind_of};
 use ringfence_plan::windows::step::{
     AccountRole, AccountSids, AceTemplate, Condition, DescriptorTemplate, Filter, FirewallRule,
     MachineStep, Trustee,
@@ -36,16 +37,15 @@ impl KnownAccounts {
             .flatten()
     }
 
-    const fn find(&self, trustee: Trustee) -> Option<Trustee> {
+    fn find(&self, trustee: Trustee) -> Option<Trustee> {
         let sid = match trustee {
+            // It stands for an account that is still to be made.
+            Trustee::Sid(sid) if matches!(kind_of(sid), Some(SidKind::Placeholder)) => None,
             Trustee::Sid(sid) => Some(sid),
             Trustee::Account(role) => self.account(role),
             Trustee::Group => self.group,
         };
-        match sid {
-            Some(sid) => Some(Trustee::Sid(sid)),
-            None => None,
-        }
+        sid.map(Trustee::Sid)
     }
 
     /// `step` with SIDs for trustees; none while one of them is still to be made.

@@ -36,16 +36,19 @@ pub struct FakeFiles {
     faults: Faults,
 }
 
-const fn file_id(node: NodeId) -> FileId {
+/// The serial of the first volume.
+const SERIAL: u64 = 0x5eed_0000;
+
+fn file_id(node: NodeId) -> FileId {
     FileId {
-        volume: node.volume.0 as u64,
-        file: node.file as u128,
+        volume: SERIAL.saturating_add(u64::from(node.volume.0)),
+        file: u128::from(node.file),
     }
 }
 
 fn node_id(id: FileId) -> Option<NodeId> {
     Some(NodeId {
-        volume: VolumeId(u32::try_from(id.volume).ok()?),
+        volume: VolumeId(u32::try_from(id.volume.checked_sub(SERIAL)?).ok()?),
         file: u64::try_from(id.file).ok()?,
     })
 }
@@ -59,12 +62,26 @@ impl FakeFiles {
             let names = vec![VolumeName::Letter(*letter)];
             tree.add_volume(names, ShortNames::NotMade, root.clone());
         }
+        Self::over(tree, faults)
+    }
+
+    /// What lies on `tree`.
+    #[must_use]
+    pub fn over(tree: FileSystem, faults: &Faults) -> Self {
+        let mut links: BTreeMap<NodeId, u32> = BTreeMap::new();
+        for (_, node) in tree.nodes() {
+            for entry in node.entries() {
+                let count = links.entry(entry.node).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
+        links.retain(|_, count| *count > 1);
         Self {
             tree,
             unwritable: BTreeSet::new(),
             writes: 0,
             opens: 0,
-            links: BTreeMap::new(),
+            links,
             faults: faults.clone(),
         }
     }
@@ -101,7 +118,8 @@ impl FakeFiles {
         let node = self.find(&WindowsPath::parse(path).ok()?).ok()??;
         let place = self.place(&WindowsPath::parse(name).ok()?)?;
         self.tree.place_link(&place, node).ok()?;
-        *self.links.entry(node).or_insert(1) += 1;
+        let count = self.links.entry(node).or_insert(1);
+        *count = count.saturating_add(1);
         Some(())
     }
 

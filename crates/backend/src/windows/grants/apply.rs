@@ -13,6 +13,7 @@ use crate::windows::merge::same;
 
 use super::{
     GrantError, Granted, Grants, ObjectError, ObjectFault, Revoked, WalkReport, Walking, failed,
+    refuse_placeholders,
 };
 
 impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
@@ -113,6 +114,7 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
         after: &SecurityDescriptor,
     ) -> Result<bool, ObjectFault> {
         let path = &object.path;
+        refuse_placeholders(path, after).map_err(ObjectFault::Object)?;
         let handle = self.open(object).map_err(ObjectFault::Object)?;
         let found = self
             .files
@@ -162,7 +164,7 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
 
     /// Writes the receipt of an interrupted call that had come that far.
     fn receive_pending(&mut self, object: &Object) -> Result<(), ObjectFault> {
-        let Some((number, _)) = self.held(object) else {
+        let Some(number) = self.held(object) else {
             return Ok(());
         };
         let pending = self
@@ -182,7 +184,7 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
         purpose: Purpose,
         walking: &mut Walking<'_>,
     ) -> Result<Option<WalkReport>, ObjectFault> {
-        let stamped = self.held(root).map(|(number, _)| number);
+        let stamped = self.held(root);
         let walked = self.ledger.entries().rev().find(|(_, entry)| {
             matches!(&entry.intent, PersonIntent::Walk { root: other, purpose: why }
                 if other.id == root.id && *why == purpose)

@@ -13,7 +13,9 @@ use std::ops::ControlFlow;
 
 use ringfence_nt::{SecurityDescriptor, Sid};
 use ringfence_plan::windows::WindowsPath;
-use ringfence_plan::windows::step::{Object, ObjectKind, Purpose};
+use ringfence_plan::windows::sids::{SidKind, kind_of};
+use ringfence_plan::windows::step::{FileId, Object, Purpose};
+use ringfence_plan::windows::walk::Visited;
 
 use crate::call::CallFailure;
 use crate::ledger::{Entry, Ledger, LedgerError, LedgerStore, Sequence, Undone};
@@ -21,37 +23,23 @@ use crate::ledger::{Entry, Ledger, LedgerError, LedgerStore, Sequence, Undone};
 use super::books::{PersonBook, PersonIntent};
 use super::files::Files;
 
+pub(super) use walk::child_path;
 pub use walk::{Refusal, WalkReport};
 
-/// Where the names of a file lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Names {
-    /// It has one name, or all of them lie in the directory that is walked.
-    Inside,
-    /// One of them lies outside, or that can't be told.
-    Outside,
-}
-
-/// An object on a walk.
-#[derive(Clone, Copy, Debug)]
-pub struct Visited<'a> {
-    /// Whether it has children.
-    pub kind: ObjectKind,
-    /// Where its names lie.
-    pub names: Names,
-    /// Its descriptor as it is now.
-    pub descriptor: &'a SecurityDescriptor,
-}
-
 /// What objects below a directory become. Pure, and asked again it changes nothing.
-pub trait WalkRule {
-    /// What `object` becomes below a parent with the descriptor `parent`; `None` where it stays.
+pub trait ObjectRule {
+    /// What the object at `path` becomes, on a walk of that purpose and below a parent with the descriptor `parent`;
+    /// `None` where it stays.
     fn next(
         &self,
         purpose: Purpose,
+        path: &WindowsPath,
         parent: &SecurityDescriptor,
         object: &Visited<'_>,
     ) -> Option<SecurityDescriptor>;
+
+    /// The purpose of an object that a step of its own is for: it is left as it is, and that purpose holds below it.
+    fn held(&self, object: FileId) -> Option<Purpose>;
 }
 
 /// How far a walk has come.
@@ -66,7 +54,7 @@ pub struct Progress {
 /// What a walk asks while it goes.
 pub struct Walking<'a> {
     /// What each object becomes.
-    pub rule: &'a dyn WalkRule,
+    pub rule: &'a dyn ObjectRule,
     /// Told of progress from time to time; `Break` stops the walk where it is.
     pub progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
 }
@@ -104,6 +92,12 @@ pub enum ObjectError {
     /// The system said yes and did nothing, or something else.
     #[error("the access rights of {path} are not as they were set, although the system said yes")]
     NotKept {
+        /// Where.
+        path: WindowsPath,
+    },
+    /// The plan was made before the accounts.
+    #[error("the plan for {path} was made before the accounts were; run the command again")]
+    Placeholder {
         /// Where.
         path: WindowsPath,
     },
@@ -212,23 +206,16 @@ pub struct Grants<'a, S: LedgerStore, F: Files> {
 type PersonEntry = Entry<PersonBook>;
 
 impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
-    /// The last entry that gave an object a descriptor of its own, not on a walk.
-    fn held(&self, object: &Object) -> Option<(Sequence, Purpose)> {
+    /// The last entry that gave an object a descriptor.
+    fn held(&self, object: &Object) -> Option<Sequence> {
         self.ledger
             .entries()
             .rev()
-            .find_map(|(number, entry)| match &entry.intent {
-                PersonIntent::SetDacl {
-                    object: other,
-                    purpose,
-                    ..
-                } if other.id == object.id && *purpose != Purpose::Walked => {
-                    Some((number, *purpose))
-                }
-                PersonIntent::SetDacl { .. }
-                | PersonIntent::Walk { .. }
-                | PersonIntent::MakeHome { .. } => None,
+            .find(|(_, entry)| {
+                matches!(&entry.intent, PersonIntent::SetDacl { object: other, .. }
+                    if other.id == object.id)
             })
+            .map(|(number, _)| number)
     }
 
     /// Opens the object of a step, and makes sure that it is that one.
@@ -262,6 +249,21 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
         }
         Err(ObjectError::NotKept { path: path.clone() })
     }
+}
+
+/// A descriptor that names an account which is still to be made is never written.
+fn refuse_placeholders(
+    path: &WindowsPath,
+    descriptor: &SecurityDescriptor,
+) -> Result<(), ObjectError> {
+    let aces = descriptor.acl().map_or(&[][..], |acl| &acl.aces);
+    if aces
+        .iter()
+        .any(|ace| kind_of(ace.sid) == Some(SidKind::Placeholder))
+    {
+        return Err(ObjectError::Placeholder { path: path.clone() });
+    }
+    Ok(())
 }
 
 /// Puts the path to a failed call.

@@ -7,7 +7,7 @@
 //! A target has made some of the objects, their names, links and descriptors. An object with a name outside is told to
 //! the rule as such; one that can't be opened or written gets no access from us, and is named in the report.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
@@ -15,6 +15,7 @@ use ringfence_nt::SecurityDescriptor;
 use ringfence_nt::fs::FileName;
 use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::step::{FileId, Object, ObjectKind, Purpose};
+use ringfence_plan::windows::walk::{Names, Visited};
 
 use crate::call::CallFailure;
 use crate::ledger::{LedgerStore, Undone};
@@ -22,7 +23,8 @@ use crate::windows::books::{PersonIntent, PersonReceipt};
 use crate::windows::files::{Files, ObjectState, Redirection};
 
 use super::{
-    GrantError, Grants, Names, ObjectError, ObjectFault, Progress, Visited, Walking, failed,
+    GrantError, Grants, ObjectError, ObjectFault, ObjectRule, Progress, Walking, failed,
+    refuse_placeholders,
 };
 
 /// How many changes are recorded with one wait for the disk.
@@ -72,11 +74,21 @@ struct Pending<H> {
 /// A walk on its way.
 struct Walk<H> {
     root: WindowsPath,
-    held: HashMap<FileId, Purpose>,
     /// Files of several names that were visited.
     seen: BTreeSet<FileId>,
     pending: Vec<Pending<H>>,
     report: WalkReport,
+}
+
+impl<H> Walk<H> {
+    fn below(root: &WindowsPath) -> Self {
+        Self {
+            root: root.clone(),
+            seen: BTreeSet::new(),
+            pending: Vec::new(),
+            report: WalkReport::default(),
+        }
+    }
 }
 
 /// An object that was reached.
@@ -111,7 +123,7 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
         purpose: Purpose,
         walking: &mut Walking<'_>,
     ) -> Result<WalkReport, ObjectFault> {
-        let mut walk = self.new_walk(&root.path);
+        let mut walk = Walk::below(&root.path);
         let look = |grants: &mut Self| {
             let descriptor = grants.files.observe_descriptor(handle)?;
             let names = grants.files.list(handle)?;
@@ -167,9 +179,9 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
     ) -> Result<WalkReport, ObjectFault> {
         let gone = |path: &WindowsPath| ObjectError::Gone { path: path.clone() };
         let not_below = ObjectError::NotBelowRoot { path: path.clone() };
-        let mut walk = self.new_walk(path);
+        let mut walk = Walk::below(path);
         let nearest = self
-            .nearest_held(path, &walk.held)
+            .nearest_held(path, walking.rule)
             .map_err(ObjectFault::Object)?;
         let (root, purpose) = nearest.ok_or(ObjectFault::Object(not_below.clone()))?;
         let parent = path.parent().ok_or(ObjectFault::Object(not_below))?;
@@ -204,42 +216,22 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
     fn nearest_held(
         &mut self,
         path: &WindowsPath,
-        held: &HashMap<FileId, Purpose>,
+        rule: &dyn ObjectRule,
     ) -> Result<Option<(WindowsPath, Purpose)>, ObjectError> {
         for above in path.ancestors() {
             let Some(handle) = self.files.open(&above).map_err(failed(&above))? else {
                 continue;
             };
             let state = self.files.observe(&handle).map_err(failed(&above))?;
-            match held.get(&state.id) {
+            match rule.held(state.id) {
                 // Passed through, not walked.
                 Some(Purpose::Ancestor) => return Ok(None),
                 // What lies below it is walked as a part of the root.
                 Some(Purpose::Between) | None => {}
-                Some(purpose) => return Ok(Some((above, *purpose))),
+                Some(purpose) => return Ok(Some((above, purpose))),
             }
         }
         Ok(None)
-    }
-
-    fn new_walk(&self, root: &WindowsPath) -> Walk<F::Handle> {
-        let mut held = HashMap::new();
-        for (_, entry) in self.ledger.entries() {
-            if let PersonIntent::SetDacl {
-                object, purpose, ..
-            } = &entry.intent
-                && *purpose != Purpose::Walked
-            {
-                held.insert(object.id, *purpose);
-            }
-        }
-        Walk {
-            root: root.clone(),
-            held,
-            seen: BTreeSet::new(),
-            pending: Vec::new(),
-            report: WalkReport::default(),
-        }
     }
 
     fn descend(
@@ -297,11 +289,12 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
         }
         let handle = Rc::new(reached.handle);
         // An object with a step of its own has its descriptor from there, and its purpose holds below it.
-        let own = walk.held.get(&state.id).copied();
+        let own = walking.rule.held(state.id);
         let next = match own {
             Some(_) => None,
             None => walking.rule.next(
                 purpose,
+                path,
                 reached.parent,
                 &Visited {
                     kind: state.kind,
@@ -312,6 +305,7 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
         };
         let descriptor = next.clone().unwrap_or_else(|| current.clone());
         if let Some(after) = next {
+            refuse_placeholders(path, &after).map_err(ObjectFault::Object)?;
             walk.pending.push(Pending {
                 handle: Rc::clone(&handle),
                 object: Object {
@@ -420,7 +414,7 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
 }
 
 /// The path of a child. One whose name is no text keeps its directory's: the id tells which object is meant.
-pub(super) fn child_path(directory: &WindowsPath, name: &FileName) -> WindowsPath {
+pub(in crate::windows) fn child_path(directory: &WindowsPath, name: &FileName) -> WindowsPath {
     String::from_utf16(name.units())
         .ok()
         .and_then(|name| directory.join(&name).ok())

@@ -1,6 +1,6 @@
 //! A person's files, and the steps and the rule for a workspace as the planner makes them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use ringfence_nt::fs::{FileSystem, Node, NodeId, Reparse, ReparseKind};
@@ -9,15 +9,14 @@ use ringfence_nt::{
     AccessMask, Ace, AceFlags, AceKind, Acl, Control, Dacl, GenericMapping, SecurityDescriptor, Sid,
 };
 use ringfence_plan::windows::WindowsPath;
-use ringfence_plan::windows::step::{Object, ObjectKind, PersonStep, Purpose};
+use ringfence_plan::windows::step::{FileId, Object, ObjectKind, PersonStep, Purpose};
+use ringfence_plan::windows::walk::{Names, Visited};
 
 use super::steps::{ada, bob, machine_sid, path};
 use crate::fault::Faults;
 use crate::ledger::{Ledger, MemoryStore};
 use crate::windows::fake::FakeFiles;
-use crate::windows::{
-    GrantError, Granted, Grants, Names, PersonBook, Revoked, Visited, WalkRule, Walking,
-};
+use crate::windows::{GrantError, Granted, Grants, ObjectRule, PersonBook, Revoked, Walking};
 
 pub(super) const ROOT: &str = "C:\\Users\\ada\\src\\ws";
 pub(super) const HOME: &str = "C:\\ProgramData\\Ringfence\\A\\home";
@@ -94,12 +93,30 @@ pub(super) fn with(descriptor: &SecurityDescriptor, added: &[Ace]) -> SecurityDe
 
 /// The rule of the tests: what a root gives is inherited, what is protected gets its denies again where they would
 /// lose, and what has a name outside gets no more than reading.
-pub(super) struct Rule;
+pub(super) struct Rule(HashMap<FileId, Purpose>);
 
-impl WalkRule for Rule {
+impl Rule {
+    /// The rule beside these steps.
+    pub(super) fn of(steps: &[PersonStep]) -> Self {
+        let held = steps.iter().filter_map(|step| match step {
+            PersonStep::SetDacl {
+                object, purpose, ..
+            } => Some((object.id, *purpose)),
+            PersonStep::Walk { .. } | PersonStep::MakeHome { .. } => None,
+        });
+        Self(held.collect())
+    }
+}
+
+impl ObjectRule for Rule {
+    fn held(&self, object: FileId) -> Option<Purpose> {
+        self.0.get(&object).copied()
+    }
+
     fn next(
         &self,
         purpose: Purpose,
+        _: &WindowsPath,
         parent: &SecurityDescriptor,
         object: &Visited<'_>,
     ) -> Option<SecurityDescriptor> {
@@ -336,9 +353,10 @@ impl Desk {
                 ControlFlow::Continue(())
             }
         };
+        let rule = Rule::of(steps);
         self.grants(|grants| {
             let mut walking = Walking {
-                rule: &Rule,
+                rule: &rule,
                 progress: &mut progress,
             };
             grants.apply(steps, &mut walking)
@@ -386,8 +404,4 @@ pub(super) fn carriers(tree: &FileSystem) -> Vec<String> {
         })
         .map(|(id, _)| tree.path_of(id))
         .collect()
-}
-
-pub(super) fn below(path: &WindowsPath, name: &str) -> WindowsPath {
-    path.join(name).unwrap()
 }

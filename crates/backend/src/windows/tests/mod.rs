@@ -1,6 +1,9 @@
 mod desk;
 mod grants;
+mod grants_faults;
+mod large;
 mod machine;
 mod machine_faults;
 mod people;
 mod steps;
+mod untrusted;
