@@ -3,9 +3,13 @@
 //! Where each session has listeners of its own (Linux, macOS) the answer is known beforehand; where one port serves
 //! all (Windows) somebody looks it up. Invariant: a caller that nobody knows is refused.
 
+mod table;
+
 use std::net::SocketAddr;
 
 use crate::decide::Subject;
+
+pub use table::{ByTable, ConnectionRow, ConnectionTable, Processes, find_process};
 
 /// Both ends of an accepted connection, or of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -38,6 +38,8 @@ pub enum Ingress {
     Socks,
     /// A question to the name server.
     Dns,
+    /// The other way round: from the host's loopback to a port that `publish` names.
+    Published,
 }
 
 /// One attempt to leave.

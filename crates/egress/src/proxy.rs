@@ -13,6 +13,7 @@ mod live;
 mod message;
 mod name_server;
 mod open;
+mod published;
 mod request;
 #[cfg(test)]
 mod tests;

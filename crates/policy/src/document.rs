@@ -236,7 +236,8 @@ pub struct NetworkDocument {
     #[schemars(extend("default" = "offline", "examples" = ["allowlist"]))]
     pub mode: Option<NetworkMode>,
     /// Destinations that are allowed: `HOST` or `HOST:PORT`; without a port 80 and 443. `*.example.com` means the
-    /// names below it, `**.example.com` itself too.
+    /// names below it, `**.example.com` itself too. A name opens only public addresses: where it leads to a private
+    /// one, that address is named too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("default" = [], "examples" = [["packages.example.org", "*.example.net", "example.com:22"]]))]
     pub allow: Vec<HostRule>,

@@ -140,6 +140,7 @@ fn lift_denial(words: &mut Words, git: GitAccess, denial: Match<'_>, path: &Path
         | RuleId::Metadata
         | RuleId::PrivateAddress
         | RuleId::ConnectedServer
+        | RuleId::PublishedPort
         | RuleId::HostMismatch
         | RuleId::Malformed
         | RuleId::Upgrade

@@ -185,6 +185,19 @@ impl NetworkPolicy {
         }
     }
 
+    /// Judges a connection from the host's loopback to `port` inside the session.
+    #[must_use]
+    pub fn decide_published(&self, port: u16) -> Decision {
+        if self.publish.iter().any(|own| own.value == port) {
+            return allow(RuleId::PublishedPort, port.to_string());
+        }
+        let grant = Grant {
+            arguments: vec!["--publish".to_owned(), port.to_string()],
+            caution: OFFLINE_ONLY.to_owned(),
+        };
+        deny(RuleId::NotListed, String::new(), Some(grant))
+    }
+
     /// The ports that some rule opens, which a boundary captures.
     #[must_use]
     pub fn ports(&self) -> BTreeSet<u16> {

@@ -79,6 +79,9 @@ pub enum RuleId {
     /// A server on the host's loopback that `connect` names.
     #[serde(rename = "net.connected-server")]
     ConnectedServer,
+    /// A port inside the session that `publish` opens to the host's loopback.
+    #[serde(rename = "net.published-port")]
+    PublishedPort,
     /// The `Host` of a request or the server name of a TLS greeting is missing, hidden, or another than the one that
     /// was allowed.
     #[serde(rename = "net.host-mismatch")]

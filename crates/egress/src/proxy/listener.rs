@@ -14,16 +14,17 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
+use super::published::Published;
 use super::wire::Wire;
 use super::{ServeError, Shared, captured, explicit, name_server};
 use crate::caller::{Caller, Ends};
-use crate::decide::{Ingress, refuse};
+use crate::decide::{Ingress, Subject, refuse};
+use crate::reach::Dial;
 
 /// How long a listener rests when the system has no descriptor to give.
 const REST: Duration = Duration::from_millis(50);
 
 /// A listener that was made for a session.
-#[derive(Debug)]
 pub enum Listener {
     /// Takes connections to any address: the local end is the address that the caller wanted.
     Captured {
@@ -45,6 +46,17 @@ pub enum Listener {
         /// The server.
         server: SocketAddr,
     },
+    /// Stands in the host's loopback for a port of the session, which `publish` names.
+    Published {
+        /// The listener.
+        listener: StdTcpListener,
+        /// The port inside.
+        port: u16,
+        /// Connects inside the session.
+        inside: Arc<dyn Dial>,
+        /// The session.
+        subject: Subject,
+    },
 }
 
 /// Why a listener could not be added.
@@ -59,12 +71,13 @@ pub enum AddError {
 }
 
 /// What is done with the connections of one listener.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 enum Role {
     Captured(Option<u16>),
     Explicit,
     NameServer,
     Connected(SocketAddr),
+    Published(Published),
 }
 
 impl Listener {
@@ -73,7 +86,8 @@ impl Listener {
             Self::Captured { listener, .. }
             | Self::Explicit(listener)
             | Self::NameServerTcp(listener)
-            | Self::Connected { listener, .. } => listener.set_nonblocking(true),
+            | Self::Connected { listener, .. }
+            | Self::Published { listener, .. } => listener.set_nonblocking(true),
             Self::NameServerUdp(socket) => socket.set_nonblocking(true),
         }
         .map_err(AddError::NonBlocking)
@@ -101,6 +115,19 @@ impl Listener {
             Self::Explicit(listener) => (listener, Role::Explicit),
             Self::NameServerTcp(listener) => (listener, Role::NameServer),
             Self::Connected { listener, server } => (listener, Role::Connected(server)),
+            Self::Published {
+                listener,
+                port,
+                inside,
+                subject,
+            } => (
+                listener,
+                Role::Published(Published {
+                    port,
+                    inside,
+                    subject,
+                }),
+            ),
         };
         let name = name_of(listener.local_addr());
         let listener = TcpListener::from_std(listener)
@@ -131,8 +158,8 @@ async fn accept(shared: &Arc<Shared>, listener: &TcpListener, role: Role) -> io:
         };
         match accepted {
             Ok((stream, peer)) => {
-                if let Some((permit, caller)) = welcome(shared, &stream, peer) {
-                    let shared = Arc::clone(shared);
+                if let Some((permit, caller)) = welcome(shared, &stream, peer, &role) {
+                    let (shared, role) = (Arc::clone(shared), role.clone());
                     connections.spawn(async move {
                         serve(&shared, caller, stream, role).await;
                         drop(permit);
@@ -151,9 +178,20 @@ fn welcome(
     shared: &Shared,
     stream: &TcpStream,
     peer: SocketAddr,
+    role: &Role,
 ) -> Option<(OwnedSemaphorePermit, Caller)> {
     let local = stream.local_addr().ok()?;
-    let caller = shared.gate.caller(Ends { peer, local }).ok()?;
+    let ends = Ends { peer, local };
+    let caller = match role {
+        // The caller is a program of the host, and belongs to no session.
+        Role::Published(published) => Caller {
+            subject: published.subject.clone(),
+            ends,
+        },
+        Role::Captured(_) | Role::Explicit | Role::NameServer | Role::Connected(_) => {
+            shared.gate.caller(ends).ok()?
+        }
+    };
     let permit = Arc::clone(&shared.slots).try_acquire_owned();
     if permit.is_err() {
         let reason = format!("{} connections are open", shared.limits.connections);
@@ -182,5 +220,6 @@ async fn serve(shared: &Arc<Shared>, caller: Caller, stream: TcpStream, role: Ro
             let host = Host::Address(server.ip());
             captured::relay(shared, &caller, host, server.port(), wire).await;
         }
+        Role::Published(published) => published.serve(shared, &caller, wire).await,
     }
 }

@@ -32,13 +32,41 @@ pub(crate) enum Basis {
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) subject: Subject,
-    pub(crate) host: Host,
     pub(crate) port: u16,
-    /// The address that is dialled; `None` when another proxy resolves the name.
-    pub(crate) address: Option<IpAddr>,
-    pub(crate) basis: Basis,
-    /// What allowed it: the counter of its bytes.
-    pub(crate) allowed_by: String,
+    pub(crate) route: Route,
+}
+
+/// Where a connection leads.
+#[derive(Debug)]
+pub(crate) enum Route {
+    /// Out of the session.
+    Out {
+        host: Host,
+        /// The address that is dialled; `None` when another proxy resolves the name.
+        address: Option<IpAddr>,
+        basis: Basis,
+        /// What allowed it: the counter of its bytes.
+        allowed_by: String,
+    },
+    /// From the host's loopback into the session.
+    In,
+}
+
+impl Opening {
+    fn destination(&self) -> String {
+        match &self.route {
+            Route::Out { host, .. } => format!("{host}:{}", self.port),
+            Route::In => format!("session:{}", self.port),
+        }
+    }
+
+    /// The counter of its bytes.
+    fn counter(&self) -> String {
+        match &self.route {
+            Route::Out { allowed_by, .. } => allowed_by.clone(),
+            Route::In => self.destination(),
+        }
+    }
 }
 
 /// All open connections of one proxy.
@@ -99,7 +127,7 @@ impl Registry {
     /// Puts a connection into the table.
     pub(crate) fn register(self: &Arc<Self>, opening: Opening) -> Live {
         let spent = lock(&self.spent)
-            .entry(opening.allowed_by.clone())
+            .entry(opening.counter())
             .or_default()
             .clone();
         let entry = Arc::new(Entry {
@@ -147,16 +175,27 @@ impl Registry {
 
 /// The refusal of an open connection by `policy`; `None` when it may go on.
 fn refused_now(opening: &Opening, policy: &NetworkPolicy) -> Option<Decision> {
-    let decision = policy.decide_outbound(&opening.host, opening.port);
+    let (decision, address, basis) = match &opening.route {
+        Route::In => (policy.decide_published(opening.port), None, Basis::Policy),
+        Route::Out {
+            host,
+            address,
+            basis,
+            ..
+        } => {
+            let decision = policy.decide_outbound(host, opening.port);
+            (decision, *address, *basis)
+        }
+    };
     let (rule, _, _) = parts(&decision);
     let allowed = match &decision {
         Decision::Allow { .. } => true,
-        Decision::Deny { .. } => opening.basis == Basis::Answer && rule == RuleId::NotListed,
+        Decision::Deny { .. } => basis == Basis::Answer && rule == RuleId::NotListed,
     };
     if !allowed {
         return Some(decision);
     }
-    policy.refuse_addresses(opening.port, opening.address.as_slice())
+    policy.refuse_addresses(opening.port, address.as_slice())
 }
 
 impl Entry {
@@ -240,7 +279,7 @@ impl Drop for Live {
         let cause = lock(&self.entry.cause).unwrap_or(usual);
         self.registry.sink.record(Event::Closed(ConnectionClosed {
             subject: opening.subject.clone(),
-            destination: format!("{}:{}", opening.host, opening.port),
+            destination: opening.destination(),
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             cause,

@@ -11,7 +11,7 @@ use ringfence_policy::host::Host;
 use tokio::net::TcpStream;
 
 use super::gate::Admission;
-use super::live::{Live, Opening};
+use super::live::{Live, Opening, Route};
 use super::wire::Wire;
 use super::{Shared, upstream};
 use crate::caller::Caller;
@@ -78,11 +78,13 @@ impl Shared {
         let (_, origin, _) = parts(&admission.decision);
         let opening = |address| Opening {
             subject: caller.subject.clone(),
-            host: attempt.host.clone(),
             port: attempt.port,
-            address,
-            basis: admission.basis,
-            allowed_by: origin.to_owned(),
+            route: Route::Out {
+                host: attempt.host.clone(),
+                address,
+                basis: admission.basis,
+                allowed_by: origin.to_owned(),
+            },
         };
         let (wire, live) = if let Some(proxy) = proxy {
             let live = self.registry.register(opening(addresses.first().copied()));

@@ -192,6 +192,21 @@ fn outside_the_session_loopback_is_the_hosts_and_needs_connect() {
 }
 
 #[test]
+fn only_published_ports_are_reached_from_the_host() {
+    let policy = NetworkPolicy {
+        publish: vec![user(3000)],
+        ..NetworkPolicy::offline()
+    };
+    assert_eq!(
+        verdict(&policy.decide_published(3000)),
+        (true, RuleId::PublishedPort)
+    );
+    let refused = policy.decide_published(3001);
+    assert_eq!(verdict(&refused), (false, RuleId::NotListed));
+    assert_eq!(arguments(refused).unwrap(), ["--publish", "3001"]);
+}
+
+#[test]
 fn open_means_public_hosts_alone() {
     let policy = NetworkPolicy {
         mode: user(NetworkMode::Open),

@@ -9,8 +9,8 @@ use ringfence_policy::policy::NetworkPolicy;
 use ringfence_policy::rule::RuleId;
 
 use super::world::{
-    Ending, World, allowlist, origin, patient, read_http, read_up_to, universal, user, world,
-    world_with,
+    Dialer, Ending, Internet, World, allowlist, origin, patient, read_http, read_up_to, subject,
+    universal, user, world, world_with,
 };
 use crate::caller::{Attribution, Ends, UnknownCaller};
 use crate::decide::{Attempt, Ingress, Subject};
@@ -95,6 +95,26 @@ fn a_policy_that_narrows_closes_what_it_no_longer_allows_and_nothing_else() {
     assert_eq!(one.read(&mut [0]).unwrap_or(0), 0);
     assert_eq!(causes(&world, 2), [CloseCause::Revoked; 2]);
     assert_eq!(world.control.open_connections(), 0);
+}
+
+#[test]
+fn a_policy_that_narrows_while_a_connection_is_being_made_stops_it() {
+    let world = world(two_hosts());
+    furnish(&world);
+    world.internet.hold_dials(true);
+    let mut client = world.connect();
+    let head = "CONNECT one.example:9000 HTTP/1.1\r\nHost: one.example:9000\r\n\r\n";
+    client.write_all(head.as_bytes()).unwrap();
+    while world.internet.dialled().is_empty() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    world.control.reload(allowlist(&["two.example:9000"], &[]));
+    world.internet.hold_dials(false);
+    assert_eq!(
+        read_http(&mut client).unwrap().1,
+        "blocked-by-net.not-listed"
+    );
+    assert_eq!(world.refusals(), [RuleId::NotListed]);
 }
 
 #[test]
@@ -298,6 +318,37 @@ fn an_answer_holds_for_its_connection_when_the_policy_is_loaded_again() {
     policy.deny = vec![user("one.example".parse().unwrap())];
     world.control.reload(policy);
     assert_eq!(one.read(&mut [0]).unwrap_or(0), 0);
+}
+
+#[test]
+fn a_port_of_the_session_is_reached_from_the_host_while_it_is_published() {
+    let mut policy = allowlist(&[], &[]);
+    policy.publish = vec![user(3000)];
+    let world = world(policy);
+    // Inside the session the same addresses lead to other servers.
+    let inside = Arc::new(Internet::default());
+    inside.route("127.0.0.1:3000", origin(universal));
+    inside.route("127.0.0.1:3001", origin(universal));
+    let connect = |port| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let published = Listener::Published {
+            listener,
+            port,
+            inside: Arc::new(Dialer(Arc::clone(&inside))),
+            subject: subject(),
+        };
+        world.control.add(published).unwrap();
+        patient(TcpStream::connect(address).unwrap())
+    };
+    let mut open = connect(3000);
+    assert!(echoes(&mut open));
+    assert!(!echoes(&mut connect(3001)));
+    assert_eq!(world.refusals(), [RuleId::NotListed]);
+    world.control.reload(allowlist(&[], &[]));
+    assert_eq!(open.read(&mut [0]).unwrap_or(0), 0);
+    assert_eq!(causes(&world, 1), [CloseCause::Revoked]);
+    assert_eq!(world.internet.dialled(), []);
 }
 
 /// Knows nobody, and names the program all the same.

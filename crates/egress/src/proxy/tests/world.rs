@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ pub(super) struct Internet {
     routes: Mutex<HashMap<SocketAddr, SocketAddr>>,
     resolved: Mutex<Vec<String>>,
     dialled: Mutex<Vec<SocketAddr>>,
+    held: AtomicBool,
 }
 
 impl Internet {
@@ -71,6 +73,11 @@ impl Internet {
     /// Leads `address` to an origin on this machine.
     pub(super) fn route(&self, address: &str, origin: SocketAddr) {
         lock(&self.routes).insert(address.parse().unwrap(), origin);
+    }
+
+    /// Lets every dial wait, or go on.
+    pub(super) fn hold_dials(&self, held: bool) {
+        self.held.store(held, Ordering::SeqCst);
     }
 
     pub(super) fn resolved(&self) -> Vec<String> {
@@ -90,7 +97,7 @@ impl Resolve for Internet {
     }
 }
 
-struct Dialer(Arc<Internet>);
+pub(super) struct Dialer(pub(super) Arc<Internet>);
 
 impl Dial for Dialer {
     fn dial(
@@ -99,7 +106,11 @@ impl Dial for Dialer {
     ) -> Pending<'static, std::io::Result<tokio::net::TcpStream>> {
         lock(&self.0.dialled).push(address);
         let route = lock(&self.0.routes).get(&address).copied();
+        let internet = Arc::clone(&self.0);
         Box::pin(async move {
+            while internet.held.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             let route = route.ok_or(std::io::ErrorKind::ConnectionRefused)?;
             tokio::net::TcpStream::connect(route).await
         })
@@ -221,7 +232,7 @@ fn run(proxy: Proxy, mut arrivals: mpsc::UnboundedReceiver<(TcpStream, Host, u16
     });
 }
 
-fn subject() -> Subject {
+pub(super) fn subject() -> Subject {
     Subject {
         session: "test".to_owned(),
         command: Some(1),
@@ -328,7 +339,7 @@ impl World {
                     None => Ending::Nothing,
                 }
             }
-            Ingress::Dns => panic!("see the tests of names"),
+            Ingress::Dns | Ingress::Published => panic!("tested on their own"),
         }
     }
 }

@@ -1,0 +1,208 @@
+//! Attribution where one loopback serves the whole machine: the system's table of connections says which process holds
+//! the other end, and the session's runner knows its processes.
+//!
+//! Reading the table and knowing the processes are somebody else's ([`ConnectionTable`], [`Processes`]); here is only
+//! the comparison. Invariant: a connection that the table shows not at all, twice, or without a process is nobody's.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::{Attribution, Ends, UnknownCaller};
+use crate::decide::Subject;
+
+/// One TCP connection in the system's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionRow {
+    /// The end that the process holds.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// The process; 0 where the system no longer knows it.
+    pub process: u32,
+}
+
+/// The system's table of TCP connections of both families.
+pub trait ConnectionTable: Send + Sync {
+    /// All rows of this moment.
+    ///
+    /// # Errors
+    /// What the system said; the connection in question is refused then.
+    fn rows(&self) -> io::Result<Vec<ConnectionRow>>;
+}
+
+/// Knows the processes of a session.
+pub trait Processes: Send + Sync {
+    /// Whose `process` is; `None` when it belongs to no command of the session.
+    ///
+    /// # Security
+    /// Numbers are used again: the answer must come from something that holds the process, as a job object does.
+    fn subject(&self, process: u32) -> Option<Subject>;
+
+    /// The program of `process`, where it can be told.
+    fn program(&self, process: u32) -> Option<String> {
+        let _ = process;
+        None
+    }
+}
+
+/// Attribution by the system's table.
+#[derive(Clone)]
+pub struct ByTable {
+    table: Arc<dyn ConnectionTable>,
+    processes: Arc<dyn Processes>,
+}
+
+impl ByTable {
+    /// Looks callers up in `table`, and their processes in `processes`.
+    #[must_use]
+    pub fn new(table: Arc<dyn ConnectionTable>, processes: Arc<dyn Processes>) -> Self {
+        Self { table, processes }
+    }
+
+    fn process(&self, ends: Ends) -> Option<u32> {
+        let rows = self.table.rows().ok()?;
+        find_process(&rows, ends)
+    }
+}
+
+impl Attribution for ByTable {
+    fn subject(&self, ends: Ends) -> Result<Subject, UnknownCaller> {
+        self.process(ends)
+            .and_then(|process| self.processes.subject(process))
+            .ok_or(UnknownCaller { peer: ends.peer })
+    }
+
+    fn program(&self, ends: Ends) -> Option<String> {
+        let process = self.process(ends)?;
+        self.processes.program(process)
+    }
+}
+
+/// The process at the caller's end of a connection.
+///
+/// # Security
+/// Both ends are compared: a port alone may be in use at another address by somebody else.
+#[must_use]
+pub fn find_process(rows: &[ConnectionRow], ends: Ends) -> Option<u32> {
+    let same = |one: SocketAddr, other: SocketAddr| {
+        one.ip().to_canonical() == other.ip().to_canonical() && one.port() == other.port()
+    };
+    let mut found = rows
+        .iter()
+        .filter(|row| same(row.local, ends.peer) && same(row.remote, ends.local));
+    match (found.next(), found.next()) {
+        (Some(row), None) if row.process != 0 => Some(row.process),
+        (Some(_) | None, Some(_) | None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    /// A stored table: local end, remote end, process.
+    const STORED: &str = "
+        127.0.0.1:50001 127.0.0.1:7000 41
+        127.0.0.1:7000 127.0.0.1:50001 9
+        127.0.0.2:50001 127.0.0.1:7000 42
+        127.0.0.1:50001 127.0.0.1:7001 43
+        127.0.0.1:50002 127.0.0.1:7000 0
+        127.0.0.1:50003 127.0.0.1:7000 44
+        127.0.0.1:50003 127.0.0.1:7000 45
+        [::1]:50001 [::1]:7000 46
+        [::ffff:127.0.0.1]:50004 [::ffff:127.0.0.1]:7000 47
+    ";
+
+    fn stored() -> Vec<ConnectionRow> {
+        let row = |line: &str| {
+            let mut words = line.split_whitespace();
+            ConnectionRow {
+                local: words.next().unwrap().parse().unwrap(),
+                remote: words.next().unwrap().parse().unwrap(),
+                process: words.next().unwrap().parse().unwrap(),
+            }
+        };
+        let lines = STORED.lines().map(str::trim);
+        lines.filter(|line| !line.is_empty()).map(row).collect()
+    }
+
+    fn ends(peer: &str, local: &str) -> Ends {
+        Ends {
+            peer: peer.parse().unwrap(),
+            local: local.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_row_is_found_by_both_ends() {
+        for (peer, local, process) in [
+            ("127.0.0.1:50001", "127.0.0.1:7000", Some(41)),
+            ("127.0.0.2:50001", "127.0.0.1:7000", Some(42)),
+            ("127.0.0.1:50001", "127.0.0.1:7001", Some(43)),
+            ("[::1]:50001", "[::1]:7000", Some(46)),
+            ("127.0.0.1:50004", "127.0.0.1:7000", Some(47)),
+            // No longer known, twice there, and not there.
+            ("127.0.0.1:50002", "127.0.0.1:7000", None),
+            ("127.0.0.1:50003", "127.0.0.1:7000", None),
+            ("127.0.0.1:50005", "127.0.0.1:7000", None),
+            ("127.0.0.1:50001", "[::1]:7000", None),
+        ] {
+            let found = find_process(&stored(), ends(peer, local));
+            assert_eq!(found, process, "{peer} {local}");
+        }
+    }
+
+    struct Stored;
+
+    impl ConnectionTable for Stored {
+        fn rows(&self) -> io::Result<Vec<ConnectionRow>> {
+            Ok(stored())
+        }
+    }
+
+    struct Unreadable;
+
+    impl ConnectionTable for Unreadable {
+        fn rows(&self) -> io::Result<Vec<ConnectionRow>> {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+    }
+
+    struct Known(HashMap<u32, Subject>);
+
+    impl Processes for Known {
+        fn subject(&self, process: u32) -> Option<Subject> {
+            self.0.get(&process).cloned()
+        }
+
+        fn program(&self, process: u32) -> Option<String> {
+            Some(format!("program of {process}"))
+        }
+    }
+
+    #[test]
+    fn only_processes_of_the_session_are_served() {
+        let subject = Subject {
+            session: "a".to_owned(),
+            command: Some(3),
+        };
+        let processes = Arc::new(Known(HashMap::from([(41, subject.clone())])));
+        let by_table = ByTable::new(
+            Arc::new(Stored),
+            Arc::clone(&processes) as Arc<dyn Processes>,
+        );
+        let ours = ends("127.0.0.1:50001", "127.0.0.1:7000");
+        let other = ends("127.0.0.2:50001", "127.0.0.1:7000");
+        assert_eq!(by_table.subject(ours), Ok(subject));
+        assert_eq!(
+            by_table.subject(other),
+            Err(UnknownCaller { peer: other.peer })
+        );
+        // A stranger is named in the record all the same.
+        assert_eq!(by_table.program(other).as_deref(), Some("program of 42"));
+        let blind = ByTable::new(Arc::new(Unreadable), processes);
+        assert_eq!(blind.subject(ours), Err(UnknownCaller { peer: ours.peer }));
+    }
+}
