@@ -67,8 +67,10 @@ pub enum Walking {
     SkipsProtected,
 }
 
-/// Carries out the machine's directories and then the person's steps.
-pub fn carry_out(fs: &mut FileSystem, plan: &WindowsPlan, walking: Walking) {
+/// Carries out the machine's directories and then the person's steps; gives back what a ledger would hold: every
+/// change of one object, those of walks too, in order.
+pub fn carry_out(fs: &mut FileSystem, plan: &WindowsPlan, walking: Walking) -> Vec<PersonStep> {
+    let mut done = Vec::new();
     if let Some(accounts) = plan.accounts.sids() {
         for step in &plan.machine_steps {
             if let MachineStep::MakeDirectory { path, descriptor } = step {
@@ -82,16 +84,20 @@ pub fn carry_out(fs: &mut FileSystem, plan: &WindowsPlan, walking: Walking) {
                 let id = node_of(object.id).expect("an object of this host");
                 let node = fs.node_mut(id).expect("the object is there");
                 node.descriptor = Arc::new(after.clone());
+                done.push(step.clone());
             }
             PersonStep::Walk { root, purpose } => {
                 let id = node_of(root.id).expect("an object of this host");
-                Walk::new(plan, fs, id, walking).below(fs, id, *purpose);
+                let mut walk = Walk::new(plan, fs, id, walking);
+                walk.below(fs, id, *purpose);
+                done.append(&mut walk.done);
             }
             PersonStep::MakeHome { path, descriptor } => {
                 make_directory(fs, path, descriptor.clone());
             }
         }
     }
+    done
 }
 
 /// Undoes a plan: the inverses of its person's steps, the last first, then what walks changed.
@@ -148,6 +154,7 @@ struct Walk<'a> {
     top: NodeId,
     trustees: ringfence_plan::windows::descriptors::Trustees,
     walking: Walking,
+    done: Vec<PersonStep>,
 }
 
 impl<'a> Walk<'a> {
@@ -164,10 +171,11 @@ impl<'a> Walk<'a> {
             top,
             trustees: plan.trustees(innermost.map(|(index, _)| index)),
             walking,
+            done: Vec::new(),
         }
     }
 
-    fn below(&self, fs: &mut FileSystem, directory: NodeId, purpose: Purpose) {
+    fn below(&mut self, fs: &mut FileSystem, directory: NodeId, purpose: Purpose) {
         let Some(parent) = fs.node(directory) else {
             return;
         };
@@ -182,9 +190,10 @@ impl<'a> Walk<'a> {
                 .plan
                 .held
                 .iter()
-                .find(|held| held.object.id == file_id(child));
-            if let Some(held) = held {
-                self.below(fs, child, held.purpose);
+                .find(|held| held.object.id == file_id(child))
+                .map(|held| held.purpose);
+            if let Some(purpose) = held {
+                self.below(fs, child, purpose);
                 continue;
             }
             self.visit(fs, child, &descriptor, purpose);
@@ -193,7 +202,7 @@ impl<'a> Walk<'a> {
     }
 
     fn visit(
-        &self,
+        &mut self,
         fs: &mut FileSystem,
         id: NodeId,
         parent: &ringfence_nt::SecurityDescriptor,
@@ -226,9 +235,16 @@ impl<'a> Walk<'a> {
             },
             descriptor: &own,
         };
-        if let Some(next) = rule.next(parent, &visited)
-            && let Some(node) = fs.node_mut(id)
-        {
+        let Some(next) = rule.next(parent, &visited) else {
+            return;
+        };
+        self.done.push(PersonStep::SetDacl {
+            object: object(fs, id),
+            purpose: Purpose::Walked,
+            before: own.as_ref().clone(),
+            after: next.clone(),
+        });
+        if let Some(node) = fs.node_mut(id) {
             node.descriptor = Arc::new(next);
         }
     }

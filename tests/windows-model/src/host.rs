@@ -74,9 +74,9 @@ impl Host {
         let token = Token::new(owner, &[]);
         let file = &GenericMapping::FILE;
         let own = for_new(Some(&parent), &token, None, ObjectKind::Leaf, file);
-        self.fs
-            .place_node(&place, Node::file(Arc::new(own)))
-            .expect("the name is free")
+        let mut node = Node::file(Arc::new(own));
+        node.streams.insert(Vec::new(), b"as it was".to_vec());
+        self.fs.place_node(&place, node).expect("the name is free")
     }
 
     /// A directory with a descriptor of its own, or with what it inherits.

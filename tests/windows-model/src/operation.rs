@@ -344,7 +344,9 @@ fn changes(world: &World, object: &Object<'_>, operations: &mut Vec<Operation>) 
     let at = || object.place.clone();
     if object.reach.contains(AccessMask::DELETE) && object.node.entries().is_empty() {
         operations.push(Operation::Delete(at()));
-        if !object.owned && !object.node.is_directory() {
+        // What may be written need not be superseded: the state tells that already.
+        let may_write = object.reach.contains(AccessMask::FILE_WRITE_DATA);
+        if !object.owned && !object.node.is_directory() && !may_write {
             operations.push(Operation::Supersede(at()));
         }
     }

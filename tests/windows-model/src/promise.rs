@@ -259,7 +259,8 @@ fn unquarantined(
 }
 
 /// Every name that is, without case or as a short name, one that is guarded.
-fn guarded_names(world: &World, fs: &FileSystem) -> Vec<Place> {
+#[must_use]
+pub fn guarded_names(world: &World, fs: &FileSystem) -> Vec<Place> {
     let mut found = Vec::new();
     for guarded in &world.absent {
         let entries = fs.node(guarded.parent).map_or(&[][..], Node::entries);

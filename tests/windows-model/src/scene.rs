@@ -12,6 +12,7 @@ use ringfence_nt::{
 use ringfence_plan::windows::facts::WindowsFacts;
 use ringfence_plan::windows::launch::{LaunchSpec, bind_descriptor};
 use ringfence_plan::windows::sids::SidSecret;
+use ringfence_plan::windows::step::PersonStep;
 use ringfence_plan::windows::walk::adopt;
 use ringfence_plan::windows::{PlanError, WindowsLedger, WindowsPlan, plan};
 
@@ -61,6 +62,8 @@ pub struct Session {
     pub sid: Sid,
     /// The logon SID that runner and harness share.
     pub logon: Sid,
+    /// What the person's ledger would hold of it.
+    pub done: Vec<PersonStep>,
 }
 
 /// A machine that is being set up.
@@ -184,7 +187,7 @@ impl Scene {
             Some(mutation) => mutation.apply(&mut plan),
             None => Walking::Whole,
         };
-        carry_out(&mut self.host.fs, &plan, walking);
+        let done = carry_out(&mut self.host.fs, &plan, walking);
         self.sessions += 1;
         let sid = Sid::new(0, &[777, self.sessions]).expect("two subauthorities fit");
         let logon = Sid::new(5, &[5, 0, 1000 + self.sessions]).expect("three fit");
@@ -198,6 +201,7 @@ impl Scene {
             target,
             sid,
             logon,
+            done,
         })
     }
 
