@@ -11,6 +11,7 @@ mod files;
 mod grants;
 mod machine;
 mod merge;
+mod operations;
 mod plan_rule;
 mod scan;
 mod setup;
@@ -32,6 +33,7 @@ pub use machine::{
     Reservation, StoredValue,
 };
 pub use merge::{merge, same};
+pub use operations::render_operations;
 pub use plan_rule::{PlanRule, sids_of};
 pub use scan::{leftover_of_files, leftover_of_machine};
 pub use setup::{Applied, Failure, Removed, Setup, SetupError, UndoError};

@@ -91,7 +91,7 @@ pub fn describe(step: &MachineStep) -> String {
         MachineStep::EnsureGroup { name, .. } => format!("the group {name}"),
         MachineStep::EnsureAccount { name, .. } => format!("the account {name}"),
         MachineStep::DenyLogon { role, .. } => format!("the denied logons of the {role:?} account"),
-        MachineStep::MakeDirectory { path, .. } => format!("the directory {path}"),
+        MachineStep::MakeDirectory { path, .. } => format!("the directory {}", path.printable()),
         MachineStep::SetValue { key, name, .. } => format!("the value HKLM\\{key}\\{name}"),
         MachineStep::InstallFilters { filters } => format!("{} network filters", filters.len()),
         MachineStep::AddFirewallRule { rule } => format!("the firewall rule {}", rule.name),
