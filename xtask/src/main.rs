@@ -25,7 +25,7 @@ usage: cargo xtask COMMAND
   tidy              the rules that no compiler knows: arrows between crates, promises and their tests, documents
   verify-windows-model
                     what is proven about the Windows boundary without Windows, at length
-  bench [start|growth|tail|steady|size]... [--json] [--short] [--peer NAME=COMMAND]...
+  bench [start|growth|tail|steady|size|windows]... [--json] [--short] [--peer NAME=COMMAND]...
                     the boundary beside bwrap, a bare spawn (P) and the least that the kernel asks for (L)";
 
 fn main() -> ExitCode {

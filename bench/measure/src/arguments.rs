@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// How to call it.
 pub(crate) const USAGE: &str = "\
-usage: measure --ringfence FILE --limit FILE [start|growth|tail|steady|size]... [--json] [--short] [--peer NAME=COMMAND]...
+usage: measure --ringfence FILE --limit FILE [start|growth|tail|steady|size|windows]... [--json] [--short] [--peer NAME=COMMAND]...
   --peer  another tool: COMMAND, split at spaces, is followed by the target and its arguments";
 
 /// What can be measured.
@@ -23,6 +23,8 @@ pub(crate) enum Area {
     Steady,
     /// Bytes on disk and in memory.
     Size,
+    /// Deciding and planning for Windows.
+    Windows,
     /// The part of start that keeps a session.
     WarmStart,
     /// The part of tail that keeps eight.
@@ -89,6 +91,7 @@ impl Arguments {
                 Area::Tail,
                 Area::Steady,
                 Area::Size,
+                Area::Windows,
             ];
         }
         Ok(Self {
@@ -118,6 +121,7 @@ fn parse_area(name: &str) -> Result<Area, String> {
         "tail" => Area::Tail,
         "steady" => Area::Steady,
         "size" => Area::Size,
+        "windows" => Area::Windows,
         "warm-start" => Area::WarmStart,
         "warm-tail" => Area::WarmTail,
         _ => return Err(format!("unknown area or option {name}")),
@@ -144,7 +148,7 @@ mod tests {
     #[test]
     fn no_area_means_all_of_them() {
         let arguments = parse(&["--ringfence", "a", "--limit", "b"]).unwrap();
-        assert_eq!(arguments.areas.len(), 5);
+        assert_eq!(arguments.areas.len(), 6);
         assert_eq!(arguments.repetitions(100, 3), 100);
     }
 

@@ -23,6 +23,7 @@ mod table;
 mod tail;
 mod trial;
 mod warm;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -70,6 +71,7 @@ fn measure(arguments: &Arguments) -> Result<Vec<Row>, TrialError> {
             Area::Tail => tail::measure(arguments)?,
             Area::Steady => steady::measure(arguments)?,
             Area::Size => size::measure(arguments)?,
+            Area::Windows => windows::measure(arguments),
             Area::WarmStart => warm::measure_start(arguments),
             Area::WarmTail => warm::measure_tail(arguments),
         });

@@ -14,6 +14,8 @@ pub(crate) enum Unit {
     Ratio,
     /// Milliseconds.
     Milliseconds,
+    /// Microseconds.
+    Microseconds,
     /// Mebibytes.
     Mebibytes,
 }
@@ -89,6 +91,7 @@ fn number(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Ratio => format!("{value:.2}"),
         Unit::Milliseconds => format!("{value:.2} ms"),
+        Unit::Microseconds => format!("{value:.3} µs"),
         Unit::Mebibytes => format!("{value:.2} MiB"),
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A [`World`] is a simulated host on which a plan has been carried out. [`search`](search::search) lets a target do
 //! everything that the model knows, in every order, up to stated bounds, and looks for a state that breaks a
-//! [`Promise`]. [`access`] puts the model's access check to the question by another implementation. Nothing here is
-//! shipped.
+//! [`Promise`]. [`access`] compares the model's access check with another implementation's, and [`smbd`] its file system
+//! with a real server's. Nothing here is shipped.
 //!
 //! It proves nothing about Windows itself: only that the plan holds if Windows follows the rules that `ringfence-nt`
 //! cites. Invariant: a search that stopped at a bound says so, and a comparison that could not run is never counted as

@@ -98,11 +98,11 @@ pub enum OracleError {
         #[source]
         source: serde_json::Error,
     },
-    /// A scene could not be played.
-    #[error("the server could not play {scene}: {error}")]
-    Scene {
+    /// A stage could not be played.
+    #[error("the server could not play {stage}: {error}")]
+    Stage {
         /// Which.
-        scene: String,
+        stage: String,
         /// Its words.
         error: String,
     },

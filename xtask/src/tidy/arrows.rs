@@ -54,7 +54,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "ringfence-bench",
-        &["ringfence", "ringfence-plan", "ringfence-policy"],
+        &[
+            "ringfence",
+            "ringfence-nt",
+            "ringfence-plan",
+            "ringfence-policy",
+        ],
     ),
     ("ringfence-bench-limit", &[]),
     (

@@ -1,6 +1,6 @@
 //! Who plays: SIDs of the model and the names by which the server knows them.
 //!
-//! Invariant: a SID has one name, and the players of a group are the same in every scene.
+//! Invariant: a SID has one name, and the players of a group are the same in every stage.
 
 use std::fmt::Write as _;
 
@@ -36,12 +36,14 @@ impl Player {
 }
 
 /// The groups of the server and who is in them.
-pub(super) const GROUPS: [(&str, &[Player]); 8] = [
+pub(super) const GROUPS: [(&str, &[Player]); 10] = [
     ("agents", &[Player::Target]),
     ("capone", &[Player::Second]),
     ("captwo", &[Player::Second]),
     ("marker", &[Player::Second]),
     ("session", &[Player::Second]),
+    ("spareone", &[Player::Second]),
+    ("sparetwo", &[Player::Second]),
     ("everyone", &[Player::Target, Player::Person]),
     ("locals", &[Player::Target, Player::Person]),
     ("signedin", &[Player::Person]),
@@ -57,10 +59,10 @@ pub struct Cast {
 }
 
 impl Cast {
-    /// A cast of users and groups; Everyone, Users and Authenticated Users are groups of the scene.
+    /// A cast of users and groups; Everyone, Users and Authenticated Users are groups of the stage.
     #[must_use]
-    pub fn new(named: &[(Sid, &'static str)]) -> Self {
-        let mut names = named.to_vec();
+    pub fn new(roles: &[(Sid, &'static str)]) -> Self {
+        let mut names = roles.to_vec();
         names.extend([
             (Sid::EVERYONE, "everyone"),
             (Sid::USERS, "locals"),
@@ -69,6 +71,32 @@ impl Cast {
             (Self::primary(), PRIMARY),
         ]);
         Self { names }
+    }
+
+    /// The cast of a target's own token: the server's groups stand for its group and for its restricting SIDs.
+    ///
+    /// The user itself and WRITE RESTRICTED stand among the restricting SIDs too; the second plays neither. So it does
+    /// not own what the target owns, and what such an object gives is left undecided.
+    ///
+    /// # Errors
+    /// There are more SIDs than groups.
+    pub fn of(target: &Token, person: Sid) -> Result<Self, String> {
+        let second = Sid::new(5, &[21, 1, 2, 3, 1002]).map_err(|error| error.to_string())?;
+        let mut roles = vec![
+            (target.user, "target"),
+            (second, "second"),
+            (person, "person"),
+        ];
+        let is_made = |sid: &Sid| sid.authority() == 5 && sid.subauthorities().first() == Some(&21);
+        let groups = target.groups.iter().map(|group| group.sid).filter(is_made);
+        assign(&mut roles, groups, &["agents"])?;
+        let own = |sid: &Sid| *sid != target.user && *sid != Sid::WRITE_RESTRICTED;
+        let restricting = target.restriction.sids().iter().copied().filter(own);
+        let names = [
+            "capone", "captwo", "marker", "session", "spareone", "sparetwo",
+        ];
+        assign(&mut roles, restricting, &names)?;
+        Ok(Self::new(&roles))
     }
 
     /// Stands for the administrator of the server.
@@ -83,7 +111,7 @@ impl Cast {
         Sid::GUESTS
     }
 
-    /// The SID with this name; nobody's if the scene has none.
+    /// The SID with this name; nobody's if the stage has none.
     #[must_use]
     pub fn sid(&self, name: &str) -> Sid {
         let found = self.names.iter().find(|(_, known)| *known == name);
@@ -170,8 +198,26 @@ impl Cast {
         SecurityDescriptor::from_sddl(&text).map_err(|error| format!("{text}: {error}"))
     }
 
+    /// Whether the target owns what this SID owns.
+    pub(super) fn is_target(&self, owner: Option<Sid>) -> bool {
+        owner == Some(self.sid(Player::Target.name()))
+    }
+
     fn name(&self, sid: Sid) -> String {
         let found = self.names.iter().find(|(known, _)| *known == sid);
         found.map_or_else(|| sid.to_string(), |(_, name)| format!("{{{name}}}"))
     }
+}
+
+fn assign(
+    roles: &mut Vec<(Sid, &'static str)>,
+    sids: impl Iterator<Item = Sid>,
+    names: &[&'static str],
+) -> Result<(), String> {
+    let mut free = names.iter();
+    for sid in sids {
+        let name = free.next().ok_or(format!("no group is left for {sid}"))?;
+        roles.push((sid, name));
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! What the server said beside what the model said.
 //!
-//! Invariant: every step of a scene is compared, up to the first difference.
+//! Invariant: every step of a stage is compared, up to the first difference.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,14 +10,14 @@ use ringfence_nt::{AccessMask, Token, WriteClass};
 
 use super::cast::Player;
 use super::run::Served;
-use super::scene::{Scene, kept};
+use super::stage::{Stage, kept};
 use super::step::{Act, Outcome, PROBED, Step, probe};
 
 /// What a run came to.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// Scenes that were compared to their end.
-    pub scenes: u64,
+    pub stages: u64,
     /// Steps on which both sides agree.
     pub steps: u64,
     /// Of these, refused by both.
@@ -32,22 +32,22 @@ pub struct Tally {
     pub undecided: u64,
     /// Descriptors that are the same on both sides at the end.
     pub descriptors: u64,
-    /// Differences; each ends its scene.
+    /// Differences; each ends its stage.
     pub differences: Vec<Difference>,
 }
 
 /// A step on which the two sides differ.
 #[derive(Clone, Debug)]
 pub struct Difference {
-    /// The scene.
-    pub scene: String,
+    /// The stage.
+    pub stage: String,
     /// The step, and what each side says.
     pub what: String,
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.scene, self.what)
+        write!(formatter, "{}: {}", self.stage, self.what)
     }
 }
 
@@ -55,9 +55,9 @@ impl fmt::Display for Tally {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "{} scenes, {} steps agreed ({} refused, {} of them with another status), {} rights one by one, \
+            "{} stages, {} steps agreed ({} refused, {} of them with another status), {} rights one by one, \
              {} rights of two passes by hand ({} undecided), {} descriptors, {} differences",
-            self.scenes,
+            self.stages,
             self.steps,
             self.refused,
             self.other_status.values().sum::<u64>(),
@@ -78,18 +78,18 @@ pub(super) struct Played {
 }
 
 impl Tally {
-    /// Compares a scene: `script` with the server's answers, `end` being the model's tree after it.
+    /// Compares a stage: `script` with the server's answers, `end` being the model's tree after it.
     pub(super) fn add(
         &mut self,
-        scene: &Scene,
+        stage: &Stage,
         script: &[Played],
         end: &FileSystem,
         served: &[Served],
     ) {
-        match self.compare(scene, script, end, served) {
-            Ok(()) => self.scenes += 1,
+        match self.compare(stage, script, end, served) {
+            Ok(()) => self.stages += 1,
             Err(what) => self.differences.push(Difference {
-                scene: scene.name.clone(),
+                stage: stage.name.clone(),
                 what,
             }),
         }
@@ -97,7 +97,7 @@ impl Tally {
 
     fn compare(
         &mut self,
-        scene: &Scene,
+        stage: &Stage,
         script: &[Played],
         end: &FileSystem,
         served: &[Served],
@@ -111,18 +111,18 @@ impl Tally {
                 let path = &step.path;
                 format!("step {number}, {:?} {:?} {path}: {what}", step.by, step.act)
             };
-            self.compare_step(scene, played, answer).map_err(said)?;
+            self.compare_step(stage, played, answer).map_err(said)?;
             if matches!(step.act, Act::Look) && outcome.status == "OK" {
-                compare_descriptor(scene, end, step, answer).map_err(said)?;
+                compare_descriptor(stage, end, step, answer).map_err(said)?;
                 self.descriptors += 1;
             }
         }
-        self.compare_by_hand(scene, script, served)
+        self.compare_by_hand(stage, script, served)
     }
 
     fn compare_step(
         &mut self,
-        scene: &Scene,
+        stage: &Stage,
         played: &Played,
         answer: &Served,
     ) -> Result<(), String> {
@@ -136,16 +136,16 @@ impl Tally {
             }
         } else if *status != answer.status {
             let mut said = format!("model {status}, server {}", answer.status);
-            said.push_str(&lists_of(scene, &played.step.path));
+            said.push_str(&lists_of(stage, &played.step.path));
             if let Act::Rename(to) = &played.step.act {
-                said.push_str(&lists_of(scene, to));
+                said.push_str(&lists_of(stage, to));
             }
             return Err(said);
         }
         if let Some(rights) = rights {
             let found = answer.rights();
             if found != Some(*rights) {
-                let lists = lists_of(scene, &played.step.path);
+                let lists = lists_of(stage, &played.step.path);
                 return Err(format!("model {rights}, server {found:?}{lists}"));
             }
             self.rights += u64::from(PROBED.0.count_ones());
@@ -157,7 +157,7 @@ impl Tally {
     /// Puts the two passes together from the probes at the start, before anything has changed.
     fn compare_by_hand(
         &mut self,
-        scene: &Scene,
+        stage: &Stage,
         script: &[Played],
         served: &[Served],
     ) -> Result<(), String> {
@@ -174,8 +174,8 @@ impl Tally {
                 Player::Person | Player::Root => {}
             }
         }
-        let token = scene.cast.restricted();
-        let start = scene.model();
+        let token = &stage.restricted;
+        let start = stage.model();
         for (path, passes) in &found {
             let [Some(first), Some(second)] = *passes else {
                 continue;
@@ -189,7 +189,15 @@ impl Tally {
                 object: [first, second],
                 parent,
             };
-            self.compare_rights(&start, &token, path, &hand)?;
+            let place = Stage::objects(&start)
+                .into_iter()
+                .find(|(known, _)| known == path);
+            let node = place.and_then(|(_, id)| start.node(id));
+            if node.is_some_and(|node| stage.cast.is_target(node.descriptor.owner)) {
+                self.undecided += u64::from(PROBED.0.count_ones());
+                continue;
+            }
+            self.compare_rights(&start, token, path, &hand)?;
         }
         Ok(())
     }
@@ -253,12 +261,12 @@ impl ByHand {
 }
 
 fn compare_descriptor(
-    scene: &Scene,
+    stage: &Stage,
     end: &FileSystem,
     step: &Step,
     answer: &Served,
 ) -> Result<(), String> {
-    let objects = Scene::objects(end);
+    let objects = Stage::objects(end);
     let id: Option<NodeId> = objects
         .iter()
         .find(|(path, _)| *path == step.path)
@@ -267,7 +275,7 @@ fn compare_descriptor(
         .and_then(|id| end.node(id))
         .ok_or("the model has no such object")?;
     let text = answer.text().unwrap_or_default();
-    let found = scene.cast.read(text)?;
+    let found = stage.cast.read(text)?;
     let model = &node.descriptor;
     let same = found.owner == model.owner
         && found.group == model.group
@@ -284,13 +292,13 @@ fn compare_descriptor(
 }
 
 /// The descriptors at the start of the object and of its directory, for a message.
-fn lists_of(scene: &Scene, path: &str) -> String {
-    let objects = Scene::objects(&scene.fs);
+fn lists_of(stage: &Stage, path: &str) -> String {
+    let objects = Stage::objects(&stage.fs);
     let above = path.rsplit_once('/').map_or("", |(parent, _)| parent);
     let text = |wanted: &str| {
         let found = objects.iter().find(|(path, _)| path == wanted);
-        let node = found.and_then(|(_, id)| scene.fs.node(*id));
-        node.map_or_else(String::new, |node| scene.cast.render(&node.descriptor))
+        let node = found.and_then(|(_, id)| stage.fs.node(*id));
+        node.map_or_else(String::new, |node| stage.cast.render(&node.descriptor))
     };
     format!("; at the start {} in {}", text(path), text(above))
 }

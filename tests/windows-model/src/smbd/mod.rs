@@ -8,18 +8,18 @@
 //! object at all; new names in a directory to which the caller may not add; OWNER RIGHTS entries on the adding of
 //! children, which it overlooks; generic bits in descriptors, the flags `ID` and `AI`, entries that are there twice;
 //! replacing renames, reparse points, short names, hard links, deny-only SIDs, privileges. Its tokens hold Everyone,
-//! NETWORK and Authenticated Users, so descriptors name groups of the scene in their place.
+//! NETWORK and Authenticated Users, so descriptors name groups of the stage in their place.
 //!
-//! Invariant: what the two sides compare is the same step on the same state; after the first difference a scene ends.
+//! Invariant: what the two sides compare is the same step on the same state; after the first difference a stage ends.
 
 mod cast;
 mod compare;
 mod run;
-mod scene;
+mod stage;
 mod step;
 
 pub use cast::{Cast, Player};
 pub use compare::{Difference, Tally};
 pub use run::replay;
-pub use scene::Scene;
+pub use stage::Stage;
 pub use step::{Act, Outcome, Step};

@@ -1,6 +1,6 @@
-//! Writes scenes for the server, has them played, and compares.
+//! Writes stages for the server, has them played, and compares.
 //!
-//! Invariant: every scene of a run is compared, or the run is an error.
+//! Invariant: every stage of a run is compared, or the run is an error.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -12,13 +12,13 @@ use serde_json::Value;
 
 use super::cast::{GROUPS, Player};
 use super::compare::{Played, Tally};
-use super::scene::Scene;
+use super::stage::Stage;
 use super::step::{Act, PROBED, Step, choose, is_judged_otherwise};
 use crate::oracle::{CAN_NOT_RUN, OracleError, Oracles, Ran};
 use crate::random::Random;
 
 const PROGRAM: &str = "smbd/run.py";
-/// A run is stopped after this many seconds, and a little more for each scene.
+/// A run is stopped after this many seconds, and a little more for each stage.
 const SECONDS: usize = 120;
 
 /// In every file: this client can't read an empty one.
@@ -84,33 +84,33 @@ impl Served {
     }
 }
 
-/// Plays scenes on the server and in the model: every object probed by each player, then `attacks` steps by chance, then
+/// Plays stages on the server and in the model: every object probed by each player, then `attacks` steps by chance, then
 /// probed again, and every descriptor looked at.
 ///
 /// # Errors
 /// [`OracleError`] if the server fails; a difference is counted, not an error.
 pub fn replay(
     oracles: &Oracles,
-    scenes: &[Scene],
+    stages: &[Stage],
     attacks: usize,
     seed: u64,
 ) -> Result<Ran<Tally>, OracleError> {
     let scripts: Vec<(Vec<Played>, FileSystem)> = (0..)
-        .zip(scenes)
-        .map(|(index, scene)| write_script(scene, attacks, &mut Random::new(seed, index)))
+        .zip(stages)
+        .map(|(index, stage)| write_script(stage, attacks, &mut Random::new(seed, index)))
         .collect();
-    let scenarios: Vec<Scenario> = scenes
+    let scenarios: Vec<Scenario> = stages
         .iter()
         .zip(&scripts)
-        .map(|(scene, (script, _))| scenario(scene, script))
+        .map(|(stage, (script, _))| scenario(stage, script))
         .collect();
     let lines = match serve(oracles, &scenarios)? {
         Ran::Done(lines) => lines,
         Ran::Skipped(skip) => return Ok(Ran::Skipped(skip)),
     };
     let mut tally = Tally::default();
-    for (number, ((scene, (script, end)), line)) in
-        (0..).zip(scenes.iter().zip(&scripts).zip(&lines))
+    for (number, ((stage, (script, end)), line)) in
+        (0..).zip(stages.iter().zip(&scripts).zip(&lines))
     {
         let report: Report = serde_json::from_str(line).map_err(|source| OracleError::Answer {
             number,
@@ -118,36 +118,36 @@ pub fn replay(
             source,
         })?;
         if let Some(error) = report.error {
-            return Err(OracleError::Scene {
-                scene: scene.name.clone(),
+            return Err(OracleError::Stage {
+                stage: stage.name.clone(),
                 error,
             });
         }
-        tally.add(scene, script, end, &report.results);
+        tally.add(stage, script, end, &report.results);
     }
-    if lines.len() != scenes.len() {
+    if lines.len() != stages.len() {
         return Err(OracleError::Silent {
-            asked: u64::try_from(scenes.len()).unwrap_or(u64::MAX),
+            asked: u64::try_from(stages.len()).unwrap_or(u64::MAX),
             given: u64::try_from(lines.len()).unwrap_or(u64::MAX),
         });
     }
     Ok(Ran::Done(tally))
 }
 
-/// What happens in a scene, with the model's word on each step, and the model's tree afterwards.
-fn write_script(scene: &Scene, attacks: usize, random: &mut Random) -> (Vec<Played>, FileSystem) {
-    let mut fs = scene.model();
+/// What happens in a stage, with the model's word on each step, and the model's tree afterwards.
+fn write_script(stage: &Stage, attacks: usize, random: &mut Random) -> (Vec<Played>, FileSystem) {
+    let mut fs = stage.model();
     let mut script = Vec::new();
     let play = |fs: &mut FileSystem, step: Step| {
-        let outcome = step.play(fs, &scene.cast);
+        let outcome = step.play(fs, &stage.cast);
         Played { step, outcome }
     };
     for step in everywhere(&fs, &Player::JUDGED, &Act::Probe) {
         script.push(play(&mut fs, step));
     }
     for number in 0..attacks {
-        let step = choose(random, scene, &fs, number);
-        if !is_judged_otherwise(&step, &fs, &scene.cast) {
+        let step = choose(random, stage, &fs, number);
+        if !is_judged_otherwise(&step, &fs, &stage.cast) {
             script.push(play(&mut fs, step));
         }
     }
@@ -161,7 +161,7 @@ fn write_script(scene: &Scene, attacks: usize, random: &mut Random) -> (Vec<Play
 }
 
 fn everywhere(fs: &FileSystem, players: &[Player], act: &Act) -> Vec<Step> {
-    let objects = Scene::objects(fs);
+    let objects = Stage::objects(fs);
     let each = objects.iter().flat_map(|(path, _)| {
         players.iter().map(|player| Step {
             by: *player,
@@ -172,22 +172,22 @@ fn everywhere(fs: &FileSystem, players: &[Player], act: &Act) -> Vec<Step> {
     each.collect()
 }
 
-fn scenario(scene: &Scene, script: &[Played]) -> Scenario {
-    let tree = Scene::objects(&scene.fs)
+fn scenario(stage: &Stage, script: &[Played]) -> Scenario {
+    let tree = Stage::objects(&stage.fs)
         .into_iter()
         .filter_map(|(path, id)| {
-            let node = scene.fs.node(id)?;
+            let node = stage.fs.node(id)?;
             Some(Planted {
                 path,
                 kind: if node.is_directory() { "dir" } else { "file" },
                 data: (!node.is_directory()).then_some(CONTENT),
-                sd: scene.cast.render(&node.descriptor),
+                sd: stage.cast.render(&node.descriptor),
             })
         })
         .collect();
     let members = |players: &[Player]| players.iter().map(|player| player.name()).collect();
     Scenario {
-        name: scene.name.clone(),
+        name: stage.name.clone(),
         users: Player::JUDGED.map(Player::name).to_vec(),
         groups: GROUPS
             .iter()
@@ -196,12 +196,12 @@ fn scenario(scene: &Scene, script: &[Played]) -> Scenario {
         tree,
         ops: script
             .iter()
-            .map(|played| asked(scene, &played.step))
+            .map(|played| asked(stage, &played.step))
             .collect(),
     }
 }
 
-fn asked(scene: &Scene, step: &Step) -> Asked {
+fn asked(stage: &Stage, step: &Step) -> Asked {
     let (op, to, sd) = match &step.act {
         Act::Probe => ("probe", None, None),
         Act::Read => ("read", None, None),
@@ -212,7 +212,7 @@ fn asked(scene: &Scene, step: &Step) -> Asked {
         Act::Create => ("create", None, None),
         Act::MakeDirectory => ("mkdir", None, None),
         Act::Rename(to) => ("rename", Some(to.clone()), None),
-        Act::SetDacl(dacl) => ("set_sd", None, Some(scene.cast.render_dacl(dacl))),
+        Act::SetDacl(dacl) => ("set_sd", None, Some(stage.cast.render_dacl(dacl))),
         Act::Look => ("get_sd", None, None),
     };
     Asked {

@@ -6,7 +6,7 @@ use ringfence_nt::fs::{Caller, FileSystem, FinalReparse, NewKind, Replace, Statu
 use ringfence_nt::{AccessMask, Control, Dacl, WriteClass};
 
 use super::cast::{Cast, Player};
-use super::scene::Scene;
+use super::stage::Stage;
 use crate::random::Random;
 
 /// One thing that a player does to one path.
@@ -194,8 +194,8 @@ pub(super) fn is_judged_otherwise(step: &Step, fs: &FileSystem, cast: &Cast) -> 
 }
 
 /// A step by chance that makes sense on the tree as it is.
-pub(super) fn choose(random: &mut Random, scene: &Scene, fs: &FileSystem, number: usize) -> Step {
-    let objects = Scene::objects(fs);
+pub(super) fn choose(random: &mut Random, stage: &Stage, fs: &FileSystem, number: usize) -> Step {
+    let objects = Stage::objects(fs);
     // Never the share's root: renaming it says nothing about access.
     let below: Vec<&(String, _)> = objects.iter().skip(1).collect();
     let any = below.get(random.below(below.len()));
@@ -238,7 +238,7 @@ pub(super) fn choose(random: &mut Random, scene: &Scene, fs: &FileSystem, number
         }
         (9, _) => (path, Act::Rename(new_place)),
         (10, _) => {
-            let dacl = dacl(random, scene);
+            let dacl = dacl(random, stage);
             (path, Act::SetDacl(dacl))
         }
         _ => (path, Act::Probe),
@@ -254,13 +254,13 @@ fn neighbour(path: &str, number: usize) -> String {
 }
 
 /// A list that somebody who may rewrite one would like.
-fn dacl(random: &mut Random, scene: &Scene) -> Dacl {
+fn dacl(random: &mut Random, stage: &Stage) -> Dacl {
     use ringfence_nt::{Ace, AceFlags, Acl};
-    let who = scene
+    let who = stage
         .cast
         .sid(random.one_of(&["target", "agents", "everyone", "capone"], "target"));
     let full = AccessMask::FILE_ALL_ACCESS;
-    let person = scene.cast.sid("person");
+    let person = stage.cast.sid("person");
     Dacl::Present(Acl::new(vec![
         Ace::allow(AceFlags::INHERIT_ALL, full, who),
         Ace::allow(AceFlags::INHERIT_ALL, full, person),

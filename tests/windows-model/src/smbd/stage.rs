@@ -7,12 +7,13 @@ use std::sync::Arc;
 use ringfence_nt::fs::{FileName, FileSystem, Node, NodeId, Place, ShortNames, VolumeName};
 use ringfence_nt::{
     AccessMask, Ace, AceFlags, Acl, Dacl, GenericMapping, ObjectKind, SecurityDescriptor, Sid,
-    reinherit,
+    Token, reinherit,
 };
 
 use super::cast::{Cast, Player};
 use crate::access::Mutation;
 use crate::random::Random;
+use crate::world::World;
 
 const FULL: AccessMask = AccessMask::FILE_ALL_ACCESS;
 const READ: AccessMask = AccessMask(0x0012_00a9);
@@ -22,21 +23,23 @@ const HERE: AceFlags = AceFlags::NONE;
 
 /// A tree and who plays in it.
 #[derive(Clone, Debug)]
-pub struct Scene {
+pub struct Stage {
     /// What a person calls it.
     pub name: String,
     /// The model's tree; its first volume is the server's share.
     pub fs: FileSystem,
     /// Who plays.
     pub cast: Cast,
+    /// The token whose two passes the target and the second play.
+    pub restricted: Token,
     /// A fault in the model's descriptors alone, to see that it is noticed.
     pub fault: Option<Mutation>,
 }
 
-impl Scene {
+impl Stage {
     /// A tree that somebody else built. Owners that the server does not know become its administrator.
     #[must_use]
-    pub fn of(name: &str, fs: &FileSystem, cast: Cast) -> Self {
+    pub fn of(name: &str, fs: &FileSystem, cast: Cast, restricted: Token) -> Self {
         let mut fs = fs.clone();
         let users = Player::JUDGED.map(|player| cast.sid(player.name()));
         let ids: Vec<NodeId> = fs.nodes().map(|(id, _)| id).collect();
@@ -53,6 +56,7 @@ impl Scene {
             name: name.to_owned(),
             fs,
             cast,
+            restricted,
             fault: None,
         }
     }
@@ -66,9 +70,11 @@ impl Scene {
             let entries = tree.entries(purpose, granted);
             tree.add(path, kind, entries);
         }
+        let fs = tree.fs;
+        let restricted = cast.restricted();
         Self {
             fault: Some(fault),
-            ..Self::of(&format!("{fault:?}"), &tree.fs, cast)
+            ..Self::of(&format!("{fault:?}"), &fs, cast, restricted)
         }
     }
 
@@ -84,7 +90,7 @@ impl Scene {
         fs
     }
 
-    /// The SIDs of the scenes made here.
+    /// The SIDs of the stages made here.
     #[must_use]
     pub fn usual_cast() -> Cast {
         let own = |relative| Sid::new(5, &[21, 1, 2, 3, relative]).unwrap_or(Sid::NULL);
@@ -113,7 +119,18 @@ impl Scene {
             }
             tree.add(path, kind, (own, protection));
         }
-        Self::of(&format!("workspace {index}"), &tree.fs, cast)
+        let fs = tree.fs;
+        let restricted = cast.restricted();
+        Self::of(&format!("workspace {index}"), &fs, cast, restricted)
+    }
+
+    /// The system drive of a world that the planner has made its plan for, with the target's own token.
+    ///
+    /// # Errors
+    /// The token has more SIDs than the server has groups.
+    pub fn planned(world: &World) -> Result<Self, String> {
+        let cast = Cast::of(&world.target, world.harness.user)?;
+        Ok(Self::of(&world.name, &world.fs, cast, world.target.clone()))
     }
 
     /// Every object below the root, parents first, with its path on the server.
