@@ -231,6 +231,9 @@ pub(crate) struct Plan {
     /// What was done before on a Windows machine of `--host-facts`; without it, nothing
     #[arg(long, value_name = "FILE", requires = "host_facts")]
     pub(crate) ledger: Option<PathBuf>,
+    /// Print the facts of this machine that the plan depends on instead, as `--host-facts` takes them
+    #[arg(long, conflicts_with = "host_facts")]
+    pub(crate) facts: bool,
     /// Print the plan as JSON
     #[arg(long)]
     pub(crate) json: bool,

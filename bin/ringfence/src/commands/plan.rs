@@ -50,6 +50,10 @@ pub(crate) fn run(options: &Plan) -> Result<u8, Failure> {
         return stored(options, path);
     }
     let policy = context::load(&options.policy)?.loaded.policy;
+    if options.facts {
+        output::json(&platform::observe(&policy)?)?;
+        return Ok(0);
+    }
     let planning = PlanOptions {
         observe: options.observe,
     };

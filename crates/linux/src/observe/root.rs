@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ringfence_plan::linux::facts::{Anchor, Child, Entry, Kind, Listing, NameFact, RootFacts};
+use ringfence_plan::linux::facts::{
+    Anchor, Child, Entry, Kind, Listing, NameFact, RootFacts, ScanFact,
+};
 use ringfence_policy::document::{HardLinks, Mode};
 use ringfence_policy::{AbsolutePath, Policy};
 
@@ -55,6 +57,7 @@ pub(super) fn observe_all(
             mounts: Vec::new(),
             outside_links: Vec::new(),
             unread: Vec::new(),
+            scan: ScanFact::default(),
         };
         let is_directory = facts
             .object
@@ -116,6 +119,10 @@ fn scan(
     facts.mounts = absolutes(&mounts)?;
     facts.outside_links = absolutes(&found.outside_links)?;
     facts.unread = absolutes(&found.unread)?;
+    facts.scan = ScanFact {
+        directories: found.directories,
+        read: found.read,
+    };
     matches.extend(found.matches);
     Ok(())
 }

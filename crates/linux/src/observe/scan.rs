@@ -5,7 +5,9 @@
 //! once, and one that could not be read is reported.
 
 mod cache;
+mod holding;
 mod patterns;
+mod tree;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -19,13 +21,11 @@ use rustix::io::Errno;
 
 use super::error::ObserveError;
 use crate::open::open_without_links;
-use cache::{Cache, Holding, Stamp};
+use cache::{Cache, Counts, Stamp};
+use holding::{Holding, Reading, is_filled};
 use patterns::Depth;
 pub(super) use patterns::Patterns;
-
-/// Directories in which no name is protected and no repository sought: a mount in them breaks their removal, and
-/// tools fill them. What a person's own pattern names is sought there too.
-const FILLED: [&[u8]; 4] = [b"node_modules", b"target", b".venv", b"vendor"];
+use tree::{Children, Gap, Malformed, Node, Writer};
 
 /// As many directories as one scan reads.
 const MAX_DIRECTORIES: usize = 1_000_000;
@@ -52,6 +52,10 @@ pub(super) struct Found {
     pub(super) outside_links: Vec<PathBuf>,
     /// Directories that could not be read.
     pub(super) unread: Vec<PathBuf>,
+    /// How many directories were looked at.
+    pub(super) directories: u64,
+    /// How many of them were read: what the rest holds was known.
+    pub(super) read: u64,
 }
 
 /// Where a scan may keep what it found for the next one.
@@ -81,78 +85,252 @@ pub(super) fn walk(
         Keep::In(state, now) => Cache::open(state, root, &top, patterns.fingerprint(), now),
         Keep::Nothing => None,
     };
-    let mut walk = Walk {
-        root,
+    let root = Root {
+        path: root,
         top,
         patterns,
-        fills: patterns.has_own(),
-        mounts: mounts.iter().map(PathBuf::as_path).collect(),
-        found: Found::default(),
-        pending: vec![(PathBuf::new(), Depth::Whole)],
-        links: HashMap::new(),
-        cache,
+        mounts: mounts
+            .iter()
+            .filter_map(|mount| Some(mount.strip_prefix(root).ok()?.as_os_str().as_bytes()))
+            .collect(),
     };
-    let mut buffer = vec![MaybeUninit::uninit(); 32 << 10];
-    let mut count = 0;
-    while let Some((relative, depth)) = walk.pending.pop() {
-        count += 1;
-        if count > MAX_DIRECTORIES {
-            return Err(ObserveError::TooManyDirectories {
-                root: root.to_owned(),
-                limit: MAX_DIRECTORIES,
-            });
+    match Walk::new(&root, cache.as_ref()).run() {
+        Ok(found) => Ok(found),
+        Err(Stop::TooManyDirectories) => Err(root.too_many()),
+        // Not what a scan leaves behind: all is read again, and kept anew.
+        Err(Stop::Malformed) => {
+            let cache = cache.map(Cache::emptied);
+            Walk::new(&root, cache.as_ref())
+                .run()
+                .map_err(|_| root.too_many())
         }
-        walk.visit(&relative, depth, &mut buffer);
     }
-    Ok(walk.finish())
+}
+
+/// What is walked, and what is sought.
+struct Root<'a> {
+    path: &'a Path,
+    top: OwnedFd,
+    patterns: &'a Patterns,
+    /// Mount points, seen from the top.
+    mounts: HashSet<&'a [u8]>,
+}
+
+impl Root<'_> {
+    fn too_many(&self) -> ObserveError {
+        ObserveError::TooManyDirectories {
+            root: self.path.to_owned(),
+            limit: MAX_DIRECTORIES,
+        }
+    }
+}
+
+/// Why a walk was broken off.
+enum Stop {
+    TooManyDirectories,
+    /// What was kept can't be used.
+    Malformed,
+}
+
+impl From<Malformed> for Stop {
+    fn from(Malformed: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+/// A directory whose own directories are being visited.
+struct Frame<'a> {
+    below: Below<'a>,
+    /// The length of its path.
+    length: usize,
+    depth: Depth,
+    /// Where its length goes in what is written; `None` for the top.
+    gap: Option<Gap>,
+}
+
+enum Below<'a> {
+    /// As kept.
+    Known(Children<'a>),
+    /// As read, with what was kept of each.
+    Read(std::vec::IntoIter<Vec<u8>>, HashMap<&'a [u8], &'a [u8]>),
 }
 
 struct Walk<'a> {
-    root: &'a Path,
-    top: OwnedFd,
-    patterns: &'a Patterns,
-    /// Whether directories that tools fill are entered.
-    fills: bool,
-    mounts: HashSet<&'a Path>,
+    root: &'a Root<'a>,
+    cache: Option<&'a Cache>,
     found: Found,
-    pending: Vec<(PathBuf, Depth)>,
     /// Files with more than one name: how many names they have, and those found.
     links: HashMap<(u64, u64), (u64, Vec<PathBuf>)>,
-    cache: Option<Cache>,
+    /// The path of the directory that is looked at, from the top.
+    path: Vec<u8>,
+    writer: Writer,
+    counts: Counts,
+    buffer: Vec<MaybeUninit<u8>>,
 }
 
-impl Walk<'_> {
-    fn visit(&mut self, relative: &Path, depth: Depth, buffer: &mut [MaybeUninit<u8>]) {
-        let known = self
-            .cache
-            .as_mut()
-            .and_then(|cache| cache.unchanged(&self.top, relative));
-        let holding = match known {
-            Some(holding) => holding,
-            None => match self.read(relative, depth, buffer) {
-                Ok(holding) => holding,
-                // Gone or replaced meanwhile.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return,
-                Err(_) => {
-                    self.found.unread.push(self.root.join(relative));
-                    return;
-                }
-            },
-        };
-        self.take(relative, depth, &holding);
+impl<'a> Walk<'a> {
+    fn new(root: &'a Root<'a>, cache: Option<&'a Cache>) -> Self {
+        Self {
+            root,
+            cache,
+            found: Found::default(),
+            links: HashMap::new(),
+            path: Vec::new(),
+            writer: Writer::default(),
+            counts: Counts::default(),
+            buffer: vec![MaybeUninit::uninit(); 32 << 10],
+        }
     }
 
-    fn read(
+    fn run(mut self) -> Result<Found, Stop> {
+        let kept = self
+            .cache
+            .map(Cache::tree)
+            .filter(|bytes| !bytes.is_empty());
+        let mut frames: Vec<Frame<'a>> = Vec::new();
+        frames.extend(self.visit(kept, Depth::Whole, None)?);
+        while let Some(frame) = frames.last_mut() {
+            let depth = frame.depth;
+            self.path.truncate(frame.length);
+            // A name that was read is owned, one that was kept is borrowed.
+            let owned;
+            let (name, kept): (&[u8], _) = match &mut frame.below {
+                Below::Known(children) => match children.next()? {
+                    Some(child) => child,
+                    None => (&[], None),
+                },
+                Below::Read(names, kept) => match names.next() {
+                    Some(name) => {
+                        owned = name;
+                        (&owned, kept.get(owned.as_slice()).copied())
+                    }
+                    None => (&[], None),
+                },
+            };
+            if name.is_empty() {
+                if let Some(gap) = frame.gap {
+                    self.writer.close(gap);
+                }
+                frames.pop();
+                continue;
+            }
+            let gap = self.writer.child(name);
+            if !self.path.is_empty() {
+                self.path.push(b'/');
+            }
+            self.path.extend_from_slice(name);
+            let depth = if is_filled(name) {
+                Depth::OwnPatterns
+            } else {
+                depth
+            };
+            let is_mount = self.root.mounts.contains(self.path.as_slice());
+            if !is_mount && let Some(frame) = self.visit(kept, depth, Some(gap))? {
+                frames.push(frame);
+            }
+        }
+        Ok(self.finish())
+    }
+
+    /// Looks at the directory at the path, with what was kept of it; `None` where nothing is to be entered.
+    fn visit(
         &mut self,
-        relative: &Path,
+        kept: Option<&'a [u8]>,
         depth: Depth,
-        buffer: &mut [MaybeUninit<u8>],
-    ) -> Result<Holding, Errno> {
-        let below;
-        let directory = if relative.as_os_str().is_empty() {
-            &self.top
+        gap: Option<Gap>,
+    ) -> Result<Option<Frame<'a>>, Stop> {
+        self.found.directories += 1;
+        if self.found.directories > MAX_DIRECTORIES as u64 {
+            return Err(Stop::TooManyDirectories);
+        }
+        let node = kept.map(Node::read).transpose()?;
+        let below = match node {
+            Some(node) if self.is_unchanged(&node) => {
+                self.counts.settled += 1;
+                self.take_known(&node)?;
+                self.writer.again(&node);
+                Below::Known(node.below)
+            }
+            changed => {
+                self.found.read += 1;
+                let Some(holding) = self.read(depth) else {
+                    return Ok(None);
+                };
+                let known = match changed {
+                    Some(node) => node.below.by_name()?,
+                    None => HashMap::new(),
+                };
+                Below::Read(holding.below.into_iter(), known)
+            }
+        };
+        Ok(Some(Frame {
+            below,
+            length: self.path.len(),
+            depth,
+            gap,
+        }))
+    }
+
+    fn relative(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path))
+    }
+
+    /// The path of the directory that is looked at.
+    fn whole_path(&self) -> PathBuf {
+        if self.path.is_empty() {
+            self.root.path.to_owned()
         } else {
-            below = open_beneath(&self.top, relative)?;
+            self.root.path.join(self.relative())
+        }
+    }
+
+    /// Whether the directory is the one that was kept and has not changed since.
+    ///
+    /// # Security
+    /// A link on the way may lead the look-up elsewhere, but never to an object of the same identity.
+    fn is_unchanged(&self, node: &Node<'_>) -> bool {
+        let Some(stamp) = node.stamp() else {
+            return false;
+        };
+        let stat = if self.path.is_empty() {
+            rustix::fs::fstat(&self.root.top)
+        } else {
+            rustix::fs::statat(&self.root.top, self.relative(), AtFlags::SYMLINK_NOFOLLOW)
+        };
+        stat.is_ok_and(|stat| Stamp::of(&stat) == stamp)
+    }
+
+    /// Reads the directory, takes what it holds into what was found, and writes it down; `None` where it can't be.
+    fn read(&mut self, depth: Depth) -> Option<Holding> {
+        match self.read_directory(depth) {
+            Ok((holding, stamp)) => {
+                self.take(&holding);
+                let settled = stamp
+                    .zip(self.cache)
+                    .and_then(|(stamp, cache)| cache.settled(stamp));
+                if settled.is_some() {
+                    self.counts.settled += 1;
+                    self.counts.fresh += 1;
+                }
+                self.writer.node(settled, &holding);
+                Some(holding)
+            }
+            // Gone or replaced meanwhile.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => None,
+            Err(_) => {
+                self.found.unread.push(self.whole_path());
+                None
+            }
+        }
+    }
+
+    /// What the directory holds, and its stamp where all of it was read.
+    fn read_directory(&mut self, depth: Depth) -> Result<(Holding, Option<Stamp>), Errno> {
+        let below;
+        let directory = if self.path.is_empty() {
+            &self.root.top
+        } else {
+            below = open_beneath(&self.root.top, self.relative())?;
             &below
         };
         // Before the names: a change while they are read must show the next time.
@@ -160,16 +338,9 @@ impl Walk<'_> {
             Some(_) => Some(Stamp::of(&rustix::fs::fstat(directory)?)),
             None => None,
         };
-        let mut reading = Reading {
-            directory,
-            depth,
-            fills: self.fills,
-            patterns: self.patterns,
-            relative: relative.to_owned(),
-            parts: 0,
-            holding: Holding::default(),
-        };
-        let mut entries = RawDir::new(directory, buffer);
+        let relative = Path::new(OsStr::from_bytes(&self.path));
+        let mut reading = Reading::new(directory, depth, self.root.patterns, relative);
+        let mut entries = RawDir::new(directory, &mut self.buffer);
         let mut is_whole = true;
         while let Some(entry) = entries.next() {
             let Ok(entry) = entry else {
@@ -178,52 +349,55 @@ impl Walk<'_> {
             };
             reading.entry(entry.file_name().to_bytes(), entry.file_type());
         }
-        let mut holding = reading.holding;
-        holding.is_bare = reading.parts == BARE.len();
+        let holding = reading.finish();
         if !is_whole {
-            self.found.unread.push(self.root.join(relative));
-        } else if let (Some(cache), Some(stamp)) = (&mut self.cache, stamp) {
-            cache.keep(relative, stamp, &holding);
+            self.found.unread.push(self.whole_path());
         }
-        Ok(holding)
+        Ok((holding, stamp.filter(|_| is_whole)))
     }
 
-    /// Takes what a directory holds into what was found, and its directories into what is left to do.
-    fn take(&mut self, relative: &Path, depth: Depth, holding: &Holding) {
-        if holding.is_repository && !relative.as_os_str().is_empty() {
-            self.found.repositories.push(self.root.join(relative));
-        }
-        if holding.is_bare {
-            self.found.bare.push(self.root.join(relative));
-        }
-        for (hidden, name) in &holding.matches {
-            let mut path = self.root.join(relative);
-            path.push(OsStr::from_bytes(name));
-            self.found.matches.push(Match {
-                hidden: *hidden,
-                path,
-            });
-        }
-        for name in &holding.links {
-            self.link(relative.join(OsStr::from_bytes(name)));
-        }
-        for name in &holding.below {
-            let below = relative.join(OsStr::from_bytes(name));
-            let is_mount =
-                !self.mounts.is_empty() && self.mounts.contains(self.root.join(&below).as_path());
-            if !is_mount {
-                let depth = if is_filled(name) {
-                    Depth::OwnPatterns
-                } else {
-                    depth
-                };
-                self.pending.push((below, depth));
+    fn take_known(&mut self, node: &Node<'_>) -> Result<(), Malformed> {
+        let (is_repository, is_bare) = node.repository();
+        self.take_kind(is_repository, is_bare);
+        if node.has_lists() {
+            let (matches, links) = node.lists()?;
+            for (hidden, name) in matches {
+                self.take_match(hidden, name);
+            }
+            for name in links {
+                self.link(self.relative().join(OsStr::from_bytes(name)));
             }
         }
+        Ok(())
+    }
+
+    fn take(&mut self, holding: &Holding) {
+        self.take_kind(holding.is_repository, holding.is_bare);
+        for (hidden, name) in &holding.matches {
+            self.take_match(*hidden, name);
+        }
+        for name in &holding.links {
+            self.link(self.relative().join(OsStr::from_bytes(name)));
+        }
+    }
+
+    fn take_kind(&mut self, is_repository: bool, is_bare: bool) {
+        if is_repository && !self.path.is_empty() {
+            self.found.repositories.push(self.whole_path());
+        }
+        if is_bare {
+            self.found.bare.push(self.whole_path());
+        }
+    }
+
+    fn take_match(&mut self, hidden: usize, name: &[u8]) {
+        let path = self.whole_path().join(OsStr::from_bytes(name));
+        self.found.matches.push(Match { hidden, path });
     }
 
     fn link(&mut self, relative: PathBuf) {
-        let Ok(stat) = rustix::fs::statat(&self.top, &relative, AtFlags::SYMLINK_NOFOLLOW) else {
+        let Ok(stat) = rustix::fs::statat(&self.root.top, &relative, AtFlags::SYMLINK_NOFOLLOW)
+        else {
             return;
         };
         if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink > 1 {
@@ -231,13 +405,13 @@ impl Walk<'_> {
                 .entry((stat.st_dev, stat.st_ino))
                 .or_insert_with(|| (stat.st_nlink, Vec::new()))
                 .1
-                .push(self.root.join(relative));
+                .push(self.root.path.join(relative));
         }
     }
 
     fn finish(mut self) -> Found {
-        if let Some(cache) = self.cache {
-            cache.store();
+        if let (Some(cache), Some(tree)) = (self.cache, self.writer.finish()) {
+            cache.store(&tree, self.counts);
         }
         for (names, found) in self.links.into_values() {
             if u64::try_from(found.len()).is_ok_and(|count| count < names) {
@@ -252,87 +426,6 @@ impl Walk<'_> {
             .matches
             .sort_by(|a, b| (&a.path, a.hidden).cmp(&(&b.path, b.hidden)));
         self.found
-    }
-}
-
-/// What every git directory holds at its top, by which git itself knows one.
-const BARE: [&[u8]; 3] = [b"HEAD", b"objects", b"refs"];
-
-fn is_filled(name: &[u8]) -> bool {
-    FILLED.contains(&name)
-}
-
-/// One directory while it is read.
-struct Reading<'a> {
-    directory: &'a OwnedFd,
-    depth: Depth,
-    fills: bool,
-    patterns: &'a Patterns,
-    relative: PathBuf,
-    /// How many of [`BARE`] were seen.
-    parts: usize,
-    holding: Holding,
-}
-
-impl Reading<'_> {
-    fn entry(&mut self, name: &[u8], kind: FileType) {
-        match name {
-            b"." | b".." => return,
-            b".git" => {
-                self.holding.is_repository = self.depth == Depth::Whole;
-                return;
-            }
-            _ => {}
-        }
-        if self.depth == Depth::Whole && BARE.contains(&name) {
-            self.parts += 1;
-        }
-        self.relative.push(OsStr::from_bytes(name));
-        let matched = self.holding.matches.len();
-        for hidden in self.patterns.matching(&self.relative, self.depth) {
-            self.holding.matches.push((hidden, name.to_vec()));
-        }
-        self.relative.pop();
-        let is_hidden = self.holding.matches.len() > matched;
-        match kind {
-            FileType::Directory => self.directory(name, is_hidden),
-            FileType::RegularFile if self.depth == Depth::Whole => self.file(name, is_hidden),
-            // A file system that tells no types in its directories.
-            FileType::Unknown => self.file(name, is_hidden),
-            FileType::RegularFile
-            | FileType::Symlink
-            | FileType::Fifo
-            | FileType::Socket
-            | FileType::CharacterDevice
-            | FileType::BlockDevice => {}
-        }
-    }
-
-    fn directory(&mut self, name: &[u8], is_hidden: bool) {
-        if !is_hidden && (self.fills || !is_filled(name)) {
-            self.holding.below.push(name.to_vec());
-        }
-    }
-
-    fn file(&mut self, name: &[u8], is_hidden: bool) {
-        let name_os = OsStr::from_bytes(name);
-        let Ok(stat) = rustix::fs::statat(self.directory, name_os, AtFlags::SYMLINK_NOFOLLOW)
-        else {
-            return;
-        };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => self.directory(name, is_hidden),
-            FileType::RegularFile if stat.st_nlink > 1 && self.depth == Depth::Whole => {
-                self.holding.links.push(name.to_vec());
-            }
-            FileType::RegularFile
-            | FileType::Symlink
-            | FileType::Fifo
-            | FileType::Socket
-            | FileType::CharacterDevice
-            | FileType::BlockDevice
-            | FileType::Unknown => {}
-        }
     }
 }
 

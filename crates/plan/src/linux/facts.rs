@@ -258,6 +258,18 @@ pub struct RootFacts {
     pub outside_links: Vec<AbsolutePath>,
     /// Directories that could not be read: what lies in them is not judged.
     pub unread: Vec<AbsolutePath>,
+    /// What the scan of this root took.
+    #[serde(default)]
+    pub scan: ScanFact,
+}
+
+/// What a scan took: no plan depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScanFact {
+    /// How many directories were looked at.
+    pub directories: u64,
+    /// How many of them were read; what the others hold was known from an earlier scan.
+    pub read: u64,
 }
 
 /// A cgroup directory in which the caller may make another.

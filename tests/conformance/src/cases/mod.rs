@@ -6,6 +6,7 @@ mod denials;
 mod endings;
 mod environment;
 mod evasion;
+mod growth;
 mod kernel;
 mod levels;
 mod places;
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Case> {
         places::CASES,
         builds::CASES,
         caches::CASES,
+        growth::CASES,
         levels::CASES,
         denials::CASES,
     ]

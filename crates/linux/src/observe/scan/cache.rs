@@ -10,14 +10,12 @@
 //!
 //! Invariant: a file that is damaged, of another root or of other patterns counts as none.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
-use serde::{Deserialize, Serialize};
+use rustix::fs::{CWD, Mode, OFlags, Stat};
 
 /// Above so many directories, reading and writing a cache costs less than it saves.
 const WORTH_KEEPING: usize = 2_000;
@@ -31,7 +29,7 @@ const FORGOTTEN: Duration = Duration::from_hours(30 * 24);
 /// The longest cache that is read, in bytes.
 const MAX_BYTES: u64 = 512 << 20;
 
-const MAGIC: &[u8; 8] = b"rfscan\x00\x01";
+const MAGIC: &[u8; 8] = b"rfscan\x00\x02";
 
 /// File systems whose `ctime` the kernel alone sets, with a clock of this machine: `f_type` of statfs(2).
 const TRUSTED: [u64; 7] = [
@@ -45,12 +43,12 @@ const TRUSTED: [u64; 7] = [
 ];
 
 /// A directory's identity and the time of its last change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stamp {
-    device: u64,
-    inode: u64,
-    seconds: i64,
-    nanoseconds: u64,
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) seconds: i64,
+    pub(super) nanoseconds: u64,
 }
 
 impl Stamp {
@@ -64,48 +62,24 @@ impl Stamp {
     }
 }
 
-/// What one directory holds, as far as a plan depends on it. Names are bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Holding {
-    /// Directories to enter.
-    pub(super) below: Vec<Vec<u8>>,
-    /// A `.git` is in it.
-    pub(super) is_repository: bool,
-    /// It is a git directory itself.
-    pub(super) is_bare: bool,
-    /// What patterns match: the policy's hidden entry, and the name.
-    pub(super) matches: Vec<(usize, Vec<u8>)>,
-    /// Files with more than one hard link.
-    pub(super) links: Vec<Vec<u8>>,
-}
-
-type Directories = HashMap<Vec<u8>, (Stamp, Holding)>;
-
-#[derive(Serialize)]
-struct Written<'a> {
-    root: &'a [u8],
-    patterns: &'a str,
-    directories: &'a Directories,
-}
-
-#[derive(Deserialize)]
-struct Read {
-    root: Vec<u8>,
-    patterns: String,
-    directories: Directories,
-}
-
 /// The cache of one root.
 pub(super) struct Cache {
     file: PathBuf,
-    root: Vec<u8>,
-    patterns: String,
+    /// What tells this root and these patterns from others.
+    key: Vec<u8>,
     /// When this scan began, in seconds.
     began: i64,
-    before: Directories,
-    now: Directories,
-    /// How many of `now` were not in `before`.
-    fresh: usize,
+    /// What the last scan has left, [`Cache::tree`] in it.
+    bytes: Vec<u8>,
+}
+
+/// How much of a tree a scan had to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Directories that may be kept.
+    pub(super) settled: usize,
+    /// Those among them that were not kept before.
+    pub(super) fresh: usize,
 }
 
 impl Cache {
@@ -125,7 +99,12 @@ impl Cache {
             return None;
         }
         let stat = rustix::fs::fstat(top).ok()?;
-        let root = root.as_os_str().as_bytes().to_vec();
+        let root = root.as_os_str().as_bytes();
+        let mut key = Vec::with_capacity(root.len() + patterns.len() + 8);
+        for part in [root, patterns.as_bytes()] {
+            key.extend_from_slice(&u32::try_from(part.len()).ok()?.to_le_bytes());
+            key.extend_from_slice(part);
+        }
         let name = format!(
             "{:x}-{:x}-{:016x}",
             stat.st_dev,
@@ -134,18 +113,15 @@ impl Cache {
         );
         let mut cache = Self {
             file: state.join("scan").join(name),
-            root,
-            patterns: patterns.to_owned(),
+            key,
             began: now,
-            before: Directories::new(),
-            now: Directories::new(),
-            fresh: 0,
+            bytes: Vec::new(),
         };
-        cache.before = cache.read().unwrap_or_default();
+        cache.bytes = cache.read().unwrap_or_default();
         Some(cache)
     }
 
-    fn read(&self) -> Option<Directories> {
+    fn read(&self) -> Option<Vec<u8>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(CWD, &self.file, flags, Mode::empty()).ok()?;
         let size = u64::try_from(rustix::fs::fstat(&file).ok()?.st_size).ok()?;
@@ -156,58 +132,40 @@ impl Cache {
         std::io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes).ok()?;
         let rest = bytes.strip_prefix(MAGIC)?;
         let (sum, body) = rest.split_first_chunk::<8>()?;
-        if u64::from_le_bytes(*sum) != checksum(body) {
-            return None;
-        }
-        let read: Read = postcard::from_bytes(body).ok()?;
-        (read.root == self.root && read.patterns == self.patterns).then_some(read.directories)
+        let is_whole = u64::from_le_bytes(*sum) == checksum(body);
+        (is_whole && body.starts_with(&self.key)).then_some(bytes)
     }
 
-    /// What the directory at `relative` held, if it is the same one and has not changed since.
-    ///
-    /// # Security
-    /// A link on the way may lead the look-up elsewhere, but never to an object of the same identity.
-    pub(super) fn unchanged(&mut self, top: &OwnedFd, relative: &Path) -> Option<Holding> {
-        let key = relative.as_os_str().as_bytes();
-        let (stamp, _) = self.before.get(key)?;
-        let stat = if key.is_empty() {
-            rustix::fs::fstat(top)
-        } else {
-            rustix::fs::statat(top, relative, AtFlags::SYMLINK_NOFOLLOW)
-        };
-        if Stamp::of(&stat.ok()?) != *stamp {
-            return None;
+    /// The same, with nothing left by any scan.
+    pub(super) fn emptied(self) -> Self {
+        Self {
+            bytes: Vec::new(),
+            ..self
         }
-        let (key, (stamp, holding)) = self.before.remove_entry(key)?;
-        self.now.insert(key, (stamp, holding.clone()));
-        Some(holding)
     }
 
-    /// Keeps what was read; `stamp` was taken before.
-    pub(super) fn keep(&mut self, relative: &Path, stamp: Stamp, holding: &Holding) {
+    /// The tree as the last scan has left it; empty where there was none.
+    pub(super) fn tree(&self) -> &[u8] {
+        let start = MAGIC.len() + 8 + self.key.len();
+        self.bytes.get(start..).unwrap_or_default()
+    }
+
+    /// The stamp to keep a directory by, if a later change of it will show; `stamp` was taken before it was read.
+    pub(super) fn settled(&self, stamp: Stamp) -> Option<Stamp> {
         // Also one that changes in the future, as its clock says, is not settled.
-        if stamp.seconds.saturating_add(SETTLED) < self.began {
-            self.fresh += 1;
-            let key = relative.as_os_str().as_bytes().to_vec();
-            self.now.insert(key, (stamp, holding.clone()));
-        }
+        (stamp.seconds.saturating_add(SETTLED) < self.began).then_some(stamp)
     }
 
     /// Writes the cache if that pays. It is none of the facts: a failure costs time at the next scan.
-    pub(super) fn store(self) {
-        let pays = self.now.len() > WORTH_KEEPING && self.fresh > self.now.len() / 16;
+    pub(super) fn store(&self, tree: &[u8], counts: Counts) {
+        let pays = counts.settled > WORTH_KEEPING && counts.fresh > counts.settled / 16;
         if pays {
-            let _ = self.write();
+            let _ = self.write(tree);
         }
     }
 
-    fn write(&self) -> Option<()> {
-        let written = Written {
-            root: &self.root,
-            patterns: &self.patterns,
-            directories: &self.now,
-        };
-        let body = postcard::to_stdvec(&written).ok()?;
+    fn write(&self, tree: &[u8]) -> Option<()> {
+        let body = [&self.key, tree].concat();
         let directory = self.file.parent()?;
         // The state directory itself is made by whoever needs more of it than a cache.
         let _ = rustix::fs::mkdirat(CWD, directory, Mode::RWXU);

@@ -23,6 +23,8 @@ pub(super) enum Depth {
 pub(in super::super) struct Patterns {
     patterns: Vec<Pattern>,
     fingerprint: String,
+    /// Whether a person wrote one of them.
+    has_own: bool,
 }
 
 struct Pattern {
@@ -56,9 +58,13 @@ impl Patterns {
                     .collect::<Result<_, _>>()?,
             });
         }
+        let has_own = patterns
+            .iter()
+            .any(|pattern| pattern.kind == HiddenKind::DenyRead);
         Ok(Self {
             patterns,
             fingerprint,
+            has_own,
         })
     }
 
@@ -69,9 +75,7 @@ impl Patterns {
 
     /// Whether a person wrote one of them.
     pub(super) fn has_own(&self) -> bool {
-        self.patterns
-            .iter()
-            .any(|pattern| pattern.kind == HiddenKind::DenyRead)
+        self.has_own
     }
 
     /// The policy's hidden entries that `relative` matches.

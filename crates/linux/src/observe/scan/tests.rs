@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ringfence_policy::AbsolutePath;
-use ringfence_policy::layers::{Context, resolve};
+use ringfence_policy::layers::{Context, Layer, LayerKind, Trust, resolve};
 use ringfence_policy::secrets::Platform;
 
 use super::*;
@@ -26,15 +26,21 @@ impl Tree {
         }
         std::fs::create_dir(scratch.path().join("state")).unwrap();
         std::fs::write(scratch.path().join("w/7/7/file"), "").unwrap();
-        let path = |name: &str| AbsolutePath::new(scratch.path().join(name)).unwrap();
-        let context = Context {
-            home: path("home"),
-            workspace: path("w"),
-            state: path("state"),
-            platform: Platform::Linux,
-        };
+        let context = context(scratch.path());
         let patterns = Patterns::compile(&resolve(&[], &context).unwrap()).unwrap();
         Self { scratch, patterns }
+    }
+
+    /// Takes the patterns of a policy file.
+    fn restrict(&mut self, policy: &str) {
+        let layer = Layer::from_file(
+            LayerKind::User,
+            "policy.toml",
+            policy.as_bytes(),
+            Trust::Trusted,
+        );
+        let policy = resolve(&[layer.unwrap()], &context(self.scratch.path())).unwrap();
+        self.patterns = Patterns::compile(&policy).unwrap();
     }
 
     fn root(&self) -> PathBuf {
@@ -74,6 +80,16 @@ impl Tree {
     }
 }
 
+fn context(scratch: &Path) -> Context {
+    let path = |name: &str| AbsolutePath::new(scratch.join(name)).unwrap();
+    Context {
+        home: path("home"),
+        workspace: path("w"),
+        state: path("state"),
+        platform: Platform::Linux,
+    }
+}
+
 fn pause() {
     // More than a tick of the clock that stamps directories.
     std::thread::sleep(std::time::Duration::from_millis(50));
@@ -84,7 +100,10 @@ fn an_unchanged_directory_is_not_read_again() {
     let tree = Tree::new();
     tree.scan(10);
     assert!(tree.kept().is_some());
-    // The one thing that a kept directory can't tell is how it shows that it was not read.
+    let again = tree.scan(10);
+    assert_eq!(again.read, 0);
+    assert!(again.directories > MANY as u64);
+    // The one thing that a kept directory can't tell.
     tree.link();
     assert_eq!(tree.without_cache().outside_links.len(), 1);
     assert!(tree.scan(10).outside_links.is_empty());
@@ -117,6 +136,67 @@ fn a_change_deep_in_the_tree_is_found() {
         ]
     );
     assert_eq!(found.repositories, [root.join("7/7"), root.join("8/58")]);
+}
+
+#[test]
+fn only_what_changed_is_read_again() {
+    let tree = Tree::new();
+    let root = tree.root();
+    let first = tree.scan(10);
+    assert_eq!(first.read, first.directories);
+    pause();
+    // Two directories, at the top and at the bottom, and one that is new; the rest below them stays known.
+    std::fs::write(root.join("file"), "").unwrap();
+    std::fs::create_dir(root.join("9/9/new")).unwrap();
+    let second = tree.scan(20);
+    assert_eq!(
+        (second.read, second.directories),
+        (3, first.directories + 1)
+    );
+    // So little is not worth writing, and is read until more has changed.
+    assert_eq!(tree.scan(20).read, 3);
+    for index in 0..MANY / 8 {
+        std::fs::write(root.join(format!("{}/{index}/file", index % 50)), "").unwrap();
+    }
+    assert!(tree.scan(30).read > 200);
+    assert_eq!(tree.scan(30).read, 0);
+}
+
+#[test]
+fn what_lies_below_a_directory_that_just_changed_stays_known() {
+    let tree = Tree::new();
+    let first = tree.scan(10);
+    pause();
+    std::fs::write(tree.root().join("file"), "").unwrap();
+    // Only the top is not settled.
+    let file = tree.kept().unwrap();
+    std::fs::remove_file(&file).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(3_100));
+    std::fs::write(tree.root().join("another"), "").unwrap();
+    tree.scan(0);
+    let again = tree.scan(0);
+    assert_eq!((again.read, again.directories), (1, first.directories));
+}
+
+#[test]
+fn many_globs_are_read_once() {
+    let mut tree = Tree::new();
+    let root = tree.root();
+    let globs: Vec<String> = (0..200)
+        .map(|index| format!("\"**/*.secret{index}\""))
+        .collect();
+    tree.restrict(&format!(
+        "[filesystem]\ndeny_read = [{}]\n",
+        globs.join(", ")
+    ));
+    std::fs::write(root.join("9/9/a.secret199"), "").unwrap();
+    assert_eq!(tree.scan(10).matches.len(), 1);
+    let second = tree.scan(10);
+    assert_eq!((second.matches.len(), second.read), (1, 0));
+    pause();
+    std::fs::write(root.join("8/8/b.secret0"), "").unwrap();
+    let third = tree.scan(20);
+    assert_eq!((third.matches.len(), third.read), (2, 1));
 }
 
 #[test]
