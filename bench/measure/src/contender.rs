@@ -38,6 +38,14 @@ impl Contender {
         self
     }
 
+    /// The same under another name.
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..self
+        }
+    }
+
     /// Ready to start.
     pub(crate) fn command(&self) -> Result<Command, TrialError> {
         let failed = |cause| TrialError::Start {
@@ -88,11 +96,32 @@ pub(crate) fn ringfence(
     observer: Observer,
     target: &[&str],
 ) -> Contender {
+    let policy = scene.list().is_file().then(|| scene.policy());
+    run(arguments, scene, observer, policy, target)
+}
+
+/// R with the scene's policy file.
+pub(crate) fn ringfence_with_policy(
+    arguments: &Arguments,
+    scene: &Scene,
+    target: &[&str],
+) -> Contender {
+    let policy = Some(scene.policy());
+    run(arguments, scene, Observer::Writes, policy, target)
+}
+
+fn run(
+    arguments: &Arguments,
+    scene: &Scene,
+    observer: Observer,
+    policy: Option<PathBuf>,
+    target: &[&str],
+) -> Contender {
     let mut words: Vec<OsString> = vec![arguments.ringfence.clone().into(), "run".into()];
     words.extend(["--quiet".into(), "--observe".into(), observer.word().into()]);
     words.extend(["--workspace".into(), scene.workspace().into()]);
-    if scene.list().is_file() {
-        words.extend(["--config".into(), scene.policy().into()]);
+    if let Some(policy) = policy {
+        words.extend(["--config".into(), policy.into()]);
     }
     words.push("--".into());
     words.extend(target.iter().map(OsString::from));

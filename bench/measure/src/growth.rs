@@ -1,4 +1,4 @@
-//! What a start costs as protected paths and the host's mounts grow in number.
+//! What a start costs as protected paths, the workspace and the host's mounts grow in number.
 
 use std::path::PathBuf;
 
@@ -11,6 +11,7 @@ use crate::samples::milliseconds;
 use crate::scene::{Scene, write_deep};
 use crate::start::{self, compare, samples};
 use crate::table::{Goal, Row, Unit};
+use crate::tree;
 use crate::trial::{self, TrialError};
 
 const TARGET: [&str; 1] = ["/bin/true"];
@@ -34,6 +35,7 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Vec<Row>, TrialError> {
         medians.extend(median.map(|median| (size, median)));
     }
     rows.extend(slope(&medians));
+    rows.extend(tree::measure(arguments)?);
     let scene = Scene::make(0)?;
     rows.extend(again::rows("mounts", arguments, &scene, mount_namespace()));
     Ok(rows)

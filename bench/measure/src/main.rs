@@ -21,6 +21,8 @@ mod start;
 mod steady;
 mod table;
 mod tail;
+
+mod tree;
 mod trial;
 mod warm;
 mod windows;
