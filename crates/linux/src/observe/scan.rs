@@ -195,10 +195,7 @@ impl<'a> Walk<'a> {
             // A name that was read is owned, one that was kept is borrowed.
             let owned;
             let (name, kept): (&[u8], _) = match &mut frame.below {
-                Below::Known(children) => match children.next()? {
-                    Some(child) => child,
-                    None => (&[], None),
-                },
+                Below::Known(children) => children.next()?.unwrap_or_default(),
                 Below::Read(names, kept) => match names.next() {
                     Some(name) => {
                         owned = name;
@@ -360,11 +357,11 @@ impl<'a> Walk<'a> {
         let (is_repository, is_bare) = node.repository();
         self.take_kind(is_repository, is_bare);
         if node.has_lists() {
-            let (matches, links) = node.lists()?;
-            for (hidden, name) in matches {
+            let lists = node.lists()?;
+            for (hidden, name) in lists.matches {
                 self.take_match(hidden, name);
             }
-            for name in links {
+            for name in lists.links {
                 self.link(self.relative().join(OsStr::from_bytes(name)));
             }
         }

@@ -21,7 +21,7 @@ pub(super) enum Depth {
 
 /// The policy's patterns, compiled once for all roots.
 pub(in super::super) struct Patterns {
-    patterns: Vec<Pattern>,
+    compiled: Vec<Pattern>,
     fingerprint: String,
     /// Whether a person wrote one of them.
     has_own: bool,
@@ -62,7 +62,7 @@ impl Patterns {
             .iter()
             .any(|pattern| pattern.kind == HiddenKind::DenyRead);
         Ok(Self {
-            patterns,
+            compiled: patterns,
             fingerprint,
             has_own,
         })
@@ -80,7 +80,7 @@ impl Patterns {
 
     /// The policy's hidden entries that `relative` matches.
     pub(super) fn matching(&self, relative: &Path, depth: Depth) -> impl Iterator<Item = usize> {
-        self.patterns
+        self.compiled
             .iter()
             .filter(move |pattern| {
                 (depth == Depth::Whole || pattern.kind == HiddenKind::DenyRead)

@@ -111,28 +111,36 @@ impl<'a> Node<'a> {
     }
 
     /// What patterns match in it, and its files with several names.
-    #[expect(
-        clippy::type_complexity,
-        reason = "two lists of names, read at one place"
-    )]
-    pub(super) fn lists(&self) -> Result<(Vec<(usize, &'a [u8])>, Vec<&'a [u8]>)> {
+    pub(super) fn lists(&self) -> Result<Lists<'a>> {
         let mut cursor = self.lists;
-        let (mut matches, mut links) = (Vec::new(), Vec::new());
+        let mut lists = Lists::default();
         if self.flags & MATCHES != 0 {
             for _ in 0..cursor.count()? {
-                matches.push((cursor.count()?, cursor.name()?));
+                lists.matches.push((cursor.count()?, cursor.name()?));
             }
         }
         if self.flags & LINKS != 0 {
             for _ in 0..cursor.count()? {
-                links.push(cursor.name()?);
+                lists.links.push(cursor.name()?);
             }
         }
-        Ok((matches, links))
+        Ok(lists)
     }
 }
 
-/// The directories in a directory, each with its own bytes: `None` for one that was not kept.
+/// What is known of the names in a directory.
+#[derive(Debug, Default)]
+pub(super) struct Lists<'a> {
+    /// What patterns match: the policy's hidden entry, and the name.
+    pub(super) matches: Vec<(usize, &'a [u8])>,
+    /// Files with more than one hard link.
+    pub(super) links: Vec<&'a [u8]>,
+}
+
+/// A directory's name and its own bytes: `None` for one that was not kept.
+type Child<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// The directories in a directory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Children<'a> {
     left: usize,
@@ -141,7 +149,7 @@ pub(super) struct Children<'a> {
 
 impl<'a> Children<'a> {
     /// The next.
-    pub(super) fn next(&mut self) -> Result<Option<(&'a [u8], Option<&'a [u8]>)>> {
+    pub(super) fn next(&mut self) -> Result<Option<Child<'a>>> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -307,13 +315,14 @@ mod tests {
         let mut node = Node::read(&bytes).unwrap();
         assert_eq!(node.stamp(), Some(stamp(1)));
         assert_eq!(node.repository(), (true, false));
-        let (matches, links) = node.lists().unwrap();
-        let matches: Vec<_> = matches
+        let lists = node.lists().unwrap();
+        let matches: Vec<_> = lists
+            .matches
             .iter()
             .map(|(hidden, name)| (*hidden, name.to_vec()))
             .collect();
         assert_eq!(
-            (matches, links),
+            (matches, lists.links),
             (top.matches.clone(), vec![b"l".as_slice()])
         );
         let (name, inner) = node.below.next().unwrap().unwrap();
@@ -330,20 +339,21 @@ mod tests {
         assert_eq!(node.below.by_name().unwrap().len(), 1);
     }
 
+    fn copy(node: Node<'_>, writer: &mut Writer) {
+        writer.again(&node);
+        let mut below = node.below;
+        while let Some((name, bytes)) = below.next().unwrap() {
+            let gap = writer.child(name);
+            if let Some(bytes) = bytes {
+                copy(Node::read(bytes).unwrap(), writer);
+                writer.close(gap);
+            }
+        }
+    }
+
     #[test]
     fn an_unchanged_node_is_written_as_it_was() {
         let (bytes, _) = sample();
-        fn copy(node: Node<'_>, writer: &mut Writer) {
-            writer.again(&node);
-            let mut below = node.below;
-            while let Some((name, bytes)) = below.next().unwrap() {
-                let gap = writer.child(name);
-                if let Some(bytes) = bytes {
-                    copy(Node::read(bytes).unwrap(), writer);
-                    writer.close(gap);
-                }
-            }
-        }
         let mut writer = Writer::default();
         copy(Node::read(&bytes).unwrap(), &mut writer);
         assert_eq!(writer.finish().unwrap(), bytes);
