@@ -8,6 +8,7 @@ pub(crate) mod limits;
 mod mounts;
 mod origins;
 mod overlay;
+mod program;
 mod serve;
 mod spawner;
 mod terminal;

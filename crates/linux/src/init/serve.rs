@@ -1,7 +1,7 @@
 //! init's event loop: requests of the harness, children, the observer, limits, the end.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
@@ -17,13 +17,14 @@ use ringfence_backend::{Afterwards, CommandId, CommandRequest, Ending, Outcome};
 use ringfence_policy::AbsolutePath;
 
 use super::limits::{WATCH_INTERVAL, Watch as LimitWatch};
+use super::program::lay_out;
 use super::spawner::{Job, Start};
 use super::terminal::open_terminal;
 use super::tree::Tree;
 use super::watch::Change;
 use super::{InitError, Parts};
 use crate::channel::Channel;
-use crate::exec::{CommandPreparation, Lookup, Program, Stage, StartError};
+use crate::exec::{CommandPreparation, Stage, StartError};
 use crate::sys::{self, Reap, Reaped, WaitStatus};
 
 /// Between TERM and KILL.
@@ -33,8 +34,6 @@ const GRACE: Duration = Duration::from_secs(2);
 const ATTRIBUTION: Duration = Duration::from_secs(5);
 /// Denials are dropped from the record while more than this waits for the harness.
 const MAX_WAITING: usize = 8 << 20;
-/// Where a program without a slash is looked for when the command has no PATH.
-const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// A command that runs.
 #[derive(Debug)]
@@ -597,52 +596,4 @@ fn failed_start(error: StartError) -> Ending {
             Ending::NotExecutable(errno.raw_os_error())
         }
     }
-}
-
-/// Candidates, arguments and variables of a command for execve.
-fn lay_out(request: &CommandRequest) -> Result<Program, Errno> {
-    let name = request.arguments.first().ok_or(Errno::INVAL)?;
-    let (candidates, lookup) = if name.as_bytes().contains(&b'/') {
-        (vec![c_string(name)?], Lookup::Path)
-    } else {
-        let path = request
-            .environment
-            .iter()
-            .find(|(name, _)| name == "PATH")
-            .map(|(_, value)| value.as_os_str());
-        let path = path.unwrap_or(OsStr::new(DEFAULT_PATH));
-        let directories = path
-            .as_bytes()
-            .split(|byte| *byte == b':')
-            .filter(|directory| !directory.is_empty());
-        let candidates = directories
-            .map(|directory| {
-                CString::new([directory, b"/", name.as_bytes()].concat()).map_err(|_| Errno::INVAL)
-            })
-            .collect::<Result<_, _>>()?;
-        (candidates, Lookup::Search)
-    };
-    let environment = request
-        .environment
-        .iter()
-        .map(|(name, value)| {
-            CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())
-                .map_err(|_| Errno::INVAL)
-        })
-        .collect::<Result<_, _>>()?;
-    let arguments = request
-        .arguments
-        .iter()
-        .map(c_string)
-        .collect::<Result<_, _>>()?;
-    Ok(Program {
-        candidates,
-        lookup,
-        arguments,
-        environment,
-    })
-}
-
-fn c_string(text: &OsString) -> Result<CString, Errno> {
-    CString::new(text.as_bytes()).map_err(|_| Errno::INVAL)
 }

@@ -1,5 +1,6 @@
 //! The case table, one module per part of the boundary.
 
+mod absent;
 mod builds;
 mod caches;
 mod denials;
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Case> {
     [
         writes::CASES,
         protected::CASES,
+        absent::CASES,
         replace::CASES,
         secrets::CASES,
         sockets::CASES,
