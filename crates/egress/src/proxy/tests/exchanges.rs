@@ -84,6 +84,12 @@ fn each_request_of_a_connection_is_decided_again() {
         "{body}"
     );
     assert_eq!(read_http(&mut client), None);
+    let dialled = world.internet.dialled();
+    let dialled: Vec<String> = dialled.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        dialled,
+        ["11.22.33.44:80", "11.22.33.55:80", "11.22.33.44:80"]
+    );
     let decided: Vec<(RuleId, Option<String>)> = world
         .events()
         .iter()

@@ -1,6 +1,6 @@
 //! How connections end: by a narrower policy, by limits, with the proxy.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use ringfence_policy::policy::NetworkPolicy;
 use ringfence_policy::rule::RuleId;
 
 use super::world::{
-    Dialer, Ending, Internet, World, allowlist, origin, patient, read_http, read_up_to, subject,
-    universal, user, world, world_with,
+    Dialer, Ending, Internet, World, allowlist, assert_ended, origin, patient, read_http,
+    read_up_to, subject, universal, user, world, world_with,
 };
 use crate::caller::{Attribution, Ends, UnknownCaller};
 use crate::decide::{Attempt, Ingress, Subject};
@@ -85,14 +85,14 @@ fn a_policy_that_narrows_closes_what_it_no_longer_allows_and_nothing_else() {
     world
         .control
         .reload(allowlist(&["one.example:9000", "two.example"], &[]));
-    assert_eq!(two.read(&mut [0]).unwrap_or(0), 0);
+    assert_ended(&mut two);
     assert_eq!(causes(&world, 1), [CloseCause::Revoked]);
     assert!(echoes(&mut one));
     // By the address, too: a deny rule that names it.
     world
         .control
         .reload(allowlist(&["one.example:9000"], &["11.0.0.1"]));
-    assert_eq!(one.read(&mut [0]).unwrap_or(0), 0);
+    assert_ended(&mut one);
     assert_eq!(causes(&world, 2), [CloseCause::Revoked; 2]);
     assert_eq!(world.control.open_connections(), 0);
 }
@@ -145,7 +145,7 @@ fn more_connections_than_the_limit_get_nothing() {
     let mut one = tunnel(&world, "one.example");
     let two = tunnel(&world, "two.example");
     let mut third = world.connect();
-    assert_eq!(third.read(&mut [0]).unwrap_or(0), 0);
+    assert_ended(&mut third);
     assert_eq!(world.refusals(), [RuleId::NetworkLimit]);
     assert!(echoes(&mut one));
     drop(two);
@@ -197,10 +197,10 @@ fn a_connection_that_carries_nothing_ends() {
     let world = world_with(two_hosts(), limits, Arc::new(Nobody));
     furnish(&world);
     let mut one = tunnel(&world, "one.example");
-    assert_eq!(one.read(&mut [0]).unwrap_or(0), 0);
+    assert_ended(&mut one);
     assert_eq!(causes(&world, 1), [CloseCause::Limit]);
     // A client that never says what it wants.
-    assert_eq!(world.connect().read(&mut [0]).unwrap_or(0), 0);
+    assert_ended(&mut world.connect());
 }
 
 #[test]
@@ -231,12 +231,14 @@ fn a_head_that_never_ends_is_given_up() {
     ] {
         let mut client = world.connect();
         client.write_all(begun).unwrap();
-        while client.read(&mut [0]).unwrap_or(0) > 0 {}
+        // What it was told so far, then the end.
+        read_up_to(&mut client, &mut [0; 64]);
+        assert_ended(&mut client);
     }
     for (port, begun) in [(443, &b"\x16\x03"[..]), (80, b"GET / HTTP")] {
         let mut client = world.captured("one.example", port);
         client.write_all(begun).unwrap();
-        assert_eq!(client.read(&mut [0]).unwrap_or(0), 0);
+        assert_ended(&mut client);
     }
     assert_eq!(world.internet.dialled(), []);
 }
@@ -247,7 +249,7 @@ fn when_the_proxy_ends_everything_ends() {
     furnish(&world);
     let mut one = tunnel(&world, "one.example");
     world.control.shutdown();
-    assert_eq!(one.read(&mut [0]).unwrap_or(0), 0);
+    assert_ended(&mut one);
     assert_eq!(causes(&world, 1), [CloseCause::Shutdown]);
     let refused = (0..500).any(|_| {
         std::thread::sleep(Duration::from_millis(10));
@@ -317,7 +319,7 @@ fn an_answer_holds_for_its_connection_when_the_policy_is_loaded_again() {
     assert!(echoes(&mut one));
     policy.deny = vec![user("one.example".parse().unwrap())];
     world.control.reload(policy);
-    assert_eq!(one.read(&mut [0]).unwrap_or(0), 0);
+    assert_ended(&mut one);
 }
 
 #[test]
@@ -346,7 +348,7 @@ fn a_port_of_the_session_is_reached_from_the_host_while_it_is_published() {
     assert!(!echoes(&mut connect(3001)));
     assert_eq!(world.refusals(), [RuleId::NotListed]);
     world.control.reload(allowlist(&[], &[]));
-    assert_eq!(open.read(&mut [0]).unwrap_or(0), 0);
+    assert_ended(&mut open);
     assert_eq!(causes(&world, 1), [CloseCause::Revoked]);
     assert_eq!(world.internet.dialled(), []);
 }
@@ -386,7 +388,7 @@ fn a_caller_that_nobody_knows_gets_nothing_and_is_recorded() {
     let mut client = patient(TcpStream::connect(address).unwrap());
     let _ =
         client.write_all(b"CONNECT one.example:9000 HTTP/1.1\r\nHost: one.example:9000\r\n\r\n");
-    assert_eq!(client.read(&mut [0]).unwrap_or(0), 0);
+    assert_ended(&mut client);
     control.shutdown();
     serving.join().unwrap();
     let events = log.events();

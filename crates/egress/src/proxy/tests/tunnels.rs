@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use ringfence_policy::rule::RuleId;
 
 use super::world::{
-    TLS_ANSWER, World, allowlist, greeting, origin, read_http, read_up_to, socks, universal, user,
-    world,
+    TLS_ANSWER, World, allowlist, assert_ended, greeting, origin, read_http, read_up_to, socks,
+    universal, user, world,
 };
 use crate::decide::Ingress;
 use crate::hello;
@@ -223,7 +223,7 @@ fn a_hidden_greeting_and_what_is_no_tls_are_refused_on_443() {
             world.forget_events();
             let mut client = open(&world, way, 443, b"");
             client.write_all(said).unwrap();
-            assert_eq!(read_up_to(&mut client, &mut [0]), 0, "{way:?}");
+            assert_ended(&mut client);
             assert_eq!(world.refusals(), [rule]);
         }
         // SSH on 443 is what some use; it can't be taken for TLS.

@@ -402,11 +402,30 @@ pub(super) fn read_up_to(stream: &mut TcpStream, buffer: &mut [u8]) -> usize {
     let mut count = 0;
     while count < buffer.len() {
         match stream.read(&mut buffer[count..]) {
-            Ok(0) | Err(_) => break,
+            Ok(0) => break,
             Ok(more) => count += more,
+            Err(error) => {
+                assert_over(&error);
+                break;
+            }
         }
     }
     count
+}
+
+/// A broken connection is an end; one that only says nothing is none.
+fn assert_over(error: &std::io::Error) {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    let over = [BrokenPipe, ConnectionAborted, ConnectionReset].contains(&error.kind());
+    assert!(over, "the connection is neither alive nor over: {error}");
+}
+
+/// Waits for the end of a connection on which nothing more comes.
+pub(super) fn assert_ended(stream: &mut TcpStream) {
+    match stream.read(&mut [0]) {
+        Ok(count) => assert_eq!(count, 0),
+        Err(error) => assert_over(&error),
+    }
 }
 
 /// One answer with a length: status, `x-proxy-error`, body.
