@@ -8,7 +8,7 @@ use std::time::Duration;
 /// The limits of one proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections of the session at one time.
+    /// Connections of the session at one time. Each takes two descriptors, and up to four more while it carries much.
     pub connections: usize,
     /// Names that get synthetic addresses.
     pub names: usize,
@@ -30,7 +30,7 @@ impl Default for Limits {
     fn default() -> Self {
         let minutes = |count: u64| Duration::from_secs(count * 60);
         Self {
-            connections: 1024,
+            connections: 256,
             names: 16 * 1024,
             head: Duration::from_secs(30),
             dial: Duration::from_secs(30),

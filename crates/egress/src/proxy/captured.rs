@@ -47,7 +47,7 @@ pub(super) async fn serve(
             }
         }
     }
-    match shared.open(caller, &attempt, admission).await {
+    match shared.open(caller, &attempt, &admission).await {
         Ok((server, live)) => {
             tunnel::serve(shared, caller, attempt, client, server, live).await;
         }
@@ -66,7 +66,7 @@ pub(super) async fn relay(
 ) {
     let attempt = attempt(caller, Ingress::CapturedTcp, host, port);
     let opened = match shared.gate.admit(caller, &attempt).await {
-        Ok(admission) => shared.open(caller, &attempt, admission).await.ok(),
+        Ok(admission) => shared.open(caller, &attempt, &admission).await.ok(),
         Err(_) => None,
     };
     match opened {
@@ -92,7 +92,7 @@ async fn serve_http(shared: &Shared, caller: &Caller, attempt: &Attempt, mut cli
         }
         Some(Ok(FirstFlight::Opaque | FirstFlight::Tls)) => {
             let opened = match shared.gate.admit(caller, attempt).await {
-                Ok(admission) => shared.open(caller, attempt, admission).await.ok(),
+                Ok(admission) => shared.open(caller, attempt, &admission).await.ok(),
                 Err(_) => None,
             };
             match opened {

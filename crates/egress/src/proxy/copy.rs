@@ -34,10 +34,6 @@ pub(crate) enum CopyError {
     /// No more bytes may leave under this rule.
     #[error("no more bytes may leave under this rule")]
     Exhausted,
-    /// No pipe to move bytes through.
-    #[cfg(target_os = "linux")]
-    #[error("no pipe could be made")]
-    Pipe(#[source] io::Error),
 }
 
 /// Whether the kernel may move the bytes itself, which can't be broken off without losing some.
@@ -86,9 +82,12 @@ pub(crate) async fn copy(
         if left == 0 {
             return Ok(());
         }
-        if bulk == Bulk::Allowed && full_reads >= FULL_READS && is_spliced() {
-            left = splice(from.as_ref(), to.as_ref(), lane, left).await?;
-            return finish(to, bound, left);
+        if bulk == Bulk::Allowed && full_reads == FULL_READS {
+            // Without a pipe (no descriptors left, or another system) it goes on by copying.
+            if let Some(pipe) = Pipe::open() {
+                left = pipe.splice(from.as_ref(), to.as_ref(), lane, left).await?;
+                return finish(to, bound, left);
+            }
         }
         match inbox.fill(from).await.map_err(CopyError::Read)? {
             0 => return finish(to, bound, left),
@@ -140,27 +139,27 @@ pub(crate) async fn relay(client: &mut Wire, server: &mut Wire, live: &Live) {
 }
 
 #[cfg(target_os = "linux")]
-use linux::splice;
+use linux::Pipe;
 
-#[cfg(target_os = "linux")]
-fn is_spliced() -> bool {
-    true
-}
+/// Other systems have no call for it.
+#[cfg(not(target_os = "linux"))]
+enum Pipe {}
 
 #[cfg(not(target_os = "linux"))]
-fn is_spliced() -> bool {
-    false
-}
+impl Pipe {
+    fn open() -> Option<Self> {
+        None
+    }
 
-/// Without splice nothing is moved, and the caller goes on by itself.
-#[cfg(not(target_os = "linux"))]
-async fn splice(
-    _from: &tokio::net::TcpStream,
-    _to: &tokio::net::TcpStream,
-    _lane: Lane<'_>,
-    left: u64,
-) -> Result<u64, CopyError> {
-    Ok(left)
+    async fn splice(
+        self,
+        _from: &tokio::net::TcpStream,
+        _to: &tokio::net::TcpStream,
+        _lane: Lane<'_>,
+        _left: u64,
+    ) -> Result<u64, CopyError> {
+        match self {}
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -168,6 +167,7 @@ mod linux {
     //! `splice(2)` from socket to pipe to socket: the bytes never enter this process.
 
     use std::io;
+    use std::os::fd::OwnedFd;
 
     use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with};
     use tokio::io::Interest;
@@ -178,42 +178,55 @@ mod linux {
     /// What an ordinary user may ask for (`/proc/sys/fs/pipe-max-size` is 1 MiB) several hundred times.
     const PIPE_BYTES: usize = 256 * 1024;
 
-    /// Moves up to `left` bytes, or to the end; what is left of them.
-    pub(super) async fn splice(
-        from: &TcpStream,
-        to: &TcpStream,
-        lane: Lane<'_>,
-        mut left: u64,
-    ) -> Result<u64, CopyError> {
-        let flags = PipeFlags::NONBLOCK | PipeFlags::CLOEXEC;
-        let (drain, source) = pipe_with(flags).map_err(|errno| CopyError::Pipe(errno.into()))?;
-        // A user with many pipes gets smaller ones, which do as well.
-        let _ = fcntl_setpipe_size(&source, PIPE_BYTES);
-        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-        while left > 0 {
-            let most = usize::try_from(left).unwrap_or(usize::MAX).min(PIPE_BYTES);
-            let mut held = from
-                .async_io(Interest::READABLE, || {
-                    rustix::pipe::splice(from, None, &source, None, most, flags)
-                        .map_err(io::Error::from)
-                })
-                .await
-                .map_err(CopyError::Read)?;
-            if held == 0 {
-                return Ok(left);
-            }
-            left -= u64::try_from(held).unwrap_or(left);
-            lane.count(held)?;
-            while held > 0 {
-                held -= to
-                    .async_io(Interest::WRITABLE, || {
-                        rustix::pipe::splice(&drain, None, to, None, held, flags)
+    const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
+
+    /// A pipe for one direction of one connection.
+    pub(super) struct Pipe {
+        drain: OwnedFd,
+        source: OwnedFd,
+    }
+
+    impl Pipe {
+        pub(super) fn open() -> Option<Self> {
+            let (drain, source) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).ok()?;
+            // A user with many pipes gets smaller ones, which do as well.
+            let _ = fcntl_setpipe_size(&source, PIPE_BYTES);
+            Some(Self { drain, source })
+        }
+
+        /// Moves up to `left` bytes, or to the end; what is left of them.
+        pub(super) async fn splice(
+            self,
+            from: &TcpStream,
+            to: &TcpStream,
+            lane: Lane<'_>,
+            mut left: u64,
+        ) -> Result<u64, CopyError> {
+            while left > 0 {
+                let most = usize::try_from(left).unwrap_or(usize::MAX).min(PIPE_BYTES);
+                let mut held = from
+                    .async_io(Interest::READABLE, || {
+                        rustix::pipe::splice(from, None, &self.source, None, most, FLAGS)
                             .map_err(io::Error::from)
                     })
                     .await
-                    .map_err(CopyError::Write)?;
+                    .map_err(CopyError::Read)?;
+                if held == 0 {
+                    return Ok(left);
+                }
+                left -= u64::try_from(held).unwrap_or(left);
+                lane.count(held)?;
+                while held > 0 {
+                    held -= to
+                        .async_io(Interest::WRITABLE, || {
+                            rustix::pipe::splice(&self.drain, None, to, None, held, FLAGS)
+                                .map_err(io::Error::from)
+                        })
+                        .await
+                        .map_err(CopyError::Write)?;
+                }
             }
+            Ok(0)
         }
-        Ok(0)
     }
 }

@@ -8,7 +8,6 @@ use std::io;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::gate::Admission;
 use super::live::Live;
 use super::message::{self, ExchangeError, Outcome};
 use super::open::{OpenError, destination};
@@ -219,9 +218,9 @@ async fn forward_one(
             gate.record_attempt(caller, &attempt, &admission.decision);
             origin
         }
-        None => match open_origin(shared, caller, &attempt, &admission).await {
-            Ok(origin) => origin,
-            Err(answer) => return After::Say(answer),
+        None => match shared.open(caller, &attempt, &admission).await {
+            Ok((wire, live)) => Origin::opened(forward.authority.clone(), wire, live),
+            Err(error) => return After::Say(say_open_error(&attempt, &error)),
         },
     };
     loop {
@@ -236,9 +235,9 @@ async fn forward_one(
         let again = used == Used::Before && forward.body == BodyLength::Bytes(0);
         let reason = match &error {
             ExchangeError::NoAnswer(_) if again => {
-                origin = match open_origin(shared, caller, &attempt, &admission).await {
-                    Ok(origin) => origin,
-                    Err(answer) => return After::Say(answer),
+                origin = match shared.open_again(caller, &attempt, &admission).await {
+                    Ok((wire, live)) => Origin::opened(forward.authority.clone(), wire, live),
+                    Err(error) => return After::Say(say_open_error(&attempt, &error)),
                 };
                 continue;
             }
@@ -262,29 +261,12 @@ fn after(outcome: Outcome, origin: Origin) -> After {
     }
 }
 
-/// Opens the connection of an admitted request, or says what the client is told instead.
-async fn open_origin(
-    shared: &Shared,
-    caller: &Caller,
-    attempt: &Attempt,
-    admission: &Admission,
-) -> Result<Origin, Vec<u8>> {
+/// What a client of HTTP is told when a connection did not come about.
+pub(super) fn say_open_error(attempt: &Attempt, error: &OpenError) -> Vec<u8> {
     let method = attempt.method.as_deref().unwrap_or_default();
-    match shared.open(caller, attempt, admission.clone()).await {
-        Ok((wire, live)) => {
-            let authority = Authority {
-                host: attempt.host.clone(),
-                port: attempt.port,
-            };
-            Ok(Origin::opened(authority, wire, live))
-        }
-        Err(error) => Err(say_open_error(method, &destination(attempt), &error)),
-    }
-}
-
-pub(super) fn say_open_error(method: &str, destination: &str, error: &OpenError) -> Vec<u8> {
+    let destination = destination(attempt);
     match error {
-        OpenError::Refused(decision) => http_refusal(method, destination, decision),
-        OpenError::Unreachable(why) => http_unreachable(method, destination, why),
+        OpenError::Refused(decision) => http_refusal(method, &destination, decision),
+        OpenError::Unreachable(why) => http_unreachable(method, &destination, why),
     }
 }

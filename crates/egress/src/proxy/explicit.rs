@@ -6,7 +6,7 @@ use ringfence_policy::rule::RuleId;
 
 use super::Shared;
 use super::exchange::{self, Serving, say_open_error};
-use super::open::{OpenError, destination};
+use super::open::OpenError;
 use super::tunnel;
 use super::wire::{Wire, write_all};
 use crate::caller::Caller;
@@ -47,7 +47,7 @@ async fn open_tunnel(shared: &Shared, caller: &Caller, authority: Authority, cli
         method: Some(METHOD.to_owned()),
     };
     let opened = match shared.gate.admit(caller, &attempt).await {
-        Ok(admission) => shared.open(caller, &attempt, admission).await,
+        Ok(admission) => shared.open(caller, &attempt, &admission).await,
         Err(decision) => Err(OpenError::Refused(decision)),
     };
     match opened {
@@ -57,7 +57,7 @@ async fn open_tunnel(shared: &Shared, caller: &Caller, authority: Authority, cli
             }
         }
         Err(error) => {
-            let answer = say_open_error(METHOD, &destination(&attempt), &error);
+            let answer = say_open_error(&attempt, &error);
             client.say_and_close(&answer).await;
         }
     }
@@ -100,7 +100,7 @@ async fn serve_socks(shared: &Shared, caller: &Caller, mut client: Wire) {
         method: None,
     };
     let opened = match shared.gate.admit(caller, &attempt).await {
-        Ok(admission) => shared.open(caller, &attempt, admission).await,
+        Ok(admission) => shared.open(caller, &attempt, &admission).await,
         Err(decision) => Err(OpenError::Refused(decision)),
     };
     match opened {

@@ -1,6 +1,7 @@
 //! The one place where the proxy asks for a verdict, waits for an answer, and records what came of it.
 //!
-//! Invariant: every attempt is recorded exactly once, with the decision that held.
+//! Invariant: every verdict is recorded once, with the decision that held; an allowed attempt is recorded when it is
+//! known what its addresses are.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -128,19 +129,18 @@ impl Gate {
         }
     }
 
-    /// Judges a question for a name; when the connection will be asked about, the question is answered.
-    pub(crate) fn admit_name(&self, caller: &Caller, name: &HostName) -> Decision {
-        let decision = match decide_name(&self.policy(), name) {
+    /// Judges a question for a name, unrecorded; when the connection will be asked about, the question is answered.
+    pub(crate) fn judge_name(&self, name: &HostName) -> Decision {
+        match decide_name(&self.policy(), name) {
             Verdict::Final(decision) => decision,
             Verdict::Ask(_) => Decision::Allow {
                 rule: RuleId::AllowedHost,
                 origin: "network.ask".to_owned(),
             },
-        };
-        self.record_name(caller, name.as_str().to_owned(), decision.clone());
-        decision
+        }
     }
 
+    /// Records what came of a question.
     pub(crate) fn record_name(&self, caller: &Caller, name: String, decision: Decision) {
         self.parts.sink.record(Event::Name(NameDecision {
             subject: caller.subject.clone(),

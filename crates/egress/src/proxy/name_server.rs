@@ -18,6 +18,7 @@ use super::wire::{Wire, write_all};
 use crate::caller::{Caller, Ends};
 use crate::decide::{parts, refuse};
 use crate::dns::{Answer, MAX_QUERY, Question, RecordType};
+use crate::synthetic::SyntheticError;
 
 /// How long a connection to the name server may be silent (RFC 7766 speaks of seconds).
 const SILENCE: Duration = Duration::from_secs(10);
@@ -61,7 +62,8 @@ pub(super) async fn serve_tcp(shared: &Shared, caller: &Caller, mut wire: Wire) 
                 wire.inbox.consume(used);
                 let length = u16::try_from(answer.len()).unwrap_or(u16::MAX);
                 let framed = [&length.to_be_bytes()[..], &answer].concat();
-                if write_all(&wire.write, &framed).await.is_err() {
+                let write = write_all(&wire.write, &framed);
+                if !matches!(tokio::time::timeout(SILENCE, write).await, Ok(Ok(()))) {
                     return;
                 }
             }
@@ -88,12 +90,17 @@ fn answer(shared: &Shared, caller: &Caller, packet: &[u8]) -> Option<Vec<u8>> {
     if Host::Name(question.name.clone()).is_loopback() {
         return Some(question.answer(&loopback(question.record)));
     }
-    let decision = shared.gate.admit_name(caller, &question.name);
+    let mut decision = shared.gate.judge_name(&question.name);
     let rule = parts(&decision).0.name();
     let answer = match decision {
         Decision::Deny { .. } => Answer::Refused(&rule),
-        Decision::Allow { .. } => synthetic(shared, &question),
+        Decision::Allow { .. } => synthetic(shared, &question).unwrap_or_else(|error| {
+            decision = refuse(RuleId::NetworkLimit, error.to_string());
+            Answer::Failed
+        }),
     };
+    let name = question.name.as_str().to_owned();
+    shared.gate.record_name(caller, name, decision);
     Some(question.answer(&answer))
 }
 
@@ -106,16 +113,12 @@ fn loopback(record: RecordType) -> Answer<'static> {
     }
 }
 
-fn synthetic(shared: &Shared, question: &Question) -> Answer<'static> {
-    let assigned = match question.record {
-        RecordType::Other(_) => return Answer::Empty,
-        RecordType::A | RecordType::Aaaa => lock(&shared.names).assign(&question.name),
-    };
-    match (assigned, question.record) {
-        (Err(_), _) => Answer::Failed,
-        (Ok(addresses), RecordType::Aaaa) => Answer::Aaaa(addresses.v6),
-        (Ok(addresses), RecordType::A | RecordType::Other(_)) => {
-            addresses.v4.map_or(Answer::Empty, Answer::A)
-        }
-    }
+/// The address that stands for the name.
+fn synthetic(shared: &Shared, question: &Question) -> Result<Answer<'static>, SyntheticError> {
+    let assign = || lock(&shared.names).assign(&question.name);
+    Ok(match question.record {
+        RecordType::A => assign()?.v4.map_or(Answer::Empty, Answer::A),
+        RecordType::Aaaa => Answer::Aaaa(assign()?.v6),
+        RecordType::Other(_) => Answer::Empty,
+    })
 }

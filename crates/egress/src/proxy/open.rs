@@ -35,23 +35,38 @@ impl Shared {
         &self,
         caller: &Caller,
         attempt: &Attempt,
-        admission: Admission,
+        admission: &Admission,
     ) -> Result<(Wire, Live), OpenError> {
-        let opened = tokio::time::timeout(
-            self.limits.dial,
-            self.open_unrecorded(caller, attempt, &admission),
-        );
-        let opened = opened.await.unwrap_or_else(|_| {
-            let destination = destination(attempt);
-            Err(OpenError::Unreachable(Unreachable::TimedOut {
-                destination,
-            }))
-        });
-        let decision = match &opened {
-            Ok(_) | Err(OpenError::Unreachable(_)) => &admission.decision,
-            Err(OpenError::Refused(decision)) => decision,
-        };
-        self.gate.record_attempt(caller, attempt, decision);
+        let opened = self.open_again(caller, attempt, admission).await;
+        match &opened {
+            Ok(_) | Err(OpenError::Unreachable(_)) => {
+                self.gate
+                    .record_attempt(caller, attempt, &admission.decision);
+            }
+            Err(OpenError::Refused(_)) => {}
+        }
+        opened
+    }
+
+    /// Opens what was admitted and recorded before; only a refusal is recorded.
+    pub(super) async fn open_again(
+        &self,
+        caller: &Caller,
+        attempt: &Attempt,
+        admission: &Admission,
+    ) -> Result<(Wire, Live), OpenError> {
+        let opening = self.open_unrecorded(caller, attempt, admission);
+        let opened = tokio::time::timeout(self.limits.dial, opening)
+            .await
+            .unwrap_or_else(|_| {
+                let destination = destination(attempt);
+                Err(OpenError::Unreachable(Unreachable::TimedOut {
+                    destination,
+                }))
+            });
+        if let Err(OpenError::Refused(decision)) = &opened {
+            self.gate.record_attempt(caller, attempt, decision);
+        }
         opened
     }
 

@@ -77,6 +77,8 @@ impl Wire {
     pub(crate) fn reset(self) {
         // An ordinary close is the next best.
         let _ = self.read.as_ref().set_zero_linger();
+        // Dropped, it would say an orderly end first.
+        self.write.forget();
     }
 }
 

@@ -1,6 +1,8 @@
 //! Every attack by every way in: the same rule refuses it, nothing is asked or dialled for it, and what is allowed
 //! beside it works.
 
+use std::io::{ErrorKind, Read};
+
 use ringfence_policy::rule::RuleId;
 
 use super::world::{Ending, World, allowlist, origin, universal, user, world};
@@ -295,4 +297,12 @@ fn open_is_the_same_proxy_with_every_public_host() {
             .iter()
             .all(|address| address.ip().to_string() == "11.22.33.44")
     );
+}
+
+#[test]
+fn a_captured_program_without_a_protocol_for_refusals_sees_a_reset() {
+    let world = hostile_world();
+    let mut client = world.captured("unlisted.example", 9000);
+    let error = client.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }

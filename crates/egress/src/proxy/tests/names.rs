@@ -2,16 +2,18 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
 
 use ringfence_policy::rule::RuleId;
 
 use super::world::{
     Ending, TLS_ANSWER, World, allowlist, greeting, origin, patient, read_up_to, universal, user,
-    world,
+    world, world_with,
 };
 use crate::decide::Ingress;
 use crate::dns::tests::query;
-use crate::proxy::Listener;
+use crate::limits::Limits;
+use crate::proxy::{Listener, Nobody};
 
 const A: u16 = 1;
 const AAAA: u16 = 28;
@@ -127,6 +129,24 @@ fn only_addresses_are_answered_and_only_of_allowed_names() {
         }
     }
     assert_eq!(world.internet.resolved(), Vec::<String>::new());
+}
+
+#[test]
+fn a_full_table_answers_no_further_name_and_says_so() {
+    let limits = Limits {
+        names: 1,
+        ..Limits::default()
+    };
+    let world = world_with(
+        allowlist(&["*.wild.example"], &[]),
+        limits,
+        Arc::new(Nobody),
+    );
+    let first = ask(&world, "a.wild.example", A);
+    assert!(matches!(first, (0, Some(_))));
+    assert_eq!(ask(&world, "b.wild.example", A), (2, None));
+    assert_eq!(world.refusals(), [RuleId::NetworkLimit]);
+    assert_eq!(ask(&world, "a.wild.example", A), first);
 }
 
 #[test]
