@@ -14,6 +14,7 @@ use ringfence_plan::windows::facts::{
     Membership, ObjectFact, PlaceName, Ports, Reached, Residency, VolumeKind, WindowsFacts,
     WindowsRoot,
 };
+use ringfence_plan::windows::machine::MachineDirectories;
 use ringfence_plan::windows::step::PortRange;
 use ringfence_policy::glob::Glob;
 use ringfence_policy::layers::{Context, Layer, LayerKind, Trust, resolve};
@@ -504,6 +505,9 @@ impl Look<'_> {
                 );
             }
         }
+        if let Ok(own) = MachineDirectories::of(facts) {
+            named.extend(self.children(&own.home));
+        }
         let above: Vec<WindowsPath> = named.iter().flat_map(WindowsPath::ancestors).collect();
         named.extend(above);
         let mut objects: Vec<ObjectFact> = self
@@ -514,6 +518,14 @@ impl Look<'_> {
             .collect();
         objects.sort_by(|left, right| left.object.path.cmp(&right.object.path));
         objects
+    }
+
+    fn children(&self, directory: &WindowsPath) -> Vec<WindowsPath> {
+        let node = self.find(directory).and_then(|id| self.fs.node(id));
+        let entries = node.map_or(&[][..], Node::entries).iter();
+        entries
+            .filter_map(|entry| directory.join_observed(&entry.name).ok())
+            .collect()
     }
 
     fn facts_of(&self, id: NodeId, node: &Node) -> Vec<ObjectFact> {

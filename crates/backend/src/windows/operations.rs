@@ -260,27 +260,11 @@ pub fn render_operations(example: &WindowsPlan) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ringfence_plan::HostFacts;
-    use ringfence_plan::windows::{WindowsLedger, plan};
-    use ringfence_policy::layers::{Layer, LayerKind, Trust, resolve};
-
     use super::*;
+    use crate::windows::tests::stored::stored_plan;
 
     fn example() -> WindowsPlan {
-        let case = |name: &str| {
-            let case = "/../../tests/golden/cases/windows-plain";
-            let path = format!("{}{case}/{name}", env!("CARGO_MANIFEST_DIR"));
-            std::fs::read_to_string(path).unwrap()
-        };
-        let HostFacts::Windows(facts) = serde_json::from_str(&case("facts.json")).unwrap() else {
-            panic!("facts of a Windows machine");
-        };
-        let ledger: WindowsLedger = serde_json::from_str(&case("ledger.json")).unwrap();
-        let text = case("policy.toml");
-        let (kind, trust) = (LayerKind::User, Trust::Untrusted);
-        let layer = Layer::from_file(kind, "policy.toml", text.as_bytes(), trust).unwrap();
-        let policy = resolve(&[layer], &facts.policy_context().unwrap()).unwrap();
-        plan(&policy, &facts, &ledger).unwrap()
+        stored_plan("windows-plain")
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub struct WindowsFacts {
     pub shells: Vec<Shell>,
     /// Places in which more than the person may write: PATH, `%TEMP%`, `%PUBLIC%`, drive roots.
     pub shared_places: Vec<WindowsPath>,
-    /// Every object that is named above and exists, with its descriptor, and every directory above a root.
+    /// Every object that is named above and exists, with its descriptor, every directory above a root, and the private
+    /// homes of this person.
     pub objects: Vec<ObjectFact>,
     /// Capability SIDs that have been given out and not been collected.
     pub capabilities: Vec<Capability>,

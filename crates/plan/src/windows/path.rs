@@ -9,6 +9,8 @@ use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
+use ringfence_nt::fs::FileName;
+
 use ringfence_policy::AbsolutePath;
 use ringfence_policy::escape::escape;
 
@@ -162,6 +164,35 @@ impl WindowsPath {
         })
     }
 
+    /// This path with a name that was found in the directory, whatever it is; a lone surrogate as in
+    /// [`WindowsPath::observed`].
+    ///
+    /// # Errors
+    /// [`WindowsPathError::Character`] for a name that no path can hold.
+    pub fn join_observed(&self, name: &FileName) -> Result<Self, WindowsPathError> {
+        let mut component = String::new();
+        for unit in char::decode_utf16(name.units().iter().copied()) {
+            match unit {
+                Ok(character) if u32::from(character) >= LONE => {
+                    return Err(WindowsPathError::Character);
+                }
+                Ok(character) => component.push(character),
+                Err(lone) => {
+                    let offset = u32::from(lone.unpaired_surrogate()) - 0xd800;
+                    component
+                        .push(char::from_u32(LONE + offset).ok_or(WindowsPathError::Character)?);
+                }
+            }
+        }
+        check_observed(&component)?;
+        let mut components = self.components.clone();
+        components.push(component);
+        Ok(Self {
+            drive: self.drive,
+            components,
+        })
+    }
+
     /// This path with a policy's name below it: one or more components, with slashes.
     ///
     /// # Errors
@@ -211,6 +242,25 @@ impl WindowsPath {
                 .zip(&above.components)
                 .all(|(one, other)| folded(one).eq(folded(other)))
     }
+}
+
+/// What stands for the lone surrogate `U+D800`; those above it follow.
+const LONE: u32 = 0x0010_f800;
+
+/// The 16-bit units of an observed path's component, as its name on the disk has them.
+#[must_use]
+pub fn units(component: &str) -> Vec<u16> {
+    let mut units = Vec::with_capacity(component.len());
+    for character in component.chars() {
+        let lone = u32::from(character)
+            .checked_sub(LONE)
+            .and_then(|offset| u16::try_from(0xd800 + offset).ok());
+        match lone {
+            Some(unit) => units.push(unit),
+            None => units.extend_from_slice(character.encode_utf16(&mut [0; 2])),
+        }
+    }
+    units
 }
 
 /// Upper case, one character for one, as NTFS compares.
@@ -452,5 +502,25 @@ mod tests {
             .map(|p| p.to_string())
             .collect();
         assert_eq!(above, ["C:\\a", "C:\\"]);
+    }
+
+    #[test]
+    fn a_name_that_was_found_comes_back_unit_by_unit() {
+        let directory = path("C:\\w");
+        for found in [
+            &[0x61, 0xd800, 0x62][..],
+            &[0xdfff],
+            &[0x2e, 0x67, 0x2e],
+            &[0x6e, 0x75, 0x6c],
+            &[0xd83d, 0xde00],
+            &[0xde00, 0xd83d],
+        ] {
+            let joined = directory.join_observed(&FileName::from_units(found).unwrap());
+            let joined = joined.unwrap();
+            assert_eq!(units(joined.name().unwrap()), found);
+            assert_eq!(WindowsPath::observed(&joined.to_string()).unwrap(), joined);
+        }
+        let stands_for_one = FileName::new("a\u{10f800}").unwrap();
+        assert!(directory.join_observed(&stands_for_one).is_err());
     }
 }

@@ -10,6 +10,7 @@ use ringfence_nt::fs::{
 };
 use ringfence_nt::{Control, SecurityDescriptor, Sid};
 use ringfence_plan::windows::WindowsPath;
+use ringfence_plan::windows::path::units;
 use ringfence_plan::windows::step::{FileId, ObjectKind};
 
 use crate::call::CallFailure;
@@ -144,7 +145,7 @@ impl FakeFiles {
     /// Where a path's last component would stand.
     fn place(&self, path: &WindowsPath) -> Option<Place> {
         let parent = self.find(&path.parent()?).ok()??;
-        let name = FileName::new(path.name()?).ok()?;
+        let name = FileName::from_units(&units(path.name()?)).ok()?;
         Some(Place { parent, name })
     }
 
@@ -164,7 +165,7 @@ impl FakeFiles {
             {
                 return Err(REDIRECTED);
             }
-            let Ok(name) = FileName::new(component) else {
+            let Ok(name) = FileName::from_units(&units(component)) else {
                 return Ok(None);
             };
             let place = Place { parent: node, name };
@@ -189,9 +190,7 @@ impl FakeFiles {
             Some(above) => self.path_of(&above)?,
             None => WindowsPath::parse(&self.tree.path_of(place.parent)).ok()?,
         };
-        above
-            .join(&String::from_utf16(place.name.units()).ok()?)
-            .ok()
+        above.join_observed(&place.name).ok()
     }
 
     fn write(

@@ -413,12 +413,11 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
     }
 }
 
-/// The path of a child. One whose name is no text keeps its directory's: the id tells which object is meant.
+/// The path of a child. One whose name no path can hold keeps its directory's: the id tells which object is meant.
 pub(in crate::windows) fn child_path(directory: &WindowsPath, name: &FileName) -> WindowsPath {
-    String::from_utf16(name.units())
-        .ok()
-        .and_then(|name| directory.join(&name).ok())
-        .unwrap_or_else(|| directory.clone())
+    directory
+        .join_observed(name)
+        .unwrap_or_else(|_| directory.clone())
 }
 
 fn leave_out<H>(

@@ -322,6 +322,41 @@ fn an_object_that_was_moved_is_found_by_its_id() {
     assert_eq!(desk.descriptor_at("C:\\Users\\ada\\out\\config"), before);
 }
 
+#[test]
+fn names_that_win32_would_never_make_are_walked_and_taken_back() {
+    let mut desk = Desk::new();
+    let parent = desk.files.tree.find(&format!("{ROOT}\\src")).unwrap();
+    let inside = desk.descriptor_at(&format!("{ROOT}\\src\\main.rs"));
+    let names = [
+        &[0x61, 0xd800][..],
+        &[0x78, 0x2e],
+        &[0x6e, 0x75, 0x6c],
+        &[0xdbff, 0xdfff],
+    ];
+    for units in names {
+        let name = ringfence_nt::fs::FileName::from_units(units).unwrap();
+        let node = ringfence_nt::fs::Node::file(std::sync::Arc::new(inside.clone()));
+        desk.files
+            .tree
+            .place_node(&Place { parent, name }, node)
+            .unwrap();
+    }
+    let start = nodes(&desk.files.tree);
+    let steps = desk.steps();
+    let before = carriers(&desk.files.tree).len();
+    desk.apply(&steps).unwrap();
+    let odd = |desk: &Desk| {
+        let carriers = carriers(&desk.files.tree);
+        carriers
+            .iter()
+            .filter(|path| path.contains("\\src\\ws\\src\\"))
+            .count()
+    };
+    assert_eq!((before, odd(&desk)), (0, names.len()));
+    desk.uninstall().unwrap();
+    assert_eq!(nodes(&desk.files.tree), start);
+}
+
 /// Somebody else's change to one object.
 #[derive(Clone, Debug)]
 pub(super) enum Foreign {

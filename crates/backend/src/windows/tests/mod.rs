@@ -6,4 +6,5 @@ mod machine;
 mod machine_faults;
 mod people;
 mod steps;
+pub(super) mod stored;
 mod untrusted;

@@ -1,0 +1,183 @@
+//! What the planner says, done by the executor that `ringfence` ships, on a simulated host.
+//!
+//! The executor of the attack search (`carry`) and this one were written apart: they have to agree.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test ends where its input is not what it says"
+)]
+
+use std::ops::ControlFlow;
+
+use ringfence_backend::fault::Faults;
+use ringfence_backend::ledger::{Ledger, MemoryStore};
+use ringfence_backend::windows::fake::FakeFiles;
+use ringfence_backend::windows::{
+    Files as _, Granted, Grants, PersonBook, PlanRule, Progress, Revoked, Walking,
+    leftover_of_files, sids_of,
+};
+use ringfence_nt::WriteClass;
+use ringfence_nt::fs::{FileSystem, Node, NodeId};
+use ringfence_plan::windows::{WindowsPath, WindowsPlan};
+use ringfence_windows_model::carry::{Walking as Whole, carry_out};
+use ringfence_windows_model::scene::Scene;
+
+const WORKSPACE: &str = "C:\\Users\\ann\\src\\app";
+const POLICY: &str = "[filesystem]\nwritable_roots = ['D:\\data']\ndeny_read = ['D:\\keys']\n";
+
+fn scene() -> Scene {
+    let mut scene = Scene::new(WriteClass::H2);
+    let person = scene.ann.sid;
+    scene.host.directory("C:\\Users\\ann\\src", person);
+    scene.project(WORKSPACE, person);
+    for directory in [
+        "",
+        "\\Ringfence",
+        "\\Ringfence\\Records",
+        "\\Ringfence\\Homes",
+    ] {
+        let path = format!("C:\\ProgramData{directory}");
+        if scene.host.fs.find(&path).is_err() {
+            scene.host.directory(&path, person);
+        }
+    }
+    let plan = plan(&scene);
+    for root in &plan.roots {
+        let above = root
+            .home
+            .parent()
+            .expect("a home lies somewhere")
+            .to_string();
+        if scene.host.fs.find(&above).is_err() {
+            scene.host.directory(&above, person);
+        }
+    }
+    scene
+}
+
+fn plan(scene: &Scene) -> WindowsPlan {
+    let ann = scene.ann.clone();
+    scene.plan(&ann, WORKSPACE, POLICY).expect("a plan")
+}
+
+fn grants<T>(
+    plan: &WindowsPlan,
+    store: &MemoryStore,
+    files: &mut FakeFiles,
+    act: impl FnOnce(&mut Grants<'_, MemoryStore, FakeFiles>) -> T,
+) -> T {
+    let mut ledger: Ledger<PersonBook, MemoryStore> =
+        Ledger::open(store.clone()).expect("a ledger");
+    act(&mut Grants {
+        person: plan.person,
+        ours: &sids_of(plan),
+        ledger: &mut ledger,
+        files,
+    })
+}
+
+fn apply(plan: &WindowsPlan, store: &MemoryStore, files: &mut FakeFiles) -> Granted {
+    let rule = PlanRule::new(plan);
+    let mut progress = |_: Progress| ControlFlow::Continue(());
+    grants(plan, store, files, |grants| {
+        let mut walking = Walking {
+            rule: &rule,
+            progress: &mut progress,
+        };
+        grants.apply(&plan.person_steps, &mut walking)
+    })
+    .expect("the steps are done")
+}
+
+fn uninstall(plan: &WindowsPlan, store: &MemoryStore, files: &mut FakeFiles) -> Revoked {
+    grants(plan, store, files, |grants| grants.uninstall()).expect("the steps are undone")
+}
+
+fn nodes(tree: &FileSystem) -> Vec<(NodeId, Node)> {
+    tree.nodes().map(|(id, node)| (id, node.clone())).collect()
+}
+
+#[test]
+fn what_the_executor_has_done_needs_no_further_step() {
+    let mut scene = scene();
+    let first = plan(&scene);
+    assert!(
+        first.person_steps.len() > 10,
+        "{:?}",
+        first.person_steps.len()
+    );
+    let faults = Faults::new();
+    let store = MemoryStore::new(&faults);
+    let mut files = FakeFiles::over(scene.host.fs.clone(), &faults);
+    let done = apply(&first, &store, &mut files);
+    assert!(done.walks.iter().all(|walk| walk.refused.is_empty()));
+    scene.host.fs = files.tree.clone();
+    let second = plan(&scene);
+    assert_eq!(
+        second.person_steps,
+        [],
+        "the next command has nothing to do"
+    );
+
+    // Nor is anything done if the first plan is carried out again.
+    let (writes, records) = (files.writes, store.writes());
+    let again = apply(&first, &store, &mut files);
+    assert_eq!((again.changed, again.walks.len()), (0, 0));
+    assert_eq!((files.writes, store.writes()), (writes, records));
+}
+
+#[test]
+fn both_executors_do_the_same_to_every_object() {
+    let scene = scene();
+    let plan = plan(&scene);
+    let mut carried = scene.host.fs.clone();
+    carry_out(&mut carried, &plan, Whole::Whole);
+    let faults = Faults::new();
+    let mut files = FakeFiles::over(scene.host.fs.clone(), &faults);
+    apply(&plan, &MemoryStore::new(&faults), &mut files);
+    let mut compared = 0;
+    for (id, node) in scene.host.fs.nodes() {
+        let path = carried.path_of(id);
+        // The directories of the machine's steps are set-up's.
+        if path.starts_with("C:\\ProgramData\\Ringfence") {
+            continue;
+        }
+        let (theirs, ours) = (carried.node(id), files.tree.node(id));
+        let (theirs, ours) = (theirs.expect("it is there"), ours.expect("it is there"));
+        assert_eq!(theirs.descriptor.dacl, ours.descriptor.dacl, "{path}");
+        compared += usize::from(node.descriptor != ours.descriptor);
+    }
+    assert!(compared > 15, "{compared} objects changed");
+}
+
+#[test]
+fn uninstalling_what_the_planner_planned_leaves_the_host_as_it_was() {
+    let scene = scene();
+    let plan = plan(&scene);
+    let faults = Faults::new();
+    let store = MemoryStore::new(&faults);
+    let mut files = FakeFiles::over(scene.host.fs.clone(), &faults);
+    apply(&plan, &store, &mut files);
+    let sids = sids_of(&plan);
+    let tops = ["C:\\", "D:\\"].map(|top| WindowsPath::parse(top).expect("a drive"));
+    for top in &tops {
+        let found = leftover_of_files(top, &sids, &mut files).expect("a scan");
+        assert!(
+            !found.is_empty(),
+            "the control: the scan finds what is there"
+        );
+    }
+    let revoked = uninstall(&plan, &store, &mut files);
+    assert!(revoked.failed.is_empty(), "{:?}", revoked.failed);
+    assert_eq!(nodes(&files.tree), nodes(&scene.host.fs));
+    for top in &tops {
+        assert_eq!(
+            leftover_of_files(top, &sids, &mut files).expect("a scan"),
+            []
+        );
+    }
+    assert_eq!(store.durable(), None);
+    let root = WindowsPath::parse(WORKSPACE).expect("a path");
+    assert!(files.open(&root).expect("a look").is_some());
+}
