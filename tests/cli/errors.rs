@@ -36,13 +36,7 @@ fn a_policy_that_can_not_be_is_101_and_nothing_runs() {
         ("missing_root", &["--writable-root", "~/nothing"]),
         ("workspace_is_home", &["--workspace", ".."]),
         ("workspace_is_missing", &["--workspace", "nothing"]),
-        ("network_open", &["--network", "open"]),
-        (
-            "network_allowlist",
-            &["--network", "allowlist", "--allow-host", "example.com"],
-        ),
-        ("publish", &["--publish", "3000"]),
-        ("connect", &["--connect", "127.0.0.1:5432"]),
+        ("unix_socket", &["--unix-socket", "/run/docker.sock"]),
         ("config_is_missing", &["--config", "nothing.toml"]),
     ] {
         let mut arguments = vec!["run"];

@@ -105,19 +105,50 @@ pub enum Event {
         /// How often, since the last event on the same.
         count: u32,
     },
-    /// A connection was decided on. Without an egress proxy only refusals are known.
+    /// A connection was decided on: by the egress proxy, or refused before one could see it.
     #[serde(rename = "net.decision")]
     NetDecision {
         /// The command, where only one was running.
         command: Option<u64>,
-        /// The destination, escaped: an address, a socket's path or a socket family.
+        /// The destination, escaped: a host and port, a socket's path or a socket family.
         destination: String,
+        /// By which way it came to the proxy: `captured-tls`, `captured-http`, `captured-tcp`, `connect`, `absolute-form` or `socks`, or `published` from the host's loopback into the session;
+        /// absent where no proxy saw it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ingress: Option<String>,
+        /// The method of an HTTP request.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        method: Option<String>,
         /// `allow` or `deny`.
         verdict: String,
         /// The rule that decided.
         rule: String,
         /// How often, since the last event on the same.
         count: u32,
+    },
+    /// A question for a name was decided on.
+    #[serde(rename = "dns.decision")]
+    DnsDecision {
+        /// The command, where only one was running.
+        command: Option<u64>,
+        /// The name, escaped.
+        name: String,
+        /// `allow` or `deny`. No other machine is asked about a name that is denied.
+        verdict: String,
+        /// The rule that decided.
+        rule: String,
+    },
+    /// A connection through the proxy has ended.
+    #[serde(rename = "net.closed")]
+    NetClosed {
+        /// The destination, escaped.
+        destination: String,
+        /// Bytes that left the session.
+        bytes_out: u64,
+        /// Bytes that came into it.
+        bytes_in: u64,
+        /// `finished`, `broken`, `refused`, `revoked`, `limit` or `shutdown`.
+        cause: String,
     },
     /// Something the session made under a guarded name was moved out of the workspace.
     #[serde(rename = "guard.quarantined")]

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use ringfence_plan::Plan;
+use ringfence_plan::step::ServedSocket;
 use ringfence_policy::AbsolutePath;
 use ringfence_policy::decision::Denial;
 
@@ -61,6 +62,13 @@ pub enum Event {
         /// The system's error number.
         errno: i32,
     },
+    /// A socket of the session's network, to be served by the harness, travels with this frame; before [`Event::Ready`].
+    Serving {
+        /// Which.
+        socket: ServedSocket,
+    },
+    /// The way to dial published ports travels with this frame; before [`Event::Ready`].
+    Dialling,
     /// A command runs. The terminal's other side travels with this frame where it has one.
     Started {
         /// Which command.

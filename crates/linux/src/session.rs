@@ -243,7 +243,9 @@ impl Session {
         loop {
             if let Some(event) = self.channel.next::<Event>()? {
                 let descriptor = match event {
-                    Event::Started { .. } => self.channel.next_descriptor(),
+                    Event::Started { .. } | Event::Serving { .. } | Event::Dialling => {
+                        self.channel.next_descriptor()
+                    }
                     _ => None,
                 };
                 return Ok(Some((event, descriptor)));

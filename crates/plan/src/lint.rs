@@ -108,6 +108,9 @@ fn needs_capabilities(step: &Step) -> bool {
     match step {
         Step::EnterNamespaces { .. }
         | Step::RaiseLoopback
+        | Step::CaptureAddresses { .. }
+        | Step::Serve { .. }
+        | Step::Publish { .. }
         | Step::SealMounts
         | Step::MountProc
         | Step::KeepProc
@@ -221,6 +224,9 @@ impl<'a> View<'a> {
                 Step::MakePrivateDirectory { .. }
                 | Step::EnterNamespaces { .. }
                 | Step::RaiseLoopback
+                | Step::CaptureAddresses { .. }
+                | Step::Serve { .. }
+                | Step::Publish { .. }
                 | Step::MountProc
                 | Step::KeepProc
                 | Step::MountDevices

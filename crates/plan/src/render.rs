@@ -14,7 +14,8 @@ use ringfence_policy::filesystem::{PathAccess, Strength};
 use crate::linux::landlock::Ruleset;
 use crate::plan::{Plan, PlanHash};
 use crate::step::{
-    IpSockets, LimitMechanism, MountAccess, MountPoint, Namespace, Observe, Placeholder, Step,
+    AddressFamily, IpSockets, LimitMechanism, MountAccess, MountPoint, Namespace, Observe,
+    Placeholder, Service, Step,
 };
 
 /// A path on one line, escaped.
@@ -270,6 +271,27 @@ pub fn render_step(step: &Step) -> String {
             )
         }
         Step::RaiseLoopback => "raise loopback".to_owned(),
+        Step::CaptureAddresses { family } => format!(
+            "deliver what is sent to any {} address to the session itself",
+            match family {
+                AddressFamily::V4 => "IPv4",
+                AddressFamily::V6 => "IPv6",
+            }
+        ),
+        Step::Serve { socket } => format!(
+            "listen on {} inside, served outside as {}",
+            socket.address,
+            match socket.service {
+                Service::Captured => "the connections it takes",
+                Service::Connected => "the host's own server there",
+                Service::Proxy => "a proxy",
+                Service::DnsDatagrams => "DNS over UDP",
+                Service::DnsStream => "DNS over TCP",
+            }
+        ),
+        Step::Publish { port } => {
+            format!("reach port {port} of the session's loopback from the host's")
+        }
         Step::SealMounts => "make every mount private, read-only, nosuid, nodev".to_owned(),
         Step::MountProc => "mount a new /proc".to_owned(),
         Step::KeepProc => "keep the host's /proc, read-only".to_owned(),

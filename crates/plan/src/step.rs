@@ -1,5 +1,7 @@
 //! One change to the machine or to the session: a closed, serialisable list that leaves nothing to decide.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use ringfence_policy::AbsolutePath;
@@ -112,6 +114,43 @@ pub enum IpSockets {
     Refused,
 }
 
+/// A version of the Internet Protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AddressFamily {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// What a socket of the session's network is served for, outside of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Service {
+    /// A listener that takes connections as they are: where they wanted to go is their local address.
+    Captured,
+    /// A listener that stands for one server of the host's loopback, at the same address.
+    Connected,
+    /// A listener that is told where to connect to: HTTP and SOCKS.
+    Proxy,
+    /// A datagram socket that answers questions for names.
+    DnsDatagrams,
+    /// A listener that answers questions for names.
+    DnsStream,
+}
+
+/// A socket that is made inside the session's network and handed out: the only way out of it.
+///
+/// A wildcard address of V6 takes both families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ServedSocket {
+    /// What it is bound to.
+    pub address: SocketAddr,
+    /// What it is served for.
+    pub service: Service,
+}
+
 /// How a limit is held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -155,6 +194,21 @@ pub enum Step {
     },
     /// Brings the session's own loopback interface up.
     RaiseLoopback,
+    /// Delivers what is sent to any address to the session itself: a local default route over its loopback.
+    CaptureAddresses {
+        /// Of which family.
+        family: AddressFamily,
+    },
+    /// Makes a socket in the session's network, for the harness to serve.
+    Serve {
+        /// Which.
+        socket: ServedSocket,
+    },
+    /// Lets the harness connect to this port of the session's loopback.
+    Publish {
+        /// Which.
+        port: u16,
+    },
     /// Makes every mount private, read-only, nosuid and nodev, recursively from `/`.
     SealMounts,
     /// Mounts a new `/proc` for the session's process namespace; kernel settings in it read-only.
@@ -291,6 +345,9 @@ impl Step {
             }
             Self::EnterNamespaces { .. }
             | Self::RaiseLoopback
+            | Self::CaptureAddresses { .. }
+            | Self::Serve { .. }
+            | Self::Publish { .. }
             | Self::SealMounts
             | Self::MountProc
             | Self::KeepProc

@@ -193,7 +193,7 @@ impl NetworkPolicy {
         }
         let grant = Grant {
             arguments: vec!["--publish".to_owned(), port.to_string()],
-            caution: OFFLINE_ONLY.to_owned(),
+            caution: String::new(),
         };
         deny(RuleId::NotListed, String::new(), Some(grant))
     }
@@ -316,10 +316,6 @@ impl NetworkPolicy {
     }
 }
 
-/// What a person must know before typing a network option.
-pub const OFFLINE_ONLY: &str =
-    "this version knows the network `offline` alone, and refuses the option";
-
 /// The option that allows just `host` at `port`; `None` for what a rule can't name.
 fn grant_host(mode: NetworkMode, host: &Host, port: u16) -> Option<Grant> {
     let rule: HostRule = format!("{host}:{port}").parse().ok()?;
@@ -332,7 +328,7 @@ fn grant_host(mode: NetworkMode, host: &Host, port: u16) -> Option<Grant> {
     arguments.push(rule.to_string());
     Some(Grant {
         arguments,
-        caution: OFFLINE_ONLY.to_owned(),
+        caution: String::new(),
     })
 }
 
@@ -366,7 +362,7 @@ fn grant_connect(address: IpAddr, port: u16) -> Grant {
             "--connect".to_owned(),
             SocketAddr::new(address, port).to_string(),
         ],
-        caution: OFFLINE_ONLY.to_owned(),
+        caution: String::new(),
     }
 }
 

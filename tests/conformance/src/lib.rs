@@ -8,6 +8,7 @@ pub mod cases;
 pub mod checks;
 pub mod fixture;
 pub mod ground;
+pub mod internet;
 pub mod launch;
 pub mod objects;
 pub mod snapshot;

@@ -36,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "ringfence-audit",
             "ringfence-backend",
+            "ringfence-egress",
             "ringfence-linux",
             "ringfence-plan",
             "ringfence-policy",

@@ -195,6 +195,9 @@ fn carried_out(step: &Step) -> Option<Finding> {
         | Step::MakePrivateDirectory { .. }
         | Step::EnterNamespaces { .. }
         | Step::RaiseLoopback
+        | Step::CaptureAddresses { .. }
+        | Step::Serve { .. }
+        | Step::Publish { .. }
         | Step::SealMounts
         | Step::MountDevices
         | Step::MountTemporary { .. }

@@ -2,12 +2,12 @@
 //!
 //! Executes, decides nothing. Invariant: the first step that fails ends the launch, and nothing runs.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chmodat, chownat, mkdirat, openat};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use ringfence_plan::step::{FileId, Identity};
 use ringfence_plan::{Plan, Step};
@@ -15,10 +15,10 @@ use ringfence_policy::AbsolutePath;
 
 use super::limits::{LimitError, Limits};
 use super::mounts::{Hold, MountError, View};
+use super::network::{self, Network};
 use super::overlay::{Caches, LayerLock, Layers};
 use crate::landlock::{LandlockError, Prepared};
 use crate::seccomp;
-use crate::sys;
 
 /// Why the boundary could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,18 @@ pub(crate) enum BuildError {
     /// The session's loopback could not be raised.
     #[error("raise the loopback interface")]
     Loopback(#[source] Errno),
+    /// The local default route could not be made.
+    #[error("add a local default route")]
+    Route(#[source] Errno),
+    /// A socket for the harness to serve could not be made.
+    #[error("listen on {address} in the session's network")]
+    Serve {
+        /// Where.
+        address: SocketAddr,
+        /// The kernel's answer.
+        #[source]
+        errno: Errno,
+    },
     /// A limit could not be set.
     #[error(transparent)]
     Limit(#[from] LimitError),
@@ -54,7 +66,10 @@ impl BuildError {
     pub(crate) fn errno(&self) -> i32 {
         match self {
             Self::Mount(error) => error.errno.raw_os_error(),
-            Self::PrivateDirectory { errno, .. } | Self::Loopback(errno) => errno.raw_os_error(),
+            Self::PrivateDirectory { errno, .. }
+            | Self::Loopback(errno)
+            | Self::Route(errno)
+            | Self::Serve { errno, .. } => errno.raw_os_error(),
             Self::Limit(error) => error.errno().raw_os_error(),
             Self::Landlock(error) => error.errno(),
             Self::NotSealed => Errno::INVAL.raw_os_error(),
@@ -79,6 +94,8 @@ pub(crate) struct Confinement {
     pub(crate) limits: Limits,
     /// The layer that caches are written to.
     pub(crate) layer: Option<LayerLock>,
+    /// The session's network.
+    pub(crate) network: Network,
     /// How each layer was proven.
     pub(crate) proven: Vec<String>,
 }
@@ -179,7 +196,22 @@ impl Builder<'_> {
                     .push(format!("namespaces: created {}", names.join(", ")));
                 Ok(())
             }
-            Step::RaiseLoopback => raise_loopback(),
+            Step::RaiseLoopback => network::raise_loopback().map_err(BuildError::Loopback),
+            Step::CaptureAddresses { family } => {
+                network::capture_addresses(*family).map_err(BuildError::Route)
+            }
+            Step::Serve { socket } => {
+                let made = network::serve(*socket).map_err(|errno| BuildError::Serve {
+                    address: socket.address,
+                    errno,
+                })?;
+                self.confinement.network.served.push((*socket, made));
+                Ok(())
+            }
+            Step::Publish { port } => {
+                self.confinement.network.published.push(*port);
+                Ok(())
+            }
             Step::SealMounts => {
                 self.view = Some(View::seal(sources(self.plan), self.caches.take())?);
                 self.confinement
@@ -250,17 +282,6 @@ fn sources(plan: &Plan) -> impl Iterator<Item = (&AbsolutePath, Option<FileId>)>
         } => Some((source, *identity)),
         _ => None,
     })
-}
-
-fn raise_loopback() -> Result<(), BuildError> {
-    let socket = socket_with(
-        AddressFamily::INET,
-        SocketType::DGRAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(BuildError::Loopback)?;
-    sys::raise_loopback(&socket).map_err(BuildError::Loopback)
 }
 
 /// Makes `path` and its missing parents; what exists stays as it is, but its last component is opened without

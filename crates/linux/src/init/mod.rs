@@ -6,6 +6,7 @@
 mod build;
 pub(crate) mod limits;
 mod mounts;
+mod network;
 mod origins;
 mod overlay;
 mod program;
@@ -24,11 +25,11 @@ use rustix::process::{DumpableBehavior, Pid, set_child_subreaper, set_dumpable_b
 
 use ringfence_backend::Enforcement;
 use ringfence_backend::wire::{Event, Leased, Request};
-use ringfence_plan::Plan;
 use ringfence_plan::step::Identity;
+use ringfence_plan::{Plan, Step};
 
 use crate::channel::{Channel, ChannelError};
-use crate::observer::{Observer, ObserverError};
+use crate::observer::{Observer, ObserverError, Reach};
 use crate::sys;
 use build::{BuildError, build};
 use overlay::LayerLock;
@@ -146,6 +147,8 @@ struct Parts {
     watch: Option<Watch>,
     signals: OwnedFd,
     layer: Option<LayerLock>,
+    /// Sockets for the harness, each with the event that announces it.
+    handed_out: Vec<(Event, OwnedFd)>,
     enforcement: Enforcement,
 }
 
@@ -163,6 +166,7 @@ fn launch(plan: &Plan) -> Result<Parts, Event> {
     }
     let limits = std::mem::take(&mut confinement.limits);
     let layer = confinement.layer.take();
+    let handed_out = hand_out(std::mem::take(&mut confinement.network))?;
     let identity = confinement.identity;
     let profile = confinement.filter;
     let confined = Spawner::start(confinement);
@@ -170,7 +174,8 @@ fn launch(plan: &Plan) -> Result<Parts, Event> {
     let observer = match (confined.listener, profile) {
         (Some(listener), Some(profile)) => Some(
             Observer::new(listener, profile, plan.rules.clone(), &plan.guard)
-                .map_err(|error| failed(&describe(&error), system_error(&error)))?,
+                .map_err(|error| failed(&describe(&error), system_error(&error)))?
+                .with_reach(reach(plan)),
         ),
         (None, _) | (_, None) => None,
     };
@@ -188,8 +193,33 @@ fn launch(plan: &Plan) -> Result<Parts, Event> {
         watch,
         signals,
         layer,
+        handed_out,
         enforcement,
     })
+}
+
+fn reach(plan: &Plan) -> Reach {
+    let captured = |step: &Step| matches!(step, Step::CaptureAddresses { .. });
+    if plan.steps.iter().any(captured) {
+        Reach::Captured
+    } else {
+        Reach::Offline
+    }
+}
+
+/// What of the session's network the harness gets.
+fn hand_out(network: network::Network) -> Result<Vec<(Event, OwnedFd)>, Event> {
+    let mut all: Vec<(Event, OwnedFd)> = network
+        .served
+        .into_iter()
+        .map(|(socket, made)| (Event::Serving { socket }, made))
+        .collect();
+    if !network.published.is_empty() {
+        let dialer = network::start_dialer(network.published)
+            .map_err(|errno| failed("start the dialer", errno.raw_os_error()))?;
+        all.push((Event::Dialling, dialer));
+    }
+    Ok(all)
 }
 
 fn build_failed(step: usize, error: &BuildError) -> Event {

@@ -88,8 +88,11 @@ impl Init {
     pub(crate) fn new(
         mut channel: Channel,
         harness: Option<OwnedFd>,
-        parts: Parts,
+        mut parts: Parts,
     ) -> Result<Self, InitError> {
+        for (event, descriptor) in parts.handed_out.drain(..) {
+            channel.post(&event, &[descriptor.as_fd()])?;
+        }
         channel.post(&Event::Ready(parts.enforcement.clone()), &[])?;
         let next_look = parts.limits.is_watched().then(Instant::now);
         Ok(Self {

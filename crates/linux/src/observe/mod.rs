@@ -14,6 +14,7 @@ mod hidden;
 mod host;
 mod mounts;
 mod names;
+mod network;
 mod place;
 mod resolve;
 mod root;
@@ -86,6 +87,7 @@ fn gather(policy: &Policy, namespaces: UserNamespaces) -> Result<LinuxFacts, Obs
         hidden,
         git_references,
         cgroups: cgroup::observe(policy, &mounts),
+        network: network::observe(policy)?,
         listings: Vec::new(),
         caches: caches::observe(policy, &home, &mounts)?,
         overlay: caches::probe_overlay(&state),

@@ -16,10 +16,7 @@ use ringfence_backend::wire::Event;
 use ringfence_plan::plan::Guard;
 use ringfence_policy::decision::{Denial, Evidence, OwnPermissions};
 use ringfence_policy::escape::escape_os;
-use ringfence_policy::host::Host;
-use ringfence_policy::network::{self, Destination};
-use ringfence_policy::policy::NetworkPolicy;
-use ringfence_policy::{AbsolutePath, Decision, FilesystemRules, Grant, Operation, RuleId};
+use ringfence_policy::{AbsolutePath, Decision, FilesystemRules, Operation, RuleId};
 
 use rustix::fs::FileType;
 
@@ -27,6 +24,7 @@ use crate::seccomp::{self, Access, Call, Family, FilterProfile, Verdict};
 
 mod address;
 mod call;
+mod connection;
 mod guard;
 mod listener;
 mod memory;
@@ -37,6 +35,7 @@ mod tally;
 mod tests;
 
 use call::{Effect, PathArgument};
+pub use connection::Reach;
 use guard::Watch;
 use listener::{Answer, Listener, Notification};
 use permissions::{Credentials, Prospect};
@@ -131,6 +130,7 @@ pub struct Observer {
     buffer: Vec<u8>,
     tally: Tally,
     last_made: Option<Instant>,
+    reach: Reach,
 }
 
 impl AsFd for Observer {
@@ -164,7 +164,15 @@ impl Observer {
             buffer: Vec::new(),
             tally: Tally::default(),
             last_made: None,
+            reach: Reach::Offline,
         })
+    }
+
+    /// The same for a session of another reach than none.
+    #[must_use]
+    pub fn with_reach(mut self, reach: Reach) -> Self {
+        self.reach = reach;
+        self
     }
 
     /// Answers the calls that wait, at most 64 of them, and reports what is new. Never waits for a target.
@@ -240,7 +248,7 @@ impl Observer {
             Verdict::Observe(Access::Connect) => {
                 let denial = self
                     .destination(notification)
-                    .and_then(|address| connection(&address, call.name));
+                    .and_then(|address| connection::refused(&address, self.reach, call.name));
                 (Answer::Continue, [denial.map(Report::Denied), None])
             }
             Verdict::Observe(Access::Write | Access::Read | Access::Execute) => {
@@ -462,36 +470,4 @@ fn refused(family: Family, object: String, syscall: &'static str) -> Denial {
         evidence: Evidence::Refused,
         own_permissions: OwnPermissions::Allow,
     }
-}
-
-/// A connection that fails because of the boundary. Port 0 is no connection: resolvers ask so which source address
-/// they get.
-fn connection(address: &SocketAddr, syscall: &'static str) -> Option<Denial> {
-    if address.port() == 0 {
-        return None;
-    }
-    let (rule, grant) = if address::is_session_loopback(address) {
-        if address::is_served(address.port()) {
-            return None;
-        }
-        // Nobody listens in the session: whoever does on the host's loopback is out of reach.
-        let arguments = vec!["--connect".to_owned(), address.to_string()];
-        let caution = network::OFFLINE_ONLY.to_owned();
-        (RuleId::SessionLoopback, Some(Grant { arguments, caution }))
-    } else {
-        let (host, port) = (Host::Address(address.ip()), address.port());
-        match NetworkPolicy::offline().decide(&Destination::Internet { host, port }) {
-            Decision::Allow { .. } => return None,
-            Decision::Deny { rule, grant, .. } => (rule, grant),
-        }
-    };
-    Some(Denial {
-        operation: Operation::Connect,
-        object: address.to_string(),
-        rule,
-        grant,
-        syscall: syscall.to_owned(),
-        evidence: Evidence::Predicted,
-        own_permissions: OwnPermissions::Allow,
-    })
 }

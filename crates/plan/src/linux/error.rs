@@ -10,7 +10,7 @@ use crate::plan::Missing;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// The policy asks for something that this build does not enforce.
-    #[error("this build can't enforce `{setting}`: it holds `network.mode = \"offline\"` only")]
+    #[error("this build can't enforce `{setting}`")]
     Unsupported {
         /// The setting, with its value.
         setting: String,
@@ -131,7 +131,7 @@ impl PlanError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Unsupported { .. } => vec![
-                "remove the setting, or run with `--network offline`".to_owned(),
+                "remove the setting".to_owned(),
                 "`ringfence policy check` shows which layer sets it".to_owned(),
             ],
             Self::ForbiddenRoot { reason, .. } => match reason {

@@ -5,6 +5,8 @@
 //!
 //! Invariant: a fact states what was seen; no field holds a decision.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use ringfence_policy::AbsolutePath;
@@ -49,6 +51,9 @@ pub struct LinuxFacts {
     pub git_references: Vec<GitReference>,
     /// Where limits can be set.
     pub cgroups: Vec<Cgroup>,
+    /// The network's facts, where the policy lets anything leave the session or be published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkFacts>,
     /// Entries of directories that Landlock alone has to grant piecemeal; empty where namespaces work.
     pub listings: Vec<Listing>,
     /// The person's caches, where tools look for them.
@@ -112,6 +117,25 @@ pub enum Overlay {
         /// What refuses it.
         cause: String,
     },
+}
+
+/// What a session's own network depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkFacts {
+    /// Whether the kernel has IPv6.
+    pub ipv6: Ipv6,
+    /// The name servers of `/etc/resolv.conf`, which the session's programs will ask.
+    pub name_servers: Vec<IpAddr>,
+}
+
+/// Whether the kernel has IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ipv6 {
+    /// It has.
+    Available,
+    /// It was built or started without.
+    Absent,
 }
 
 /// Whether user namespaces work.

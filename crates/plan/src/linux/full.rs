@@ -17,7 +17,7 @@ use crate::linux::landlock::{Abi, Rights, Ruleset};
 use crate::linux::limits::{self, UserNamespace};
 use crate::linux::places::{PlaceKind, Places};
 use crate::linux::session::{self, GitWrites};
-use crate::linux::{filesystem_rules, guard};
+use crate::linux::{filesystem_rules, guard, network};
 use crate::plan::{Level, Missing, Plan};
 use crate::step::{
     FileId, Identity, IpSockets, MountAccess, MountPoint, Namespace, Observe, Placeholder, Step,
@@ -53,7 +53,7 @@ pub(crate) fn plan(
 
     let mut steps = session::make_private(facts, &tmp)?;
     steps.extend(caches.made);
-    steps.extend(enter(facts, &mut notes));
+    steps.extend(enter(policy, facts, &mut notes)?);
     steps.extend(place_steps(facts, &places, &tmp, &denied, caches.bind));
     steps.extend(caches.overlay);
     if places.is_visible(facts.state.as_path()) {
@@ -84,6 +84,9 @@ pub(crate) fn plan(
     }
     crate::linux::notes::collect(policy, facts, &mut notes);
     let rules = filesystem_rules(policy, facts, &places, &mut holds)?;
+    let mut environment = session::environment(facts, "/tmp", git_writes(policy), caches.variables);
+    environment.extend(network::environment(&steps));
+    environment.sort();
     Ok(Plan {
         level: if missing.is_empty() {
             Level::Full
@@ -95,7 +98,7 @@ pub(crate) fn plan(
         steps,
         rules,
         guard: guard(policy, &places, &holds),
-        environment: session::environment(facts, "/tmp", git_writes(policy), caches.variables),
+        environment,
         workspace: session::workspace(policy, facts),
     })
 }
@@ -137,7 +140,11 @@ pub(crate) fn observe(facts: &LinuxFacts, missing: &mut Vec<Missing>) -> Observe
     }
 }
 
-fn enter(facts: &LinuxFacts, notes: &mut Vec<String>) -> Vec<Step> {
+fn enter(
+    policy: &Policy,
+    facts: &LinuxFacts,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Step>, PlanError> {
     let target = facts.target_identity();
     if target.0 != facts.caller.uid {
         notes.push(format!(
@@ -155,7 +162,7 @@ fn enter(facts: &LinuxFacts, notes: &mut Vec<String>) -> Vec<Step> {
             Step::KeepProc
         }
     };
-    vec![
+    let mut steps = vec![
         Step::EnterNamespaces {
             namespaces: NAMESPACES.to_vec(),
             identity: Identity {
@@ -165,9 +172,10 @@ fn enter(facts: &LinuxFacts, notes: &mut Vec<String>) -> Vec<Step> {
             },
         },
         Step::RaiseLoopback,
-        Step::SealMounts,
-        proc,
-    ]
+    ];
+    steps.extend(network::steps(policy, facts)?);
+    steps.extend([Step::SealMounts, proc]);
+    Ok(steps)
 }
 
 /// All places of a session with namespaces.

@@ -12,6 +12,7 @@ mod git_words;
 mod holds;
 pub mod landlock;
 mod limits;
+mod network;
 mod notes;
 mod partial;
 mod places;
@@ -21,7 +22,7 @@ mod session;
 pub use full::NAMESPACES;
 pub use partial::directories_to_list;
 
-use ringfence_policy::document::{Mode, NetworkMode, Require};
+use ringfence_policy::document::{Mode, Require};
 use ringfence_policy::filesystem::{FilesystemRules, GlobRule, PathAccess, PathRule, Strength};
 use ringfence_policy::policy::{HiddenKind, HiddenPattern};
 use ringfence_policy::{AbsolutePath, Policy, RuleId};
@@ -93,27 +94,10 @@ fn walls(facts: &LinuxFacts) -> Result<Walls, PlanError> {
 }
 
 fn refuse_unsupported(policy: &Policy) -> Result<(), PlanError> {
-    let network = &policy.network;
-    let setting = match network.mode.value {
-        NetworkMode::Allowlist => Some("network.mode = \"allowlist\"".to_owned()),
-        NetworkMode::Open => Some("network.mode = \"open\"".to_owned()),
-        NetworkMode::Offline => None,
-    };
-    let setting = setting
-        .or_else(|| {
-            let port = network.publish.first()?;
-            Some(format!("network.publish = [{}]", port.value))
-        })
-        .or_else(|| {
-            let server = network.connect.first()?;
-            Some(format!("network.connect = [\"{}\"]", server.value))
-        })
-        .or_else(|| {
-            let socket = network.unix_sockets.first()?;
-            Some(format!("network.unix_sockets = [\"{}\"]", socket.value))
-        });
-    match setting {
-        Some(setting) => Err(PlanError::Unsupported { setting }),
+    match policy.network.unix_sockets.first() {
+        Some(socket) => Err(PlanError::Unsupported {
+            setting: format!("network.unix_sockets = [\"{}\"]", socket.value),
+        }),
         None => Ok(()),
     }
 }

@@ -7,6 +7,8 @@ use ringfence_plan::linux::error::PlanError;
 use ringfence_policy::ExitCode;
 
 #[cfg(target_os = "linux")]
+use super::egress::EgressError;
+#[cfg(target_os = "linux")]
 use crate::stdio::StreamError;
 use crate::sweep::{LeaseError, Swept};
 
@@ -48,6 +50,16 @@ pub enum StartError {
         /// What was moved to quarantine, where the runner had been asked for a command already.
         swept: Swept,
     },
+    /// The session's way out could not be served.
+    #[cfg(target_os = "linux")]
+    #[error("the egress proxy could not be started")]
+    Egress {
+        /// Why not.
+        #[source]
+        error: EgressError,
+        /// What was moved to quarantine, where the runner had been asked for a command already.
+        swept: Swept,
+    },
     /// The runner broke the protocol.
     #[error("the session's runner sent `{sent}` before the boundary stood")]
     Protocol {
@@ -64,6 +76,8 @@ impl StartError {
     pub fn swept(&self) -> Option<&Swept> {
         match self {
             Self::Lost { swept, .. } | Self::Protocol { swept, .. } => Some(swept),
+            #[cfg(target_os = "linux")]
+            Self::Egress { swept, .. } => Some(swept),
             Self::Unsupported
             | Self::Observe(_)
             | Self::Plan(_)
@@ -79,6 +93,8 @@ impl StartError {
         match self {
             Self::Plan(error) => error.exit_code(),
             Self::Record(_) => ExitCode::SetupMissing,
+            #[cfg(target_os = "linux")]
+            Self::Egress { .. } => ExitCode::NotEnforceable,
             Self::Unsupported
             | Self::Observe(_)
             | Self::Launch(_)
@@ -95,6 +111,8 @@ impl StartError {
             Self::Unsupported => "run it on Linux".to_owned(),
             Self::Plan(error) => error.hints().join("; "),
             Self::Record(error) => error.hint(),
+            #[cfg(target_os = "linux")]
+            Self::Egress { error, .. } => error.hint(),
             Self::Observe(_)
             | Self::Launch(_)
             | Self::Step { .. }

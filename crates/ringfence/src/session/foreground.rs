@@ -22,6 +22,7 @@ use rustix::process::Signal;
 use signal_hook::consts::{SIGCONT, SIGSTOP, SIGTSTP, SIGWINCH};
 
 use super::caller::Caller;
+use super::decided;
 use super::opening::{OpenError, Opening};
 use super::report::{Denials, LOST, denial_event, ending_name, exit_status, hidden_secrets};
 use super::signals::Signals;
@@ -56,8 +57,8 @@ enum Sending {
 
 /// Opens a session and runs `command` in it to its end, with the streams `own`.
 ///
-/// The request follows the launch at once, but where events are recorded: there the boundary's record comes before the
-/// command's, and the command's before the command.
+/// The request follows the launch at once, but where events are recorded (the boundary's record comes before the
+/// command's, and the command's before the command) and where a proxy serves the session: it may still fail to start.
 pub(super) fn run_alone(
     opening: Opening<'_>,
     command: &CommandSpec,
@@ -68,7 +69,7 @@ pub(super) fn run_alone(
     }
     let opened = opening.open(|session| {
         let mut prepared = prepare(session, command, Afterwards::End, own)?;
-        if !session.journal.is_kept() {
+        if !session.journal.is_kept() && !session.network.is_served() {
             send(session, &mut prepared, own);
         }
         Ok(prepared)
@@ -177,6 +178,7 @@ fn conduct(
         Sending::Done(Err(fault)) => Err(BreakError::Lost(fault)),
         Sending::Due | Sending::Done(Ok(())) => foreground.run(),
     };
+    foreground.hear_egress();
     let Foreground {
         session,
         mut streams,
@@ -276,6 +278,7 @@ enum Part {
     Output(usize),
     Keys,
     Screen,
+    Egress,
 }
 
 impl Foreground<'_> {
@@ -285,6 +288,7 @@ impl Foreground<'_> {
             self.forward_signals()?;
             self.session.guardian.retry();
             self.session.record_quarantined();
+            self.hear_egress();
             let ready = self.wait()?;
             for part in &ready {
                 self.step(*part);
@@ -308,6 +312,33 @@ impl Foreground<'_> {
             self.take(received.event, received.descriptor)?;
         }
         Ok(())
+    }
+
+    /// Takes what the proxy has decided.
+    fn hear_egress(&mut self) {
+        let id = self.id.0;
+        let Some(egress) = self.session.network.egress() else {
+            return;
+        };
+        for decided in egress.news() {
+            self.session
+                .journal
+                .write(|| decided::event(Some(id), &decided));
+            if let Some(denial) = decided::denial(&decided) {
+                self.denials.add(denial, 1);
+            }
+        }
+        if let Some(failure) = egress.take_failure() {
+            self.notes.push(format!(
+                "WARNING: the egress proxy has ended ({failure}): nothing gets out of the session any more"
+            ));
+        }
+        let dropped = egress.take_dropped();
+        if dropped > 0 {
+            self.notes.push(format!(
+                "{dropped} decisions of the egress proxy came too fast to be recorded"
+            ));
+        }
     }
 
     fn take(&mut self, event: Event, descriptor: Option<OwnedFd>) -> Result<(), BreakError> {
@@ -340,6 +371,8 @@ impl Foreground<'_> {
             Event::Started { .. }
             | Event::Exited { .. }
             | Event::Ready(_)
+            | Event::Serving { .. }
+            | Event::Dialling
             | Event::LaunchFailed { .. } => {}
         }
         Ok(())
@@ -442,6 +475,8 @@ impl Foreground<'_> {
             waits.extend(interest.map(|(fd, flags)| (part, fd, flags)));
         };
         if self.phase != Phase::Draining {
+            let news = self.session.network.readiness();
+            add(Part::Egress, news.map(|fd| (fd, PollFlags::IN)));
             add(
                 Part::Session,
                 Some((self.session.running.readiness(), PollFlags::IN)),
@@ -479,7 +514,7 @@ impl Foreground<'_> {
     fn step(&mut self, part: Part) {
         match part {
             // Looked at in every round.
-            Part::Session | Part::Signals => {}
+            Part::Session | Part::Signals | Part::Egress => {}
             Part::Input => {
                 if let Some(relay) = &mut self.streams.input {
                     relay.step();

@@ -10,7 +10,13 @@ mod report;
 #[cfg(target_os = "linux")]
 mod caller;
 #[cfg(target_os = "linux")]
+mod decided;
+#[cfg(target_os = "linux")]
+mod egress;
+#[cfg(target_os = "linux")]
 mod foreground;
+#[cfg(target_os = "linux")]
+mod network;
 #[cfg(target_os = "linux")]
 mod signals;
 #[cfg(test)]
@@ -36,7 +42,11 @@ use ringfence_policy::escape::escape_os;
 use ringfence_policy::policy::EnvironmentPolicy;
 use ringfence_policy::{AbsolutePath, Policy};
 
+#[cfg(target_os = "linux")]
+pub use self::egress::EgressError;
 pub use self::error::{BreakError, RunError, StartError};
+#[cfg(target_os = "linux")]
+use self::network::Network;
 use self::opening::{OpenError, Opening};
 use self::report::Journal;
 pub use self::report::Report;
@@ -83,6 +93,8 @@ pub struct Session {
     enforcement: Enforcement,
     variables: EnvironmentPolicy,
     time_limit: Option<u64>,
+    #[cfg(target_os = "linux")]
+    network: Network,
     running: Box<dyn RunningSession>,
     guardian: Guardian,
     journal: Journal,

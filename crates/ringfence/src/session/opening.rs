@@ -17,6 +17,8 @@ use ringfence_policy::document::{GitAccess, Require};
 use ringfence_policy::escape::escape_os;
 use ringfence_policy::layers::LayerKind;
 
+#[cfg(target_os = "linux")]
+use super::network::Network;
 use super::report::Journal;
 use super::{Life, Session, SessionOptions, StartError, Sweep};
 use crate::clock;
@@ -195,6 +197,8 @@ impl<'a> Opening<'a> {
             Err(error) => return Err((StartError::Record(error), Box::new(plan))),
         };
         let lent = lease.as_ref().and_then(Lease::descriptor);
+        #[cfg(target_os = "linux")]
+        let network = Network::new(&self.policy.network, &plan);
         let running = match self.backend.launch(&plan, lent) {
             Ok(running) => running,
             Err(fault) => return Err((StartError::Launch(fault), Box::new(plan))),
@@ -222,6 +226,8 @@ impl<'a> Opening<'a> {
             plan,
             variables: self.policy.environment.clone(),
             time_limit: limits.time.as_ref().map(|limit| limit.value.0),
+            #[cfg(target_os = "linux")]
+            network,
             running,
             guardian,
             journal: std::mem::take(&mut self.journal),
@@ -245,43 +251,73 @@ impl<'a> Opening<'a> {
 impl Session {
     /// Waits for the runner's word that the boundary stands.
     fn wait_until_it_stands(&mut self) -> Result<(), StartError> {
-        let received = loop {
-            match self.running.receive(None) {
-                Ok(Some(received)) => break received,
-                Ok(None) => {}
+        loop {
+            let received = match self.running.receive(None) {
+                Ok(Some(received)) => received,
+                Ok(None) => continue,
                 Err(fault) => {
                     let swept = self.break_off();
                     return Err(StartError::Lost { fault, swept });
                 }
-            }
-        };
-        let sent = match received.event {
-            Event::Ready(enforcement) => {
-                self.stands(enforcement);
-                return Ok(());
-            }
-            Event::LaunchFailed {
-                step,
-                operation,
-                errno,
-            } => {
-                // It says so before it takes any request: there is nothing to sweep.
-                self.sweep = Sweep::Done;
-                return Err(StartError::Step {
+            };
+            let sent = match received.event {
+                Event::Ready(enforcement) => return self.opened(enforcement),
+                #[cfg(target_os = "linux")]
+                Event::Serving { socket } => {
+                    match self.network.collect(socket, received.descriptor) {
+                        Some(()) => continue,
+                        None => "serving",
+                    }
+                }
+                #[cfg(target_os = "linux")]
+                Event::Dialling => match self.network.collect_dialler(received.descriptor) {
+                    Some(()) => continue,
+                    None => "dialling",
+                },
+                Event::LaunchFailed {
                     step,
-                    operation: escape_os(&operation),
-                    source: io::Error::from_raw_os_error(errno),
-                });
-            }
-            Event::Started { .. } => "started",
-            Event::Denied { .. } => "denied",
-            Event::Touched { .. } => "touched",
-            Event::Remounted { .. } => "remounted",
-            Event::Exited { .. } => "exited",
-            Event::Ended => "ended",
-        };
-        let swept = self.break_off();
-        Err(StartError::Protocol { sent, swept })
+                    operation,
+                    errno,
+                } => {
+                    // It says so before it takes any request: there is nothing to sweep.
+                    self.sweep = Sweep::Done;
+                    return Err(StartError::Step {
+                        step,
+                        operation: escape_os(&operation),
+                        source: io::Error::from_raw_os_error(errno),
+                    });
+                }
+                #[cfg(not(target_os = "linux"))]
+                Event::Serving { .. } => "serving",
+                #[cfg(not(target_os = "linux"))]
+                Event::Dialling => "dialling",
+                Event::Started { .. } => "started",
+                Event::Denied { .. } => "denied",
+                Event::Touched { .. } => "touched",
+                Event::Remounted { .. } => "remounted",
+                Event::Exited { .. } => "exited",
+                Event::Ended => "ended",
+            };
+            let swept = self.break_off();
+            return Err(StartError::Protocol { sent, swept });
+        }
+    }
+
+    /// The runner says that the boundary stands; it does when its network is served as well.
+    fn opened(&mut self, enforcement: Enforcement) -> Result<(), StartError> {
+        #[cfg(target_os = "linux")]
+        if !self.network.is_whole() {
+            let swept = self.break_off();
+            let sent = "ready";
+            return Err(StartError::Protocol { sent, swept });
+        }
+        #[cfg(target_os = "linux")]
+        if let Err(error) = self.network.open(&self.id) {
+            let swept = self.break_off();
+            return Err(StartError::Egress { error, swept });
+        }
+        self.stands(enforcement);
+        Ok(())
     }
 
     fn stands(&mut self, enforcement: Enforcement) {
@@ -331,6 +367,8 @@ fn falls_back(error: &StartError, policy: &Policy, plan: &Plan) -> bool {
         | StartError::Plan(_)
         | StartError::Lost { .. }
         | StartError::Protocol { .. } => false,
+        #[cfg(target_os = "linux")]
+        StartError::Egress { .. } => false,
     };
     refused && plan.level == Level::Full && policy.require.value == Require::Partial
 }
@@ -340,6 +378,8 @@ fn needs_namespace_rights(step: &Step) -> bool {
         step,
         Step::EnterNamespaces { .. }
             | Step::RaiseLoopback
+            | Step::CaptureAddresses { .. }
+            | Step::Serve { .. }
             | Step::SealMounts
             | Step::MountProc
             | Step::KeepProc

@@ -219,6 +219,8 @@ pub(crate) fn denial_event(command: u64, denial: &Denial, count: u32) -> Event {
             return Event::NetDecision {
                 command,
                 destination: denial.object.clone(),
+                ingress: None,
+                method: None,
                 verdict: "deny".to_owned(),
                 rule,
                 count,

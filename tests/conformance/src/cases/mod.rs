@@ -4,12 +4,14 @@ mod absent;
 mod builds;
 mod caches;
 mod denials;
+mod egress;
 mod endings;
 mod environment;
 mod evasion;
 mod growth;
 mod kernel;
 mod levels;
+mod loopback;
 mod places;
 mod protected;
 mod replace;
@@ -31,6 +33,8 @@ pub fn all() -> Vec<Case> {
         replace::CASES,
         secrets::CASES,
         sockets::CASES,
+        egress::CASES,
+        loopback::CASES,
         kernel::CASES,
         streams::CASES,
         terminal::CASES,

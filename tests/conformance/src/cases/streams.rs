@@ -49,7 +49,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "run.policy-errors",
-        promise: "a root that is /, the home or above our state, an unknown key, a network mode that is not built: 101",
+        promise: "a root that is /, the home or above our state, an unknown key, what is not built: 101",
         needs: Needs::Full,
         run: policy_errors,
     },
@@ -309,7 +309,7 @@ fn policy_errors(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         ),
         ("workspace home", &["--workspace", &home]),
         ("relative root", &["--writable-root", "relative/path"]),
-        ("network open", &["--network", "open"]),
+        ("a host socket", &["--unix-socket", "/run/docker.sock"]),
         ("unknown key", &["--config", &unknown]),
     ];
     for (label, options) in cases {

@@ -10,6 +10,8 @@
 )]
 
 mod calls;
+mod egress;
+mod internet;
 mod kernel;
 mod load;
 mod reads;
@@ -39,6 +41,7 @@ fn main() {
     match name.as_str() {
         "batch" => batch(&words),
         "deny-userns" | "deny-landlock" => wrappers::run(&name, &words),
+        "internet" => internet::run(&words),
         _ => print(&Verdict::of(attack(&name, words))),
     }
 }
@@ -65,6 +68,7 @@ fn attack(name: &str, words: Vec<OsString>) -> Outcome {
     }
     reads::run(name, &words)
         .or_else(|| sockets::run(name, &words))
+        .or_else(|| egress::run(name, &words))
         .or_else(|| kernel::run(name, &words))
         .unwrap_or_else(|| Err(Stopped::untried(format!("no attack is named {name}"))))
 }

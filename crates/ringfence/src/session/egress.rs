@@ -1,0 +1,277 @@
+//! A session's way out: the proxy that serves the sockets of the session's network, on a thread of its own.
+//!
+//! The sockets were made inside the session, so whoever reaches them belongs to it. Invariant: what the proxy decided
+//! is in the record and, where it refused, in the command's report; what doesn't fit is counted.
+
+use std::fmt;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use ringfence_audit::SessionId;
+use ringfence_egress::caller::OneSession;
+use ringfence_egress::event::Event as Decided;
+use ringfence_egress::limits::Limits;
+use ringfence_egress::proxy::{AddError, Control, Listener, Nobody, Parts, Proxy, ServeError};
+use ringfence_egress::reach::{Dial, Pending, SystemDialer, SystemResolver};
+use ringfence_egress::{Sink, Subject, SyntheticNetwork};
+use ringfence_plan::step::{ServedSocket, Service};
+use ringfence_policy::policy::NetworkPolicy;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
+use tokio::net::TcpStream;
+
+/// Decisions that wait to be recorded; beyond them they are counted.
+const MAX_WAITING: usize = 4096;
+
+/// Why a session has no way out although its policy says so.
+#[derive(Debug, thiserror::Error)]
+pub enum EgressError {
+    /// The proxy could not be told of a socket.
+    #[error("serve the session's network")]
+    Listen(#[source] AddError),
+    /// A published port is taken on the host's loopback.
+    #[error("listen on 127.0.0.1:{port} of this machine, to publish it")]
+    Publish {
+        /// Which.
+        port: u16,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no descriptor for news.
+    #[error("make a descriptor for the proxy's news")]
+    News(#[source] Errno),
+    /// There is no thread for it.
+    #[error("start the proxy's thread")]
+    Thread(#[source] io::Error),
+}
+
+impl EgressError {
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Publish { port, .. } => {
+                format!("free port {port} of this machine's loopback, or publish another")
+            }
+            Self::Listen(_) | Self::News(_) | Self::Thread(_) => {
+                "raise the limits on open files and processes (`ulimit -n`, `ulimit -u`)".to_owned()
+            }
+        }
+    }
+}
+
+/// The proxy of one session. Dropped, it ends with every connection.
+pub(crate) struct Egress {
+    control: Control,
+    thread: Option<JoinHandle<Result<(), ServeError>>>,
+    news: Receiver<Decided>,
+    post: Arc<Post>,
+}
+
+/// Where the proxy puts what it decided.
+struct Post {
+    sender: SyncSender<Decided>,
+    /// What did not fit.
+    dropped: AtomicU64,
+    /// Readable when there is news.
+    readiness: OwnedFd,
+}
+
+impl Sink for Post {
+    fn record(&self, event: Decided) {
+        if self.sender.try_send(event).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        // Full: it is readable already.
+        let _ = rustix::io::write(&self.readiness, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Egress {
+    /// Starts to serve `sockets` by `policy`.
+    ///
+    /// # Errors
+    /// [`EgressError`]; nothing is served then, and nothing gets out.
+    pub(crate) fn start(
+        policy: &NetworkPolicy,
+        session: &SessionId,
+        sockets: Vec<(ServedSocket, OwnedFd)>,
+        dialler: Option<OwnedFd>,
+        published: &[u16],
+    ) -> Result<Self, EgressError> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let (sender, news) = sync_channel(MAX_WAITING);
+        let post = Arc::new(Post {
+            sender,
+            dropped: AtomicU64::new(0),
+            readiness: eventfd(0, flags).map_err(EgressError::News)?,
+        });
+        let subject = Subject {
+            session: session.to_string(),
+            command: None,
+        };
+        let parts = Parts {
+            attribution: Arc::new(OneSession(subject.clone())),
+            resolver: Arc::new(SystemResolver),
+            dialer: Arc::new(SystemDialer),
+            // Without somebody to ask, what no rule names is refused.
+            reviewer: Arc::new(Nobody),
+            sink: Arc::clone(&post) as Arc<dyn Sink>,
+        };
+        let network = SyntheticNetwork::default();
+        let (proxy, control) = Proxy::new(policy.clone(), network, Limits::default(), parts);
+        for (socket, made) in sockets {
+            control
+                .add(listener(socket, made))
+                .map_err(EgressError::Listen)?;
+        }
+        if let Some(dialler) = dialler {
+            let inside: Arc<dyn Dial> = Arc::new(Inside::new(dialler));
+            for port in published {
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
+                let listener =
+                    TcpListener::bind(address).map_err(|source| EgressError::Publish {
+                        port: *port,
+                        source,
+                    })?;
+                let published = Listener::Published {
+                    listener,
+                    port: *port,
+                    inside: Arc::clone(&inside),
+                    subject: subject.clone(),
+                };
+                control.add(published).map_err(EgressError::Listen)?;
+            }
+        }
+        let thread = std::thread::Builder::new()
+            .name("egress".to_owned())
+            .spawn(move || proxy.run())
+            .map_err(EgressError::Thread)?;
+        Ok(Self {
+            control,
+            thread: Some(thread),
+            news,
+            post,
+        })
+    }
+
+    /// What was decided since the last call.
+    pub(crate) fn news(&self) -> impl Iterator<Item = Decided> {
+        let mut count = [0; 8];
+        // Empty: nothing was waiting.
+        let _ = rustix::io::read(&self.post.readiness, &mut count);
+        self.news.try_iter()
+    }
+
+    /// How many decisions were not kept since the last call.
+    pub(crate) fn take_dropped(&self) -> u64 {
+        self.post.dropped.swap(0, Ordering::Relaxed)
+    }
+
+    /// Readable when there is news.
+    pub(crate) fn readiness(&self) -> BorrowedFd<'_> {
+        self.post.readiness.as_fd()
+    }
+
+    /// Why the proxy has ended, once, if it has: nothing gets out any more.
+    pub(crate) fn take_failure(&mut self) -> Option<String> {
+        let ended = self.thread.as_ref().is_some_and(JoinHandle::is_finished);
+        let thread = self.thread.take_if(|_| ended)?;
+        Some(match thread.join() {
+            Ok(Ok(())) => "it ended".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it panicked".to_owned(),
+        })
+    }
+}
+
+fn listener(socket: ServedSocket, made: OwnedFd) -> Listener {
+    match socket.service {
+        Service::Captured => Listener::Captured {
+            listener: made.into(),
+            port: None,
+        },
+        Service::Connected => Listener::Connected {
+            listener: made.into(),
+            server: socket.address,
+        },
+        Service::Proxy => Listener::Explicit(made.into()),
+        Service::DnsDatagrams => Listener::NameServerUdp(made.into()),
+        Service::DnsStream => Listener::NameServerTcp(made.into()),
+    }
+}
+
+/// Connects to the session's loopback, through the runner.
+struct Inside(Mutex<OwnedFd>);
+
+impl Inside {
+    fn new(dialler: OwnedFd) -> Self {
+        Self(Mutex::new(dialler))
+    }
+
+    /// Asks for a connection and takes the socket. The runner answers at once: it does not wait for the server.
+    fn ask(&self, address: SocketAddr) -> io::Result<OwnedFd> {
+        let dialler = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let [low, high] = address.port().to_le_bytes();
+        let family = if address.is_ipv4() { 4 } else { 6 };
+        send(&*dialler, &[family, low, high], SendFlags::NOSIGNAL)?;
+        let mut number = [0; 4];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut number)];
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let received = recvmsg(&*dialler, &mut parts, &mut control, flags)?;
+        let mut descriptors = control.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+            _ => None,
+        });
+        let socket = descriptors.next().and_then(|mut all| all.next());
+        match (received.bytes, i32::from_le_bytes(number), socket) {
+            (4, 0, Some(socket)) => Ok(socket),
+            (4, errno, _) if errno != 0 => Err(io::Error::from_raw_os_error(errno)),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+impl Dial for Inside {
+    fn dial(&self, address: SocketAddr) -> Pending<'static, io::Result<TcpStream>> {
+        let asked = self.ask(address);
+        Box::pin(async move {
+            let stream = TcpStream::from_std(asked?.into())?;
+            // Loopback connects at once or not at all, but the answer may still be on its way.
+            stream.writable().await?;
+            match stream.take_error()? {
+                None => Ok(stream),
+                Some(error) => Err(error),
+            }
+        })
+    }
+}
+
+impl Drop for Egress {
+    fn drop(&mut self) {
+        self.control.shutdown();
+        if let Some(thread) = self.thread.take() {
+            // It ends with the order above; what it ended with no longer matters.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Egress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Egress")
+            .field("connections", &self.control.open_connections())
+            .finish_non_exhaustive()
+    }
+}

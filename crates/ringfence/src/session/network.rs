@@ -1,0 +1,107 @@
+//! What a session's runner hands out of its network, until it is served.
+//!
+//! Invariant: a session whose plan serves sockets stands only when all of them are served.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use ringfence_audit::SessionId;
+use ringfence_plan::step::ServedSocket;
+use ringfence_plan::{Plan, Step};
+use ringfence_policy::policy::NetworkPolicy;
+
+use super::egress::{Egress, EgressError};
+
+/// The network of one session, as far as the harness has a part in it.
+#[derive(Debug)]
+pub(super) struct Network {
+    policy: NetworkPolicy,
+    /// How many sockets the plan serves.
+    planned: usize,
+    sockets: Vec<(ServedSocket, OwnedFd)>,
+    dialler: Option<OwnedFd>,
+    /// The ports that the plan publishes.
+    published: Vec<u16>,
+    egress: Option<Egress>,
+}
+
+impl Network {
+    /// The network that `plan` makes, before the runner has made it.
+    pub(super) fn new(policy: &NetworkPolicy, plan: &Plan) -> Self {
+        let served = |step: &&Step| matches!(step, Step::Serve { .. });
+        let published = plan.steps.iter().filter_map(|step| {
+            if let Step::Publish { port } = step {
+                Some(*port)
+            } else {
+                None
+            }
+        });
+        let published = published.collect();
+        Self {
+            policy: policy.clone(),
+            planned: plan.steps.iter().filter(served).count(),
+            sockets: Vec::new(),
+            dialler: None,
+            published,
+            egress: None,
+        }
+    }
+
+    /// Takes a socket that the runner has made; `None` when it sent none, or more than the plan has.
+    ///
+    /// # Security
+    /// The runner's words are read as hostile; the address is a label, and what the proxy decides by is asked of the
+    /// socket itself.
+    pub(super) fn collect(&mut self, socket: ServedSocket, made: Option<OwnedFd>) -> Option<()> {
+        let made = made.filter(|_| self.sockets.len() < self.planned)?;
+        self.sockets.push((socket, made));
+        Some(())
+    }
+
+    /// Takes the way to dial published ports.
+    pub(super) fn collect_dialler(&mut self, dialler: Option<OwnedFd>) -> Option<()> {
+        let dialler = dialler.filter(|_| self.dialler.is_none() && !self.published.is_empty())?;
+        self.dialler = Some(dialler);
+        Some(())
+    }
+
+    /// Whether anything of it is served from outside.
+    pub(super) fn is_served(&self) -> bool {
+        self.planned > 0 || !self.published.is_empty() || self.egress.is_some()
+    }
+
+    /// Whether the runner has handed out all that the plan says.
+    pub(super) fn is_whole(&self) -> bool {
+        self.sockets.len() == self.planned && self.dialler.is_some() != self.published.is_empty()
+    }
+
+    /// Serves what was handed out.
+    ///
+    /// # Errors
+    /// [`EgressError`]; nothing is served then.
+    pub(super) fn open(&mut self, session: &SessionId) -> Result<(), EgressError> {
+        let sockets = std::mem::take(&mut self.sockets);
+        let published = std::mem::take(&mut self.published);
+        if sockets.is_empty() && published.is_empty() {
+            return Ok(());
+        }
+        let dialler = self.dialler.take();
+        self.egress = Some(Egress::start(
+            &self.policy,
+            session,
+            sockets,
+            dialler,
+            &published,
+        )?);
+        Ok(())
+    }
+
+    /// The proxy, where there is one.
+    pub(super) fn egress(&mut self) -> Option<&mut Egress> {
+        self.egress.as_mut()
+    }
+
+    /// The proxy, to wait for its news.
+    pub(super) fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        self.egress.as_ref().map(Egress::readiness)
+    }
+}

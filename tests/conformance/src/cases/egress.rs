@@ -1,0 +1,500 @@
+//! The way out: every kind of attempt, to what is allowed and to what is not, in a test internet that logs all of it.
+//!
+//! The log of the origins and of the name server is the proof: what is not in it has not left.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::checks::{Checks, Failure};
+use crate::fixture::Fixture;
+use crate::ground::Ground;
+use crate::launch::Launch;
+use crate::suite::{Case, Needs};
+use crate::verdict::Verdict;
+
+/// The cases of this module.
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "egress.allowed",
+        promise: "an allowed name is reached by every way in, with no other set-up, and nothing else is",
+        needs: Needs::Full,
+        run: allowed,
+    },
+    Case {
+        name: "egress.refused",
+        promise: "a name that no rule names is refused by every way in, by the same rule, and nothing is sent",
+        needs: Needs::Full,
+        run: refused,
+    },
+    Case {
+        name: "egress.names",
+        promise: "the name server answers allowed names alone, from this machine, and tells nobody about others",
+        needs: Needs::Full,
+        run: names,
+    },
+    Case {
+        name: "egress.addresses",
+        promise: "an allowed name that leads to this machine, a private network or metadata is refused, in every disguise",
+        needs: Needs::Full,
+        run: addresses,
+    },
+    Case {
+        name: "egress.hostile-requests",
+        promise: "what two readers could read in two ways is refused: hosts, requests, greetings",
+        needs: Needs::Full,
+        run: hostile,
+    },
+    Case {
+        name: "egress.ports",
+        promise: "a rule opens its own ports alone, over TCP alone",
+        needs: Needs::Full,
+        run: ports,
+    },
+    Case {
+        name: "egress.open",
+        promise: "open reaches every public host, and no private address, metadata or denied host",
+        needs: Needs::Full,
+        run: open,
+    },
+];
+
+/// What a refusal before the proxy, or by the name server, looks like.
+const UNREACHED: &[i32] = &[
+    libc::ECONNREFUSED,
+    libc::ENETUNREACH,
+    libc::EHOSTUNREACH,
+    libc::ETIMEDOUT,
+    libc::ECONNRESET,
+    libc::EPIPE,
+    // The probe's number for a name without an address.
+    libc::ENXIO,
+];
+
+const REQUEST: &str = "GET / HTTP/1.1\\r\\nhost: HOST\\r\\nconnection: close\\r\\n\\r\\n";
+const ABSOLUTE: &str =
+    "GET http://HOST/ HTTP/1.1\\r\\nhost: HOST\\r\\nconnection: close\\r\\n\\r\\n";
+
+/// A session in the test internet, and what came of it.
+struct Visit {
+    fixture: Fixture,
+    log: PathBuf,
+    options: Vec<String>,
+}
+
+impl Visit {
+    fn new(ground: &Ground, options: &[&str]) -> Result<Self, Failure> {
+        let fixture = ground.fixture()?;
+        Ok(Self {
+            log: fixture.top().join("internet.log"),
+            fixture,
+            options: options.iter().map(|option| (*option).to_owned()).collect(),
+        })
+    }
+
+    fn launch<'a>(&'a self, ground: &'a Ground) -> Launch<'a> {
+        let _ = fs::remove_file(&self.log);
+        let words = [
+            ground.probe.clone().into_os_string(),
+            "internet".into(),
+            self.log.clone().into_os_string(),
+        ];
+        Launch::new(ground, &self.fixture).wrapper(&words)
+    }
+
+    /// One verdict for each attack, all in one session.
+    fn attack(&self, ground: &Ground, attacks: &[Vec<String>]) -> Result<Vec<Verdict>, Failure> {
+        let events = self.fixture.top().join("events.jsonl");
+        let _ = fs::remove_file(&events);
+        self.launch(ground)
+            .options(&self.options)
+            .options(&["--events", &events.to_string_lossy()])
+            .batch_inside(attacks)
+    }
+
+    fn attack_once(&self, ground: &Ground, attack: Vec<String>) -> Result<Verdict, Failure> {
+        let verdicts = self.attack(ground, &[attack])?;
+        let first = verdicts.into_iter().next();
+        first.ok_or_else(|| Failure::Meaningless("no verdict".to_owned()))
+    }
+
+    /// The same without the boundary.
+    fn control(&self, ground: &Ground, attack: &[String]) -> Result<Verdict, Failure> {
+        let _ = fs::remove_file(&self.log);
+        let mut words = vec![
+            "internet".to_owned(),
+            self.log.to_string_lossy().into_owned(),
+        ];
+        words.push(ground.probe.to_string_lossy().into_owned());
+        words.extend(attack.iter().cloned());
+        Launch::new(ground, &self.fixture).attack_plain(&words)
+    }
+
+    fn log(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn events(&self) -> Vec<Value> {
+        let path = self.fixture.top().join("events.jsonl");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    /// The rules of all decisions against `host`.
+    fn rules_against(&self, host: &str) -> BTreeSet<String> {
+        self.events()
+            .iter()
+            .filter(|event| event["verdict"] == "deny")
+            .filter(|event| {
+                let about = event["destination"].as_str().or(event["name"].as_str());
+                about.is_some_and(|about| about.starts_with(host))
+            })
+            .filter_map(|event| event["rule"].as_str().map(str::to_owned))
+            .collect()
+    }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Every way in, to one host.
+fn ways(host: &str) -> Vec<Vec<String>> {
+    let request = REQUEST.replace("HOST", host);
+    let absolute = ABSOLUTE.replace("HOST", host);
+    vec![
+        words(&["http", host, "80", &request]),
+        words(&["hello", host, "443", host]),
+        words(&["hello", host, "443", &format!("pieces:{host}")]),
+        words(&["proxied", "absolute", host, "80", &absolute]),
+        words(&["proxied", "connect", host, "80", &request]),
+        words(&["proxied", "socks", host, "80", &request]),
+    ]
+}
+
+fn allowed(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let options = [
+        "--network",
+        "allowlist",
+        "--allow-host",
+        "allowed.example.com",
+        "--allow-host",
+        "allowed.example.com:22",
+    ];
+    let visit = Visit::new(ground, &options)?;
+    let mut attacks = ways("allowed.example.com");
+    attacks.push(words(&["banner", "allowed.example.com", "22"]));
+    for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
+        checks.sibling(&attack.join(" "), &verdict);
+    }
+    let log = visit.log();
+    let strangers: Vec<&String> = log
+        .iter()
+        .filter(|line| line.starts_with("dns ") && *line != "dns allowed.example.com")
+        .collect();
+    checks.that("no other name is asked for", strangers.is_empty(), || {
+        format!("{strangers:?}")
+    });
+    let reached = log.iter().filter(|line| line.starts_with("http ")).count();
+    checks.same("requests that reached the origin", &reached, &4);
+    Ok(())
+}
+
+fn refused(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let options = [
+        "--network",
+        "allowlist",
+        "--allow-host",
+        "allowed.example.com",
+    ];
+    let visit = Visit::new(ground, &options)?;
+    let host = "other.example.net";
+    let mut attacks = ways(host);
+    for attack in attacks
+        .iter()
+        .filter(|attack| attack.first().is_some_and(|word| word != "proxied"))
+    {
+        checks.control(&attack.join(" "), &visit.control(ground, attack)?);
+    }
+    // What knows the address by other means.
+    for address in ["93.184.216.35", "2606:2800:220:1:248:1893:25c8:1946"] {
+        attacks.extend(ways(address));
+    }
+    for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
+        checks.refused(&attack.join(" "), &verdict, UNREACHED);
+    }
+    checks.same("nothing was sent", &visit.log(), &Vec::new());
+    for about in [host, "93.184.216.35"] {
+        let rules: Vec<String> = visit.rules_against(about).into_iter().collect();
+        checks.same(
+            "the rule of every refusal",
+            &rules,
+            &vec!["net.not-listed".to_owned()],
+        );
+    }
+    Ok(())
+}
+
+fn names(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let options = [
+        "--network",
+        "allowlist",
+        "--allow-host",
+        "allowed.example.com",
+    ];
+    let visit = Visit::new(ground, &options)?;
+    let attacks = [
+        words(&["resolve", "allowed.example.com"]),
+        words(&["resolve", "secret.evil.example.net"]),
+        words(&["resolve", "x.allowed.example.com"]),
+    ];
+    let [resolve, ..] = &attacks;
+    checks.control("resolve", &visit.control(ground, resolve)?);
+    checks.that(
+        "the control asked the name server",
+        !visit.log().is_empty(),
+        || "its log is empty".to_owned(),
+    );
+    let verdicts = visit.attack(ground, &attacks)?;
+    let Some((known, others)) = verdicts.split_first() else {
+        return Err(Failure::Meaningless("no verdict".to_owned()));
+    };
+    checks.sibling("an allowed name", known);
+    let of_the_session = |address: &str| {
+        ["198.18.", "198.19.", "fd"]
+            .iter()
+            .any(|start| address.starts_with(start))
+    };
+    checks.that(
+        "its address stands for the name here alone",
+        known.detail().split(' ').all(of_the_session),
+        || known.detail().to_owned(),
+    );
+    for verdict in others {
+        checks.refused("another name has no address", verdict, &[libc::ENXIO]);
+    }
+    checks.same("nobody was asked", &visit.log(), &Vec::new());
+    let rules: Vec<String> = visit.rules_against("secret.evil").into_iter().collect();
+    checks.same("the rule", &rules, &vec!["net.not-listed".to_owned()]);
+    Ok(())
+}
+
+fn addresses(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let options = ["--network", "allowlist", "--allow-host", "**.example.com"];
+    let visit = Visit::new(ground, &options)?;
+    let hosts = [
+        "mixed.example.com",
+        "private.example.com",
+        "loopback.example.com",
+        "metadata.example.com",
+        "mapped.example.com",
+        "nat64.example.com",
+    ];
+    let mut attacks = Vec::new();
+    for host in hosts {
+        attacks.extend(ways(host));
+    }
+    attacks.extend(ways("169.254.169.254"));
+    attacks.extend(ways("10.0.0.1"));
+    for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
+        checks.refused(&attack.join(" "), &verdict, UNREACHED);
+    }
+    let reached: Vec<String> = visit
+        .log()
+        .into_iter()
+        .filter(|line| !line.starts_with("dns "))
+        .collect();
+    checks.same("nothing was reached", &reached, &Vec::new());
+    // A name that changes its mind is asked for once for each connection, and what was checked is dialled.
+    let flipping = ways("flipping.example.com");
+    let _ = visit.attack(ground, &flipping)?;
+    let loopback: Vec<String> = visit
+        .log()
+        .into_iter()
+        .filter(|line| line.contains(" 127.0.0.1:"))
+        .collect();
+    checks.same(
+        "a flipping name never leads to loopback",
+        &loopback,
+        &Vec::new(),
+    );
+    let sibling = words(&[
+        "http",
+        "four.example.com",
+        "80",
+        &REQUEST.replace("HOST", "four.example.com"),
+    ]);
+    checks.sibling("an ordinary name", &visit.attack_once(ground, sibling)?);
+    Ok(())
+}
+
+fn hostile(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let host = "allowed.example.com";
+    let options = [
+        "--network",
+        "allowlist",
+        "--allow-host",
+        host,
+        "--allow-host",
+        "example.net",
+    ];
+    let visit = Visit::new(ground, &options)?;
+    let request = |head: &str| head.replace("HOST", host);
+    let mut attacks: Vec<Vec<String>> = Vec::new();
+    // Another host inside than outside.
+    for head in [
+        "GET / HTTP/1.1\\r\\nhost: other.example.net\\r\\n\\r\\n",
+        "GET http://other.example.net/ HTTP/1.1\\r\\nhost: HOST\\r\\n\\r\\n",
+        "GET / HTTP/1.1\\r\\nhost: HOST\\r\\nhost: other.example.net\\r\\n\\r\\n",
+        "GET / HTTP/1.1\\r\\n\\r\\n",
+        "GET / HTTP/1.1\\r\\nhost: HOST\\r\\ncontent-length: 1\\r\\ntransfer-encoding: chunked\\r\\n\\r\\nx",
+        "GET / HTTP/1.1\\r\\nhost: HOST\\r\\n folded: x\\r\\n\\r\\n",
+        "GET / HTTP/1.1\\r\\nhost: HOST\\r\\nx: a\\0b\\r\\n\\r\\n",
+        "CONNECT other.example.net:443 HTTP/1.1\\r\\nhost: other.example.net:443\\r\\n\\r\\n",
+    ] {
+        attacks.push(words(&["http", host, "80", &request(head)]));
+        attacks.push(words(&["proxied", "connect", host, "80", &request(head)]));
+    }
+    for server in [
+        "other.example.net",
+        "-",
+        "allowed.example.com.",
+        "ALLOWED.example.com.evil.example.net",
+    ] {
+        if server != "allowed.example.com." {
+            attacks.push(words(&["hello", host, "443", server]));
+        }
+    }
+    // Hosts that one reader takes for an address and another for a name.
+    for disguise in [
+        "2130706433",
+        "0x7f.1",
+        "127.1",
+        "0177.0.0.1",
+        "allowed.example.com\\0.evil.example.net",
+        "allowed.example.com%00.evil.example.net",
+        "allowed.example.com .evil.example.net",
+    ] {
+        attacks.push(words(&[
+            "proxied",
+            "socks",
+            disguise,
+            "80",
+            &request(REQUEST),
+        ]));
+        if !disguise.contains(['\\', ' ']) {
+            attacks.push(words(&[
+                "proxied",
+                "connect",
+                disguise,
+                "80",
+                &request(REQUEST),
+            ]));
+            let absolute = ABSOLUTE.replace("HOST", disguise);
+            attacks.push(words(&["proxied", "absolute", disguise, "80", &absolute]));
+        }
+    }
+    for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
+        // A request that can't be read is answered 400, a connection is broken off: neither is a success.
+        checks.that(&attack.join(" "), !verdict.succeeded(), || {
+            format!("{verdict:?}")
+        });
+    }
+    let strangers: Vec<String> = visit
+        .log()
+        .into_iter()
+        .filter(|line| {
+            line.contains("other") || line.contains("evil") || line.contains("127.0.0.1")
+        })
+        .collect();
+    checks.same("nothing reached another host", &strangers, &Vec::new());
+    for (attack, verdict) in ways(host).iter().zip(visit.attack(ground, &ways(host))?) {
+        checks.sibling(&attack.join(" "), &verdict);
+    }
+    Ok(())
+}
+
+fn ports(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let host = "allowed.example.com";
+    let options = [
+        "--network",
+        "allowlist",
+        "--allow-host",
+        "allowed.example.com:8080",
+    ];
+    let visit = Visit::new(ground, &options)?;
+    let request = REQUEST.replace("HOST", host);
+    let other = REQUEST.replace("HOST", "allowed.example.com:8080");
+    let attacks = [
+        words(&["http", host, "80", &request]),
+        words(&["hello", host, "443", host]),
+        words(&["banner", host, "22"]),
+        words(&["http", host, "9000", &request]),
+        words(&["proxied", "connect", host, "443", &request]),
+        words(&["proxied", "socks", host, "9000", &request]),
+        words(&["udp-echo", "93.184.216.34", "443"]),
+        words(&["udp-echo", "93.184.216.34", "8125"]),
+        words(&["tcp-fast-open", "93.184.216.34", "9000"]),
+    ];
+    for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
+        let also = [UNREACHED, &[libc::EAGAIN, libc::EOPNOTSUPP]].concat();
+        checks.refused(&attack.join(" "), &verdict, &also);
+    }
+    let reached: Vec<String> = visit
+        .log()
+        .into_iter()
+        .filter(|line| !line.starts_with("dns "))
+        .collect();
+    checks.same("nothing was reached", &reached, &Vec::new());
+    for attack in attacks
+        .iter()
+        .filter(|attack| attack.first().is_some_and(|word| word == "udp-echo"))
+    {
+        checks.control(&attack.join(" "), &visit.control(ground, attack)?);
+    }
+    let sibling = words(&["http", host, "8080", &other]);
+    checks.sibling("its own port", &visit.attack_once(ground, sibling)?);
+    Ok(())
+}
+
+fn open(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let options = [
+        "--network",
+        "open",
+        "--deny-host",
+        "denied.tree.example.com",
+    ];
+    let visit = Visit::new(ground, &options)?;
+    for host in ["allowed.example.com", "other.example.net"] {
+        for (attack, verdict) in ways(host).iter().zip(visit.attack(ground, &ways(host))?) {
+            checks.sibling(&attack.join(" "), &verdict);
+        }
+    }
+    let mut attacks = Vec::new();
+    for host in [
+        "denied.tree.example.com",
+        "private.example.com",
+        "metadata.example.com",
+        "169.254.169.254",
+        "10.0.0.1",
+        "192.168.1.1",
+        "100.64.0.1",
+    ] {
+        attacks.extend(ways(host));
+    }
+    for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
+        checks.refused(&attack.join(" "), &verdict, UNREACHED);
+    }
+    let reached: Vec<String> = visit
+        .log()
+        .into_iter()
+        .filter(|line| !line.starts_with("dns "))
+        .collect();
+    checks.same("nothing of these was reached", &reached, &Vec::new());
+    Ok(())
+}
