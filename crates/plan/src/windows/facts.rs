@@ -217,7 +217,7 @@ pub enum PlaceName {
     WindowsApps,
     /// `C:\ProgramData`
     ProgramData,
-    /// A OneDrive folder.
+    /// A `OneDrive` folder.
     OneDrive,
 }
 
@@ -459,7 +459,7 @@ pub enum Residency {
     /// It is.
     #[default]
     Local,
-    /// A placeholder of OneDrive or another provider: reading it fetches it.
+    /// A placeholder of `OneDrive` or another provider: reading it fetches it.
     Placeholder,
 }
 

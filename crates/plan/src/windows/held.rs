@@ -317,16 +317,12 @@ impl<'a> Collector<'a> {
         if !self.in_root(path) {
             return;
         }
-        let held = (hold, origin.to_owned());
-        self.collected
-            .holds
-            .entry(path.clone())
-            .and_modify(|present| {
-                if held.0 < present.0 {
-                    present.clone_from(&held);
-                }
-            })
-            .or_insert(held);
+        let wanted = (hold, origin.to_owned());
+        let present = self.collected.holds.entry(path.clone());
+        let present = present.or_insert_with(|| wanted.clone());
+        if wanted.0 < present.0 {
+            *present = wanted;
+        }
     }
 
     /// Drops what a path above covers, then adds the directories in between.

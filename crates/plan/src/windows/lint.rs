@@ -86,7 +86,9 @@ pub fn lint(plan: &WindowsPlan, facts: &WindowsFacts) -> Vec<Finding> {
     }
     for step in &plan.machine_steps {
         if let MachineStep::InstallFilters { filters } = step {
-            filters.iter().for_each(|filter| lint.filter(filter));
+            for filter in filters {
+                lint.filter(filter);
+            }
         }
     }
     lint.launch(launch);
@@ -127,9 +129,10 @@ impl Lint<'_> {
             }
         }
         match held.purpose {
-            Purpose::Protected => self.denies(acl, &trustees, PROTECT, &path),
+            Purpose::Protected | Purpose::WorldWritable => {
+                self.denies(acl, &trustees, PROTECT, &path);
+            }
             Purpose::Root | Purpose::Between => self.denies(acl, &trustees, STAY, &path),
-            Purpose::WorldWritable => self.denies(acl, &trustees, PROTECT, &path),
             Purpose::DeniedRead => self.denies(acl, &trustees, READ, &path),
             Purpose::Secret => {
                 let reach = self.plan.reach().of_accounts(Some(&held.descriptor));

@@ -105,7 +105,7 @@ impl Outside<'_> {
         Ok(())
     }
 
-    /// Directories above `path`: Node, pnpm and MSBuild look at each of them.
+    /// Directories above `path`: Node, pnpm and `MSBuild` look at each of them.
     fn passage(&mut self, path: &WindowsPath) -> Result<(), PlanError> {
         for above in path.ancestors() {
             if self.in_root(&above) {

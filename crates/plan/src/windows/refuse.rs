@@ -235,7 +235,7 @@ impl<'a> RefuseList<'a> {
     }
 
     /// Whether a directory of tools that the person has agreed to may get an inherited read entry: as
-    /// [`RefuseList::check`], but below AppData, where per-person tools live, it may.
+    /// [`RefuseList::check`], but below `AppData`, where per-person tools live, it may.
     ///
     /// # Errors
     /// [`PlanError::FactsMismatch`], as above.
@@ -254,13 +254,12 @@ impl<'a> RefuseList<'a> {
     }
 
     /// Whether a directory above a root may get an entry of its own for passing through: not a drive's root, not the
-    /// directory of all profiles, and nothing that is refused whole but AppData.
+    /// directory of all profiles, and nothing that is refused whole but `AppData`.
     ///
     /// # Errors
     /// [`PlanError::FactsMismatch`], as above.
     pub fn check_passage(&self, path: &WindowsPath) -> Result<Option<Refusal>, PlanError> {
         self.by_object(path, |place| match place.name {
-            PlaceName::DriveRoot | PlaceName::Users => true,
             PlaceName::Profile => place.path != self.facts.person.profile,
             PlaceName::Public
             | PlaceName::KnownFolder
@@ -268,7 +267,9 @@ impl<'a> RefuseList<'a> {
             | PlaceName::LocalAppData
             | PlaceName::RoamingAppData
             | PlaceName::OneDrive => false,
-            PlaceName::Temp
+            PlaceName::DriveRoot
+            | PlaceName::Users
+            | PlaceName::Temp
             | PlaceName::Windows
             | PlaceName::ProgramFiles
             | PlaceName::WindowsApps

@@ -76,10 +76,9 @@ fn mask_words(mask: AccessMask) -> String {
         STAY => "delete, delete what is in it",
         PASS => "look at and pass through",
         EXECUTE => "read, execute",
-        READ => "read, execute",
-        FULL => "everything",
+        READ => "read data, execute",
+        FULL | AccessMask::GENERIC_ALL => "everything",
         AccessMask::READ_CONTROL => "read permissions",
-        AccessMask::GENERIC_ALL => "everything",
         AccessMask(0xe000_0000) => "generic read, write, execute",
         _ => return mask.to_string(),
     };

@@ -214,10 +214,8 @@ pub fn marker(secret: &SidSecret, shape: SidShape, person: Sid) -> Sid {
 /// What `sid` is for, if it is one of ours in the shape `S-1-0-…`.
 #[must_use]
 pub fn kind_of(sid: Sid) -> Option<SidKind> {
-    let (authority, parts) = (sid.authority(), sid.subauthorities());
-    let number = match (authority, parts) {
-        (0, [TAG, number, _, _, _, _]) => number,
-        _ => return None,
+    let (0, [TAG, number, _, _, _, _]) = (sid.authority(), sid.subauthorities()) else {
+        return None;
     };
     SidKind::ALL
         .into_iter()
