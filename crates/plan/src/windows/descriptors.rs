@@ -8,13 +8,15 @@
 //! | root itself | group, capability | deny `0x10040`: DELETE, `FILE_DELETE_CHILD` | none |
 //! | protected path | group, capability | deny `0xd0156` | files, directories; again where an inherited deny would lose |
 //! | between it and the root | group, capability | deny `0x10040` | none |
-//! | above the root | group | allow `0x1200a0`: attributes, traverse | none |
+//! | above the root | group | allow `0x1200a0`: attributes, traverse; deny `0x10040` | none |
+//! | private home | group, its own SID | as a root | as a root |
 //! | tools | group | allow `0x1200a9`: read, execute | files, directories |
 //! | secret in a root | – | protected, without us and without OWNER RIGHTS | – |
 //! | secret elsewhere | group | deny `0x29` | files, directories |
 //! | place that anyone may write | group | deny `0xd0156` | files, directories |
 //!
-//! `FILE_DELETE_CHILD` is denied with DELETE, because an entry of somebody else (Everyone, full control) may grant it
+//! The private home has a SID of its own, because a session that may not write its root still writes its home.
+//! `FILE_DELETE_CHILD` is denied with DELETE, above roots too, because an entry of somebody else (Everyone, full control) may grant it
 //! and the second pass may not cover it; files stay deletable, since each grants DELETE itself.
 //!
 //! Invariant: what comes out is in canonical order, keeps every entry that is not ours, and put in again comes out
@@ -117,7 +119,11 @@ impl Trustees {
             }
             Purpose::Protected => self.deny(below, PROTECT),
             Purpose::Between => self.deny(AceFlags::NONE, STAY),
-            Purpose::Ancestor => group(Ace::allow(AceFlags::NONE, PASS, Sid::NULL)),
+            Purpose::Ancestor => {
+                let mut entries = group(Ace::deny(AceFlags::NONE, STAY, Sid::NULL));
+                entries.extend(group(Ace::allow(AceFlags::NONE, PASS, Sid::NULL)));
+                entries
+            }
             Purpose::Tool => group(Ace::allow(below, EXECUTE, Sid::NULL)),
             Purpose::DeniedRead => group(Ace::deny(below, READ, Sid::NULL)),
             Purpose::WorldWritable => group(Ace::deny(below, PROTECT, Sid::NULL)),
@@ -134,13 +140,21 @@ impl Trustees {
         entries
     }
 
-    /// The descriptor of the private home of a root.
+    /// The descriptor of a private home that `sid` may write.
     #[must_use]
-    pub fn home(&self) -> SecurityDescriptor {
+    pub fn home(&self, sid: Sid) -> SecurityDescriptor {
+        let of_home = Self {
+            capabilities: vec![sid],
+            ..self.clone()
+        };
         let below = AceFlags::INHERIT_ALL;
-        let mut entries = self.entries(Purpose::Root, ObjectKind::Directory);
-        entries.push(Ace::allow(below, FULL, Sid::SYSTEM));
-        entries.push(Ace::allow(below, FULL, Sid::ADMINISTRATORS));
+        let mut entries = of_home.entries(Purpose::Root, ObjectKind::Directory);
+        for all in [self.person, Sid::SYSTEM, Sid::ADMINISTRATORS] {
+            let entry = Ace::allow(below, FULL, all);
+            if !entries.contains(&entry) {
+                entries.push(entry);
+            }
+        }
         SecurityDescriptor::new(self.person, self.person, Acl::new(entries)).protected()
     }
 }

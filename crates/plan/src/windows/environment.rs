@@ -7,26 +7,31 @@ use std::collections::BTreeMap;
 use ringfence_policy::Policy;
 use ringfence_policy::document::GitAccess;
 
-use crate::windows::error::PlanError;
+use crate::windows::error::{PlanError, below};
 use crate::windows::facts::{GitIdentity, WindowsFacts};
 use crate::windows::path::WindowsPath;
+use crate::windows::plan::GrantedRoot;
 
-/// Places below a private home, by the variables that point to them.
-const HOME: &[(&str, &[&str])] = &[
-    ("TEMP", &["tmp"]),
-    ("TMP", &["tmp"]),
-    ("TMPDIR", &["tmp"]),
-    ("HOME", &[]),
-    ("USERPROFILE", &[]),
-    ("APPDATA", &["AppData", "Roaming"]),
-    ("LOCALAPPDATA", &["AppData", "Local"]),
-    ("CARGO_HOME", &["cache", "cargo"]),
-    ("NUGET_PACKAGES", &["cache", "nuget"]),
-    ("npm_config_cache", &["cache", "npm"]),
-    ("PIP_CACHE_DIR", &["cache", "pip"]),
-    ("UV_CACHE_DIR", &["cache", "uv"]),
-    ("GOCACHE", &["cache", "go-build"]),
-    ("GOPATH", &["cache", "go"]),
+/// Temporary files and caches below a private home, by the variables that point to them.
+const CACHES: &[(&str, &str)] = &[
+    ("TEMP", "tmp"),
+    ("TMP", "tmp"),
+    ("TMPDIR", "tmp"),
+    ("NUGET_PACKAGES", "cache/nuget"),
+    ("npm_config_cache", "cache/npm"),
+    ("PIP_CACHE_DIR", "cache/pip"),
+    ("UV_CACHE_DIR", "cache/uv"),
+    ("GOCACHE", "cache/go-build"),
+];
+
+/// The home itself, and what is both a cache and a program's home.
+const HOME: &[(&str, &str)] = &[
+    ("HOME", ""),
+    ("USERPROFILE", ""),
+    ("APPDATA", "AppData/Roaming"),
+    ("LOCALAPPDATA", "AppData/Local"),
+    ("CARGO_HOME", "cache/cargo"),
+    ("GOPATH", "cache/go"),
 ];
 
 /// What discourages the network where nothing holds it. The port is closed: connecting is refused at once.
@@ -51,19 +56,11 @@ pub(crate) fn of_account(
     policy: &Policy,
     facts: &WindowsFacts,
     path: &[WindowsPath],
-    home: &WindowsPath,
-    workspace: &WindowsPath,
+    workspace: &GrantedRoot,
 ) -> Result<Vec<(String, String)>, PlanError> {
-    let mut variables = shared(policy, facts, path, workspace);
-    for (name, below) in HOME {
-        let path = below.iter().try_fold(home.clone(), |path, part| {
-            path.join(part).map_err(|source| PlanError::Path {
-                name: (*part).to_owned(),
-                source,
-            })
-        })?;
-        variables.insert((*name).to_owned(), path.to_string());
-    }
+    let mut variables = shared(policy, facts, path, &workspace.object.path);
+    point(&mut variables, &workspace.home, CACHES)?;
+    point(&mut variables, &workspace.home, HOME)?;
     // rustup's shims look for toolchains below the home that they no longer see.
     let rustup = facts.tools.iter().find_map(|tool| {
         std::iter::once(tool.path.clone())
@@ -79,18 +76,39 @@ pub(crate) fn of_account(
     Ok(variables.into_iter().collect())
 }
 
-/// The variables of same-user mode.
+/// The variables of same-user mode: the home is the person's own, temporary files and caches are not.
+///
+/// # Errors
+/// [`PlanError::Path`]; not for the names of this module.
 pub(crate) fn of_person(
     policy: &Policy,
     facts: &WindowsFacts,
     path: &[WindowsPath],
-    workspace: &WindowsPath,
-) -> Vec<(String, String)> {
-    let mut variables = shared(policy, facts, path, workspace);
+    workspace: &GrantedRoot,
+) -> Result<Vec<(String, String)>, PlanError> {
+    let mut variables = shared(policy, facts, path, &workspace.object.path);
+    point(&mut variables, &workspace.home, CACHES)?;
     for (name, value) in DISCOURAGE {
         variables.insert((*name).to_owned(), (*value).to_owned());
     }
-    variables.into_iter().collect()
+    Ok(variables.into_iter().collect())
+}
+
+/// Adds variables that point into the private home.
+fn point(
+    variables: &mut BTreeMap<String, String>,
+    home: &WindowsPath,
+    places: &[(&str, &str)],
+) -> Result<(), PlanError> {
+    for (name, place) in places {
+        let path = if place.is_empty() {
+            home.clone()
+        } else {
+            below(home, place)?
+        };
+        variables.insert((*name).to_owned(), path.to_string());
+    }
+    Ok(())
 }
 
 fn shared(

@@ -3,6 +3,7 @@
 use ringfence_policy::ExitCode;
 
 use crate::plan::Missing;
+use crate::windows::path::{WindowsPath, WindowsPathError};
 use crate::windows::refuse::Refusal;
 
 /// Why a policy and a host make no plan. Nothing has been done when it is returned.
@@ -90,13 +91,24 @@ pub enum PlanError {
         name: String,
         /// Why.
         #[source]
-        source: crate::windows::path::WindowsPathError,
+        source: WindowsPathError,
     },
 }
 
 fn names(missing: &[Missing]) -> String {
     let names: Vec<&str> = missing.iter().map(|part| part.what.as_str()).collect();
     names.join(", ")
+}
+
+/// `base` with a name of one or more parts below it.
+///
+/// # Errors
+/// [`PlanError::Path`] for a name that is no plain one.
+pub(crate) fn below(base: &WindowsPath, name: &str) -> Result<WindowsPath, PlanError> {
+    base.join_name(name).map_err(|source| PlanError::Path {
+        name: ringfence_policy::escape::escape(name.as_bytes()).into_owned(),
+        source,
+    })
 }
 
 impl PlanError {

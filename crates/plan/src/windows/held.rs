@@ -14,7 +14,7 @@ use ringfence_policy::policy::HiddenPattern;
 use crate::layout::{Anchor, BackLink, Entry, GitDirectory, GitLayout, GitRole, NameFact};
 use crate::plan::GuardedName;
 use crate::windows::descriptors::{Trustees, bind_owner, secret, with_entries};
-use crate::windows::error::PlanError;
+use crate::windows::error::{PlanError, below};
 use crate::windows::facts::{ObjectFact, WindowsFacts, WindowsRoot};
 use crate::windows::objects::Objects;
 use crate::windows::path::WindowsPath;
@@ -123,10 +123,10 @@ impl<'a> Collector<'a> {
             let fact = names
                 .get(name.value.as_str())
                 .ok_or_else(|| mismatch(&name.value))?;
-            self.entry(&join(&anchor.path, &fact.name)?, &fact.entry, &name.value);
+            self.entry(&below(&anchor.path, &fact.name)?, &fact.entry, &name.value);
         }
         let git = names.get(GIT).ok_or_else(|| mismatch(GIT))?;
-        let path = join(&anchor.path, GIT)?;
+        let path = below(&anchor.path, GIT)?;
         match self.policy.filesystem.git.value {
             GitAccess::Full => {}
             GitAccess::ReadOnly => {
@@ -195,7 +195,7 @@ impl<'a> Collector<'a> {
     /// Holds what runs something on the host in a git directory.
     fn inside(&mut self, directory: &GitDirectory<WindowsPath>) -> Result<(), PlanError> {
         for fact in &directory.names {
-            let path = join(&directory.path, &fact.name)?;
+            let path = below(&directory.path, &fact.name)?;
             self.entry(&path, &fact.entry, &format!("{GIT}/{}", fact.name));
         }
         Ok(())
@@ -394,13 +394,6 @@ impl<'a> Collector<'a> {
 
 fn in_any(roots: &[WindowsPath], path: &WindowsPath) -> bool {
     roots.iter().any(|root| path.starts_with(root))
-}
-
-fn join(base: &WindowsPath, name: &str) -> Result<WindowsPath, PlanError> {
-    base.join_name(name).map_err(|source| PlanError::Path {
-        name: name.to_owned(),
-        source,
-    })
 }
 
 /// The name of a root on one line.

@@ -90,7 +90,8 @@ impl Network {
 pub enum WriteClassRule {
     /// DELETE, `WRITE_DAC` and `WRITE_OWNER` are covered.
     Boundary,
-    /// These and `FILE_DELETE_CHILD`: no SID of the normal pass stands in the denies.
+    /// These and `FILE_DELETE_CHILD`: no entry of ours denies it to a SID of the normal pass, because there is none
+    /// (same-user mode), or because a drive's root above a workspace grants it to everybody.
     SameUser,
 }
 
@@ -212,6 +213,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) accounts: Option<AccountSids>,
     pub(crate) identity: Identity,
     pub(crate) network: Network,
+    pub(crate) write_class: WriteClassRule,
     pub(crate) person: Sid,
     pub(crate) marker: Sid,
     /// The capabilities of the roots that this policy's targets may write, with the path of each.
@@ -238,10 +240,7 @@ impl Launch<'_> {
         LaunchSpec {
             identity: self.identity,
             network: self.network,
-            write_class: match self.identity {
-                Identity::Account(_) => WriteClassRule::Boundary,
-                Identity::Person => WriteClassRule::SameUser,
-            },
+            write_class: self.write_class,
             token: self.token(user),
             runner: self.accounts.map(|_| runner(user, self.person)),
             station: shared(STATION_ALL),

@@ -3,12 +3,13 @@
 //! The same for every policy but for `loopback`: a policy never needs elevation. Invariant: each filter names the
 //! Offline account of one person; nobody else's connections can match.
 
-use ringfence_nt::{AccessMask, AceFlags, AceKind, Sid};
+use ringfence_nt::{AccessMask, Ace, AceFlags, AceKind, Sid};
 use sha2::{Digest, Sha256};
 
 use ringfence_policy::document::Loopback;
 
-use crate::windows::error::PlanError;
+use crate::windows::descriptors::{EXECUTE, PASS, PROTECT};
+use crate::windows::error::{PlanError, below};
 use crate::windows::facts::{FirewallPolicy, Marker, PlaceName, WindowsFacts};
 use crate::windows::path::WindowsPath;
 use crate::windows::plan::digest;
@@ -58,20 +59,14 @@ impl MachineDirectories {
             }
         })?;
         let letters = sids::letters(facts.person.sid);
-        let join = |path: &WindowsPath, name: &str| {
-            path.join(name).map_err(|source| PlanError::Path {
-                name: name.to_owned(),
-                source,
-            })
-        };
-        let top = join(&data.path, "Ringfence")?;
-        let records = join(&top, "Records")?;
-        let homes = join(&top, "Homes")?;
-        let record = join(&records, &letters)?;
+        let top = below(&data.path, "Ringfence")?;
+        let records = below(&top, "Records")?;
+        let homes = below(&top, "Homes")?;
+        let record = below(&records, &letters)?;
         Ok(Self {
-            passwords: [join(&record, "offline")?, join(&record, "online")?],
+            passwords: [below(&record, "offline")?, below(&record, "online")?],
             record,
-            home: join(&homes, &letters)?,
+            home: below(&homes, &letters)?,
             top,
             records,
             homes,
@@ -221,11 +216,34 @@ fn accounts(
 
 /// `KEY_ALL_ACCESS`.
 const KEY_ALL: AccessMask = AccessMask(0x000f_003f);
+/// Every right that changes a key: `0xd0026`.
+const KEY_WRITES: AccessMask = AccessMask(0x000d_0026);
 /// `KEY_READ`.
 const KEY_READ: AccessMask = AccessMask(0x0002_0019);
 const FILE_ALL: AccessMask = AccessMask::FILE_ALL_ACCESS;
-const READ_EXECUTE: AccessMask = crate::windows::descriptors::EXECUTE;
-const PASS: AccessMask = crate::windows::descriptors::PASS;
+
+/// The entries that set-up adds to an account's profile: the marker may not write, and the owner of what is in it may
+/// not rewrite lists. The account's SID stands in its targets' second pass: without the latter, a target that owns a
+/// file would take the former away.
+#[must_use]
+pub fn profile_entries(marker: Sid) -> Vec<Ace> {
+    let below = AceFlags::INHERIT_ALL;
+    vec![
+        Ace::deny(below, PROTECT, marker),
+        Ace::allow(below, AccessMask::READ_CONTROL, Sid::OWNER_RIGHTS),
+    ]
+}
+
+/// The same for the account's registry hive: `KEY_SET_VALUE`, `KEY_CREATE_SUB_KEY`, `KEY_CREATE_LINK`, DELETE,
+/// `WRITE_DAC`, `WRITE_OWNER` are denied (learn.microsoft.com "Registry Key Security and Access Rights").
+#[must_use]
+pub fn hive_entries(marker: Sid) -> Vec<Ace> {
+    let below = AceFlags::CONTAINER_INHERIT;
+    vec![
+        Ace::deny(below, KEY_WRITES, marker),
+        Ace::allow(below, AccessMask::READ_CONTROL, Sid::OWNER_RIGHTS),
+    ]
+}
 
 fn directories(paths: &MachineDirectories, person: Sid) -> Vec<MachineStep> {
     let passage = || {
@@ -252,7 +270,7 @@ fn directories(paths: &MachineDirectories, person: Sid) -> Vec<MachineStep> {
     [
         (&paths.top, passage()),
         (&paths.records, passage()),
-        (&paths.record, record(person, FILE_ALL, READ_EXECUTE)),
+        (&paths.record, record(person, FILE_ALL, EXECUTE)),
         (&paths.homes, passage()),
         (&paths.home, homes),
     ]

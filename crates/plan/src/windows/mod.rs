@@ -70,15 +70,6 @@ pub fn plan(
         return Ok(unbounded(policy, facts, ledger));
     }
     let accounts = accounts(policy, facts);
-    let rule = match accounts {
-        Accounts::Made(_) | Accounts::ToBeMade(_) => WriteClassRule::Boundary,
-        Accounts::Person => WriteClassRule::SameUser,
-    };
-    match facts.write_class {
-        Some(class) if !rule.accepts(class) => return Err(PlanError::WriteClass),
-        None if rule == WriteClassRule::SameUser => return Err(PlanError::NotMeasured),
-        Some(_) | None => {}
-    }
     let plan = Planner::new(policy, facts, ledger, accounts).plan()?;
     if policy.require.value == Require::Full && plan.level != Level::Full {
         return Err(PlanError::RequireFull {
@@ -177,6 +168,10 @@ impl<'a> Planner<'a> {
             roots: &paths,
             held: BTreeMap::new(),
             path: Vec::new(),
+            rule: match self.accounts {
+                Accounts::Made(_) | Accounts::ToBeMade(_) => WriteClassRule::Boundary,
+                Accounts::Person => WriteClassRule::SameUser,
+            },
             notes: Vec::new(),
             missing: Vec::new(),
         };
@@ -188,18 +183,27 @@ impl<'a> Planner<'a> {
         let Outside {
             held: more,
             path,
+            rule,
             mut notes,
             mut missing,
             ..
         } = outside;
+        match self.facts.write_class {
+            Some(class) if !rule.accepts(class) => return Err(PlanError::WriteClass),
+            None if self.accounts == Accounts::Person => return Err(PlanError::NotMeasured),
+            Some(_) | None => {}
+        }
         held.extend(more.into_values());
         held.sort_by(|a, b| a.object.path.cmp(&b.object.path));
         let mut all_notes = self.notes(&machine);
         all_notes.extend(collected.notes.iter().cloned());
         all_notes.append(&mut notes);
         missing.splice(0..0, self.missing());
-        let launch = self.launch(&roots.roots, &path)?;
-        let mut person_steps = steps::homes(&roots.roots, &roots.trustees, &self.objects);
+        let launch = self.launch(&roots.roots, &path, rule)?;
+        let mut person_steps: Vec<PersonStep> =
+            steps::home(&roots.roots, &roots.trustees, &self.objects)
+                .into_iter()
+                .collect();
         let changes = Steps {
             facts: self.facts,
             objects: &self.objects,
@@ -309,7 +313,12 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn launch(&self, roots: &[GrantedRoot], path: &[WindowsPath]) -> Result<LaunchSpec, PlanError> {
+    fn launch(
+        &self,
+        roots: &[GrantedRoot],
+        path: &[WindowsPath],
+        write_class: WriteClassRule,
+    ) -> Result<LaunchSpec, PlanError> {
         let open = self.policy.network.mode.value == NetworkMode::Open;
         let loopback = self.policy.windows_loopback.value;
         let (identity, network) = match self.accounts {
@@ -328,9 +337,9 @@ impl<'a> Planner<'a> {
         let directory = workspace.object.path.clone();
         let (policy, facts) = (self.policy, self.facts);
         let environment = match self.accounts {
-            Accounts::Person => environment::of_person(policy, facts, path, &directory),
+            Accounts::Person => environment::of_person(policy, facts, path, workspace)?,
             Accounts::Made(_) | Accounts::ToBeMade(_) => {
-                environment::of_account(policy, facts, path, &workspace.home, &directory)?
+                environment::of_account(policy, facts, path, workspace)?
             }
         };
         let writable = match self.policy.mode.value {
@@ -344,11 +353,13 @@ impl<'a> Planner<'a> {
             accounts: self.accounts.sids(),
             identity,
             network,
+            write_class,
             person: facts.person.sid,
             marker: self.marker,
             capabilities: writable
                 .iter()
                 .map(|root| (root.capability, root.object.path.printable()))
+                .chain([(workspace.home_sid, workspace.home.printable())])
                 .collect(),
             environment,
             directory,

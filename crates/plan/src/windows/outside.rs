@@ -11,10 +11,11 @@ use ringfence_policy::Policy;
 use crate::layout::{Entry, Kind};
 use crate::plan::Missing;
 use crate::windows::descriptors::{
-    EXECUTE, PASS, PROTECT, READ, Trustees, same_access, with_entries,
+    EXECUTE, PASS, PROTECT, READ, STAY, Trustees, same_access, with_entries,
 };
 use crate::windows::error::PlanError;
 use crate::windows::facts::{Consent, ObjectFact, ToolDirectory, ToolFound, WindowsFacts};
+use crate::windows::launch::WriteClassRule;
 use crate::windows::objects::Objects;
 use crate::windows::path::WindowsPath;
 use crate::windows::plan::HeldObject;
@@ -34,6 +35,8 @@ pub(crate) struct Outside<'a> {
     pub(crate) held: BTreeMap<WindowsPath, HeldObject>,
     /// Directories on PATH in which commands may start programs.
     pub(crate) path: Vec<WindowsPath>,
+    /// What the second pass has to cover.
+    pub(crate) rule: WriteClassRule,
     pub(crate) notes: Vec<String>,
     pub(crate) missing: Vec<Missing>,
 }
@@ -112,18 +115,27 @@ impl Outside<'_> {
                 continue;
             }
             let fact = self.objects.require(&above)?;
-            if self.natural_reach(fact).contains(PASS) {
+            let reach = self.natural_reach(fact);
+            if reach.contains(PASS) && !reach.intersects(STAY) {
                 continue;
             }
-            let cause = match self.list.check_passage(&above)? {
+            let held = match self.list.check_passage(&above)? {
                 Some(refusal) => Err(refusal.reason.text()),
                 None => self.hold(fact, Purpose::Ancestor, "above a root"),
             };
-            if let Err(cause) = cause {
+            let Err(cause) = held else {
+                continue;
+            };
+            let (above, path) = (above.printable(), path.printable());
+            if !reach.contains(PASS) {
                 self.notes.push(format!(
-                    "commands can't look at `{}`, which programs like Node and MSBuild do on the way to `{}`: {cause}",
-                    above.printable(),
-                    path.printable()
+                    "commands can't look at `{above}`, which programs like Node and MSBuild do on the way to `{path}`: {cause}"
+                ));
+            }
+            if reach.contains(AccessMask::FILE_DELETE_CHILD) {
+                self.rule = WriteClassRule::SameUser;
+                self.notes.push(format!(
+                    "`{above}` lets everybody delete what is in it, and no entry is put there ({cause}): commands are held by the second pass of their token alone, which has to cover FILE_DELETE_CHILD"
                 ));
             }
         }

@@ -61,8 +61,10 @@ pub struct GrantedRoot {
     pub grant: RootGrant,
     /// Its capability SID: on the root, and in the tokens of this policy's targets.
     pub capability: Sid,
-    /// Its private home.
+    /// Its private home, made where it is the workspace.
     pub home: WindowsPath,
+    /// The SID that writes the home: in the tokens of all targets whose workspace it is.
+    pub home_sid: Sid,
     /// The hash of the file policy that it is under while a session lives.
     pub policy: String,
 }

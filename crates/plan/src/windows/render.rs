@@ -37,6 +37,7 @@ impl Names {
         names.insert(plan.marker, "MARKER".to_owned());
         for (index, root) in plan.roots.iter().enumerate() {
             names.insert(root.capability, format!("ROOT{}", index + 1));
+            names.insert(root.home_sid, format!("HOME{}", index + 1));
         }
         for (sid, name) in KNOWN {
             names.entry(sid).or_insert_with(|| name.to_owned());
@@ -197,6 +198,10 @@ impl WindowsPlan {
         for (index, root) in self.roots.iter().enumerate() {
             let what = format!("writes {}", root.object.path.printable());
             name(&format!("ROOT{}", index + 1), root.capability, &what);
+        }
+        if let Some(root) = self.roots.first() {
+            let what = format!("writes {}", root.home.printable());
+            name("HOME1", root.home_sid, &what);
         }
         name("SESSION", Placeholder::Session.sid(), "drawn at launch");
         name("LOGON", Placeholder::Logon.sid(), "read at launch");

@@ -9,7 +9,7 @@ use ringfence_policy::Policy;
 use ringfence_policy::document::GitAccess;
 
 use crate::windows::descriptors::Trustees;
-use crate::windows::error::PlanError;
+use crate::windows::error::{PlanError, below};
 use crate::windows::facts::{ObjectFact, Reached, WindowsFacts, WindowsRoot};
 use crate::windows::held::escape_named;
 use crate::windows::machine::MachineDirectories;
@@ -165,7 +165,10 @@ impl<'a> Roots<'a> {
             GitAccess::Commit | GitAccess::Full => RootGrant::Commit,
         };
         let id = fact.object.id;
-        let home = MachineDirectories::of(self.facts)?.home;
+        let home = match self.accounts {
+            Accounts::Made(_) | Accounts::ToBeMade(_) => MachineDirectories::of(self.facts)?.home,
+            Accounts::Person => below(&self.facts.state, "Homes")?,
+        };
         // One home per root object and kind of network: state must not travel from an open network to a closed one.
         let name = digest(&(id, self.policy.network.mode.value));
         let name = name.get(..16).unwrap_or_default().to_owned();
@@ -173,9 +176,8 @@ impl<'a> Roots<'a> {
             object: fact.object.clone(),
             grant,
             capability: sids::capability(&self.ledger.secret, self.ledger.shape, id, grant),
-            home: home
-                .join(&name)
-                .map_err(|source| PlanError::Path { name, source })?,
+            home: below(&home, &name)?,
+            home_sid: sids::home(&self.ledger.secret, self.ledger.shape, id),
             policy: policy.to_owned(),
         })
     }
@@ -188,6 +190,7 @@ impl<'a> Roots<'a> {
             for grant in [RootGrant::Write, RootGrant::Commit] {
                 known.push(sids::capability(secret, *shape, root.object.id, grant));
             }
+            known.push(root.home_sid);
         }
         known.extend(self.facts.capabilities.iter().map(|one| one.sid));
         known.sort_unstable();

@@ -78,18 +78,21 @@ pub enum SidKind {
     Marker,
     /// 4: separates sessions; random for each.
     Session,
+    /// 6: may write the private home of a root, also where the root itself is read-only.
+    Home,
     /// 5: stands in a plan for something that is known later, and never on a disk.
     Placeholder,
 }
 
 impl SidKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Write,
         Self::Commit,
         Self::Marker,
         Self::Session,
         Self::Placeholder,
+        Self::Home,
     ];
 
     const fn number(self) -> u32 {
@@ -99,6 +102,7 @@ impl SidKind {
             Self::Marker => 3,
             Self::Session => 4,
             Self::Placeholder => 5,
+            Self::Home => 6,
         }
     }
 }
@@ -195,9 +199,19 @@ pub fn capability(secret: &SidSecret, shape: SidShape, root: FileId, grant: Root
         RootGrant::Write => SidKind::Write,
         RootGrant::Commit => SidKind::Commit,
     };
-    let mut input = root.volume.to_le_bytes().to_vec();
-    input.extend(root.file.to_le_bytes());
-    derive(secret, shape, kind, &input)
+    derive(secret, shape, kind, &bytes_of(root))
+}
+
+/// The SID that may write the private home of a root.
+#[must_use]
+pub fn home(secret: &SidSecret, shape: SidShape, root: FileId) -> Sid {
+    derive(secret, shape, SidKind::Home, &bytes_of(root))
+}
+
+fn bytes_of(root: FileId) -> Vec<u8> {
+    let mut bytes = root.volume.to_le_bytes().to_vec();
+    bytes.extend(root.file.to_le_bytes());
+    bytes
 }
 
 /// The marker SID of a person.

@@ -169,27 +169,20 @@ fn walks(changes: &[Change<'_>]) -> Vec<PersonStep> {
     walks
 }
 
-/// The private homes that are not there, or not as they should be.
-pub(crate) fn homes(
+/// The private home of the workspace, where it is not there, or not as it should be.
+pub(crate) fn home(
     roots: &[GrantedRoot],
     trustees: &[(WindowsPath, Trustees)],
     objects: &Objects<'_>,
-) -> Vec<PersonStep> {
-    let mut steps = Vec::new();
-    for (root, (_, trustees)) in roots.iter().zip(trustees) {
-        if trustees.accounts.is_none() {
-            continue;
-        }
-        let descriptor = trustees.home();
-        let present = objects
-            .get(&root.home)
-            .and_then(|fact| fact.descriptor.as_ref());
-        if !present.is_some_and(|present| same_access(present, &descriptor)) {
-            steps.push(PersonStep::MakeHome {
-                path: root.home.clone(),
-                descriptor,
-            });
-        }
-    }
-    steps
+) -> Option<PersonStep> {
+    let (root, (_, trustees)) = (roots.first()?, trustees.first()?);
+    let descriptor = trustees.home(root.home_sid);
+    let present = objects
+        .get(&root.home)
+        .and_then(|fact| fact.descriptor.as_ref());
+    let is_made = present.is_some_and(|present| same_access(present, &descriptor));
+    (!is_made).then(|| PersonStep::MakeHome {
+        path: root.home.clone(),
+        descriptor,
+    })
 }

@@ -8,6 +8,9 @@
 )]
 
 mod mutations;
+mod refusals;
+mod setup;
+mod walks;
 mod world;
 
 use proptest::prelude::*;

@@ -230,7 +230,7 @@ pub(crate) fn hosts() -> impl Strategy<Value = (WindowsFacts, WindowsLedger)> {
     })
 }
 
-fn set(facts: &mut WindowsFacts, at: &str, sddl: Option<&str>) {
+pub(crate) fn set(facts: &mut WindowsFacts, at: &str, sddl: Option<&str>) {
     let fact = facts
         .objects
         .iter_mut()
@@ -247,7 +247,7 @@ fn set(facts: &mut WindowsFacts, at: &str, sddl: Option<&str>) {
     }
 }
 
-fn add(facts: &mut WindowsFacts, at: &str, kind: ObjectKind, sddl: Option<&str>) {
+pub(crate) fn add(facts: &mut WindowsFacts, at: &str, kind: ObjectKind, sddl: Option<&str>) {
     let at = path(at);
     if facts.objects.iter().any(|one| one.object.path == at) {
         return;

@@ -174,7 +174,8 @@ pub enum MachineStep {
         /// Where the sealed password is kept.
         record: WindowsPath,
         /// The marker SID of the person's targets, which is denied writing the profile and its registry hive: else
-        /// they carry state from one workspace to the next.
+        /// they carry state from one workspace to the next. What is added is in `machine::profile_entries` and
+        /// `machine::hive_entries`.
         marker: Sid,
     },
     /// Denies ways to sign in to an account of ours.
