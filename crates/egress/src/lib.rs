@@ -1,6 +1,6 @@
 //! The one way out: every attempt to leave a session is read strictly, decided once, and recorded.
 //!
-//! The protocol cores ([`http`], [`socks`], [`hello`], [`dns`]) take bytes and do no I/O; [`decide`] asks the policy;
+//! The protocol cores ([`http`], [`socks`], [`hello`], [`dns`]) take bytes and do no I/O; [`mod@decide`] asks the policy;
 //! [`synthetic`] gives names addresses that only this session knows; [`proxy`] is the thin shell around them. Sockets are handed in already made, so that the
 //! boundary (a network namespace, a packet filter, a profile) is somebody else's business.
 //!

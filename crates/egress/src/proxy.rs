@@ -1,6 +1,6 @@
 //! The proxy of one session: listeners in, decided connections out.
 //!
-//! A thin shell around the cores: it reads, asks the [gate](gate), opens and copies. It makes no listener itself and
+//! A thin shell around the cores: it reads, asks the gate, opens and copies. It makes no listener itself and
 //! needs no privilege. Invariant: when it ends, however it ends, every connection ends with it.
 
 mod captured;

@@ -5,6 +5,7 @@
 //! Invariant: a request reaches an origin only after its own decision.
 
 use std::io;
+
 use tokio::time::Instant;
 
 use super::Shared;
@@ -156,10 +157,18 @@ async fn next_plan(
             }
             Ok(Progress::NeedMore) => {}
         }
-        if !client.inbox.is_empty() {
+        let begun = !client.inbox.is_empty();
+        if begun {
             deadline = deadline.min(Instant::now() + shared.limits.head);
         }
-        let read = tokio::time::timeout_at(deadline, fill_line(client));
+        let read = async {
+            if begun {
+                fill_line(client).await
+            } else {
+                client.fill().await
+            }
+        };
+        let read = tokio::time::timeout_at(deadline, read);
         let read = match origin.as_ref() {
             None => Ok(read.await),
             Some(kept) => kept.live.watch(read).await,
@@ -231,8 +240,10 @@ async fn forward_one(
             Ok(Ok(outcome)) => return after(outcome, origin),
             Ok(Err(error)) => error,
         };
-        // A connection that was kept may have been closed by the origin just now: not the request's fault.
-        let again = used == Used::Before && forward.body == BodyLength::Bytes(0);
+        // A connection that was kept may have been closed by the origin just now: not the request's fault. Only what
+        // may be done twice is sent twice.
+        let safe = ["GET", "HEAD", "OPTIONS"].contains(&forward.method.as_str());
+        let again = used == Used::Before && safe && forward.body == BodyLength::Bytes(0);
         let reason = match &error {
             ExchangeError::NoAnswer(_) if again => {
                 origin = match shared.open_again(caller, &attempt, &admission).await {

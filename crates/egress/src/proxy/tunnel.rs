@@ -1,7 +1,7 @@
 //! A connection both of whose sides are there, from its first byte.
 //!
 //! While the client is silent the server may speak. What the client says first is judged before any of it goes on;
-//! HTTP is handed to the [exchange](super::exchange), all else is copied.
+//! HTTP is handed to [`super::exchange`], all else is copied.
 //! Invariant: no byte of the server is lost, and none of the client goes on unjudged.
 
 use super::Shared;
