@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, XattrFlags, fchmod, flock,
+    AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, XattrFlags, chmodat, fchmod, flock,
     fsetxattr, mkdirat, openat, unlinkat,
 };
 use rustix::io::Errno;
@@ -85,7 +85,7 @@ impl Caches {
             _ => Some(lay_mask(&layer, layers).map_err(failed("make the mask in", store))?),
         };
         let lowers: Vec<String> = mask.iter().chain([&host]).map(by_descriptor).collect();
-        let [lowers, upper, work] = [
+        let [lowers, upper, kernels] = [
             lowers.join(":"),
             by_descriptor(&upper),
             by_descriptor(&work),
@@ -94,13 +94,14 @@ impl Caches {
         let options = [
             (c"lowerdir", lowers.as_c_str()),
             (c"upperdir", upper.as_c_str()),
-            (c"workdir", work.as_c_str()),
+            (c"workdir", kernels.as_c_str()),
             (c"index", c"off"),
             (c"userxattr", c""),
             (c"volatile", c""),
         ];
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
         let root = new_file_system(c"overlay", &options, attributes, layers.lower)?;
+        open_up(&work).map_err(failed("chmod (the layer in)", store))?;
         let proc =
             AbsolutePath::new("/proc").map_err(|_| failed("name", layers.lower)(Errno::INVAL))?;
         // Kernels before 6.15 clone nothing from a detached tree.
@@ -175,16 +176,29 @@ fn make(parent: &OwnedFd, name: impl AsRef<Path>) -> std::result::Result<OwnedFd
     openat(parent, name, flags, Mode::empty())
 }
 
+/// What the kernel makes below a layer's `work` when it mounts it `volatile`, the innermost first.
+const MARK: &str = "work/incompat/volatile/dirty";
+const MARKED: [&str; 3] = ["work/incompat/volatile", "work/incompat", "work"];
+
 /// Removes the kernel's mark that the layer was mounted `volatile`; it would refuse to mount it again.
 fn settle(work: &OwnedFd) -> std::result::Result<(), Errno> {
-    let marks = [
-        ("work/incompat/volatile/dirty", AtFlags::empty()),
-        ("work/incompat/volatile", AtFlags::REMOVEDIR),
-        ("work/incompat", AtFlags::REMOVEDIR),
-    ];
+    let directories = MARKED.map(|name| (name, AtFlags::REMOVEDIR));
+    let marks = [(MARK, AtFlags::empty())].into_iter().chain(directories);
     for (mark, kind) in marks {
         match unlinkat(work, mark, kind) {
-            Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+            // What else lies in `work` the kernel removes itself.
+            Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::NOTEMPTY) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Gives those directories permissions: the kernel makes them without any, and a person could not remove our state.
+fn open_up(work: &OwnedFd) -> std::result::Result<(), Errno> {
+    for name in MARKED.iter().rev() {
+        match chmodat(work, *name, Mode::RWXU, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }
     }

@@ -177,6 +177,7 @@ fn touched(before: &Snapshot, fixture: &Fixture) -> Result<Vec<PathBuf>, Failure
 /// How many files the sessions have left in their own caches.
 fn written(fixture: &Fixture) -> Result<usize, Failure> {
     let caches = fixture.state.join("ringfence/cache");
+    // Also that it can be read, and so removed, by the person.
     let found = snapshot(&caches)?;
     Ok(found
         .keys()
