@@ -288,9 +288,9 @@ impl<'a> Caller<'a> {
     fn new(token: &'a Token, pass: Pass, owner: Option<Sid>) -> Self {
         let owns = owner.is_some_and(|owner| match pass {
             Pass::Normal => {
-                token.user == owner || token.groups.iter().any(|group| group.sid == owner)
+                token.user.is(&owner) || token.groups.iter().any(|group| group.sid.is(&owner))
             }
-            Pass::Restricting => token.restriction.sids().contains(&owner),
+            Pass::Restricting => token.restriction.sids().iter().any(|sid| sid.is(&owner)),
         });
         Self {
             token,
@@ -307,7 +307,7 @@ impl<'a> Caller<'a> {
     fn implicit_rights(&self, aces: &[Ace]) -> AccessMask {
         let replaced = || {
             aces.iter()
-                .any(|ace| ace.applies_here() && ace.sid == Sid::OWNER_RIGHTS)
+                .any(|ace| ace.applies_here() && ace.sid.is(&Sid::OWNER_RIGHTS))
         };
         if self.owner == Ownership::Owner && !replaced() {
             OWNER_IMPLICIT
@@ -321,7 +321,7 @@ impl<'a> Caller<'a> {
         if !ace.applies_here() {
             return false;
         }
-        if ace.sid == Sid::OWNER_RIGHTS && self.owner == Ownership::Owner {
+        if self.owner == Ownership::Owner && ace.sid.is(&Sid::OWNER_RIGHTS) {
             return true;
         }
         let counts = |state: GroupState| match state {
@@ -330,14 +330,17 @@ impl<'a> Caller<'a> {
         };
         match self.pass {
             Pass::Normal => {
-                (self.token.user == ace.sid && counts(self.token.user_state))
+                (self.token.user.is(&ace.sid) && counts(self.token.user_state))
                     || self
                         .token
                         .groups
                         .iter()
-                        .any(|group| group.sid == ace.sid && counts(group.state))
+                        .any(|group| group.sid.is(&ace.sid) && counts(group.state))
             }
-            Pass::Restricting => self.token.restriction.sids().contains(&ace.sid),
+            Pass::Restricting => {
+                let mut sids = self.token.restriction.sids().iter();
+                sids.any(|sid| sid.is(&ace.sid))
+            }
         }
     }
 }

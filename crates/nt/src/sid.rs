@@ -146,6 +146,14 @@ impl Sid {
         Self::new(self.authority, &subauthorities)
     }
 
+    /// Whether both are the same, with the places first in which the SIDs of one machine differ: an access check asks this
+    /// for every entry and every group.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let [first, second, _, _, account, ..] = &self.subauthorities;
+        let [other_first, other_second, _, _, other_account, ..] = &other.subauthorities;
+        account == other_account && second == other_second && first == other_first && self == other
+    }
+
     /// The identifier authority: 48 bits.
     #[must_use]
     pub const fn authority(&self) -> u64 {
