@@ -13,6 +13,8 @@ mod record;
 mod store;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 pub use book::{Entry, Ledger, LedgerError, Transaction, read_untrusted};

@@ -36,7 +36,7 @@ pub use merge::{merge, same};
 pub use operations::render_operations;
 pub use plan_rule::{PlanRule, sids_of};
 pub use scan::{leftover_of_files, leftover_of_machine};
-pub use setup::{Applied, Failure, Removed, Setup, SetupError, UndoError};
+pub use setup::{Applied, Failure, Removed, Setup, SetupError, UndoError, Uninstalled};
 pub use trustees::KnownAccounts;
 pub use untrusted::{Cleansed, MAX_LEDGER, Skip, remove_our_entries};
 pub use verbs::{StepError, describe};

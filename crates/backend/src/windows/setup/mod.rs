@@ -5,10 +5,12 @@
 
 mod apply;
 mod undo;
+mod whole;
 
 use ringfence_nt::Sid;
 use ringfence_plan::windows::step::{AccountRole, MachineStep};
 
+use crate::call::CallFailure;
 use crate::ledger::{Direction, Entry, Ledger, LedgerError, LedgerStore, Sequence, Undone};
 
 use super::books::{MachineBook, MachineIntent, MachineReceipt};
@@ -17,6 +19,8 @@ use super::trustees::KnownAccounts;
 use super::verbs::{Known, StepError, describe};
 
 use apply::Progress;
+
+pub use whole::Uninstalled;
 
 /// Why set-up did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +60,9 @@ pub enum SetupError {
         "an uninstall was interrupted: finish it with `ringfence setup uninstall`, then install again"
     )]
     UninstallUnfinished,
+    /// The scan failed.
+    #[error("the machine could not be scanned for what is left")]
+    Scan(#[source] CallFailure),
     /// An account's processes could not be ended.
     #[error("{object} could not be put to rest; nothing was removed")]
     Quiesce {

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use ringfence_nt::Sid;
-use ringfence_plan::windows::step::{LogonRight, PortRange, Trustee};
+use ringfence_nt::{AccessMask, Ace, AceFlags, SecurityDescriptor, Sid};
+use ringfence_plan::windows::step::{LogonRight, Object, ObjectKind, PortRange, Purpose, Trustee};
 
 use super::steps::*;
-use crate::fault::Fault;
-use crate::ledger::{Ledger, Undone};
-use crate::windows::fake::{FakeAccount, FakeGroup};
+use crate::fault::{Fault, Faults};
+use crate::ledger::{Ledger, MemoryStore, Undone};
+use crate::windows::fake::{FakeAccount, FakeFiles, FakeGroup};
 use crate::windows::{
-    Directory, Machine, Remnant, RemnantKind, Setup, SetupError, StepError, StoredValue,
-    leftover_of_machine,
+    Directory, Machine, PersonBook, PersonIntent, Remnant, RemnantKind, Setup, SetupError,
+    StepError, StoredValue, leftover_of_machine,
 };
 
 fn cause(error: SetupError) -> StepError {
@@ -321,5 +321,52 @@ fn a_plan_that_names_an_account_before_it_is_made_is_refused() {
             .unwrap_err(),
     );
     assert_eq!(error, StepError::TrusteeUnknown);
+    assert!(bench.is_untouched());
+}
+
+#[test]
+fn an_elevated_uninstall_takes_its_sids_from_the_machines_ledger_alone() {
+    let mut bench = Bench::new();
+    bench.install(ada()).unwrap();
+    let theirs = bench.install(bob()).unwrap().accounts.group.unwrap();
+    let own = bench.setup(ada(), |setup| Ok(setup.sids())).unwrap();
+    assert_eq!(own.len(), 4, "two accounts, a group, a marker: {own:?}");
+    assert!(!own.contains(&theirs));
+
+    // An object of hers with entries for both people's groups, named by a ledger that she may have written.
+    let mut files = FakeFiles::new(&['C'], &plain(Sid::SYSTEM), &Faults::new());
+    let deny = |sid| Ace::deny(AceFlags::NONE, AccessMask::DELETE, sid);
+    let aces = own.iter().copied().chain([theirs]).map(deny);
+    let object = SecurityDescriptor::new(ada(), ada(), aces.collect());
+    let id = files.add_file("C:\\x", &object).unwrap();
+    let person = MemoryStore::new(&Faults::new());
+    let mut ledger: Ledger<PersonBook, MemoryStore> = Ledger::open(person.clone()).unwrap();
+    let number = ledger.number_of(&plain(Sid::EVERYONE)).unwrap();
+    let object = Object {
+        path: path("C:\\x"),
+        id,
+        kind: ObjectKind::File,
+    };
+    let purpose = Purpose::Root;
+    let intent = PersonIntent::SetDacl {
+        object,
+        purpose,
+        before: number,
+        after: number,
+    };
+    ledger.intend(intent).unwrap();
+
+    let bytes = person.durable().unwrap();
+    let done = bench
+        .setup(ada(), |setup| setup.uninstall_wholly(&bytes, &mut files))
+        .unwrap();
+    assert_eq!((done.cleansed.changed.len(), done.left), (1, Vec::new()));
+    let kept = &files.descriptor(id).unwrap().acl().unwrap().aces;
+    assert_eq!(*kept, [deny(theirs)]);
+    assert!(
+        bench.install(bob()).unwrap().changed.is_empty(),
+        "the other's set-up stands"
+    );
+    bench.uninstall(bob()).unwrap();
     assert!(bench.is_untouched());
 }

@@ -4,6 +4,7 @@ mod grants_faults;
 mod large;
 mod machine;
 mod machine_faults;
+mod mutants;
 mod people;
 mod steps;
 pub(super) mod stored;

@@ -1,0 +1,68 @@
+//! The elevated uninstall, in its fixed order: accounts to rest, the person's objects, the machine, the scan.
+//!
+//! The person's own uninstall comes before it, with the person's rights: it puts descriptors back. Invariant: the
+//! SIDs that are taken off objects come from the machine's ledger; the person's ledger says where to look.
+
+use std::collections::BTreeSet;
+
+use ringfence_nt::Sid;
+use ringfence_plan::windows::step::MachineStep;
+
+use crate::ledger::LedgerStore;
+use crate::windows::files::Files;
+use crate::windows::machine::{Machine, Remnant};
+use crate::windows::scan::leftover_of_machine;
+use crate::windows::untrusted::{Cleansed, remove_our_entries};
+
+use super::{Removed, Setup, SetupError};
+
+/// What an elevated uninstall did, and what it found afterwards.
+#[derive(Debug)]
+pub struct Uninstalled {
+    /// Objects of the person that still carried entries for the accounts.
+    pub cleansed: Cleansed,
+    /// The machine's entries.
+    pub removed: Removed,
+    /// What is left on the machine that no open entry stands for; nothing, if all went well.
+    pub left: Vec<Remnant>,
+}
+
+impl<S: LedgerStore, M: Machine> Setup<'_, S, M> {
+    /// Every SID that set-up has made for the person, by the machine's ledger: the accounts, their group, the marker.
+    ///
+    /// Capability SIDs are derived from a secret of the person's: only the person's own uninstall knows them. Once the
+    /// accounts are gone no token can hold one.
+    #[must_use]
+    pub fn sids(&self) -> BTreeSet<Sid> {
+        let mut sids: BTreeSet<Sid> = self.accounts().sids().collect();
+        for (_, entry) in self.own() {
+            if let MachineStep::EnsureAccount { marker, .. } = &entry.intent.step {
+                sids.insert(*marker);
+            }
+        }
+        sids
+    }
+
+    /// Uninstalls everything of the person that needs elevation, and scans.
+    ///
+    /// # Errors
+    /// [`SetupError`]; what could not be undone is in the answer.
+    ///
+    /// # Security
+    /// `person_ledger` and the objects that it names may be an attacker's: see [`remove_our_entries`].
+    pub fn uninstall_wholly<F: Files>(
+        &mut self,
+        person_ledger: &[u8],
+        files: &mut F,
+    ) -> Result<Uninstalled, SetupError> {
+        self.quiesce()?;
+        let cleansed = remove_our_entries(person_ledger, &self.sids(), files);
+        let removed = self.uninstall()?;
+        let left = leftover_of_machine(self.ledger, self.machine).map_err(SetupError::Scan)?;
+        Ok(Uninstalled {
+            cleansed,
+            removed,
+            left,
+        })
+    }
+}
