@@ -14,7 +14,7 @@ use ringfence_backend::fault::Faults;
 use ringfence_backend::ledger::{Ledger, MemoryStore};
 use ringfence_backend::windows::fake::FakeFiles;
 use ringfence_backend::windows::{
-    Files as _, Granted, Grants, PersonBook, PlanRule, Progress, Revoked, Walking,
+    Files as _, GrantError, Granted, Grants, PersonBook, PlanRule, Progress, Revoked, Walking,
     leftover_of_files, sids_of,
 };
 use ringfence_nt::WriteClass;
@@ -91,7 +91,11 @@ fn apply(plan: &WindowsPlan, store: &MemoryStore, files: &mut FakeFiles) -> Gran
 }
 
 fn uninstall(plan: &WindowsPlan, store: &MemoryStore, files: &mut FakeFiles) -> Revoked {
-    grants(plan, store, files, |grants| grants.uninstall()).expect("the steps are undone")
+    let done = grants(plan, store, files, |grants| {
+        let revoked = grants.uninstall()?;
+        Ok::<_, GrantError>(revoked)
+    });
+    done.expect("the steps are undone")
 }
 
 fn nodes(tree: &FileSystem) -> Vec<(NodeId, Node)> {
