@@ -311,21 +311,22 @@ with zipfile.ZipFile(sys.argv[1] + "/left-1.0.0-py3-none-any.whl", "w") as wheel
 fn pip(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     let fixture = ground.fixture()?;
     let launch = Launch::new(ground, &fixture);
-    let cure = "install Python with ensurepip (Debian: python3-venv)";
-    if lacks(
-        &launch,
-        checks,
-        &["python3", "-c", "import ensurepip"],
-        cure,
-    ) {
-        return Ok(());
+    let cure = "install Python with pip and venv (Debian: python3-pip)";
+    let needed = [
+        ["python3", "-m", "pip", "--version"],
+        ["python3", "-m", "venv", "--help"],
+    ];
+    for words in needed {
+        if lacks(&launch, checks, &words, cure) {
+            return Ok(());
+        }
     }
     Job {
         files: &[("outside/wheel.py", WHEEL)],
         prepare: "python3 \"$OUT/wheel.py\" \"$OUT\"",
         // pip says it when it can't use its cache, and goes on without.
-        work: "rm -rf .venv; python3 -m venv .venv; \
-               .venv/bin/pip install --no-index --find-links \"$OUT\" left > log 2>&1 || { cat log >&2; exit 1; }; \
+        work: "rm -rf .venv; python3 -m venv --without-pip .venv; \
+               python3 -m pip --python .venv/bin/python install --no-index --find-links \"$OUT\" left > log 2>&1 || { cat log >&2; exit 1; }; \
                ! grep 'cache has been disabled' log; rm log; .venv/bin/python -c 'import left; print(left.pad)'",
         shows: "padded",
         used: &[".cache/pip"],
@@ -412,7 +413,7 @@ fn go(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
             ),
         ],
         prepare: "python3 \"$OUT/proxy.py\" \"$OUT\"",
-        work: "export GOPROXY=\"file://$OUT/proxy\" GOSUMDB=off GOFLAGS=-mod=mod; go build -o app; ./app 2>&1",
+        work: "export GOPROXY=\"file://$OUT/proxy\" GOSUMDB=off GOFLAGS='-mod=mod -modcacherw'; go build -o app; ./app 2>&1",
         shows: "padded",
         used: &[".cache/go-build", "go/pkg/mod"],
         fills: Fills::Surely,
