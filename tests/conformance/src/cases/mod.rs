@@ -3,6 +3,7 @@
 mod absent;
 mod builds;
 mod caches;
+mod clients;
 mod denials;
 mod egress;
 mod endings;
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Case> {
         secrets::CASES,
         sockets::CASES,
         egress::CASES,
+        clients::CASES,
         loopback::CASES,
         kernel::CASES,
         streams::CASES,

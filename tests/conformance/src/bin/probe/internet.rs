@@ -112,7 +112,14 @@ fn serve(log: &Log) -> Result<(), Stopped> {
         let log = log.clone();
         std::thread::spawn(move || answer_names(&socket, &log));
     }
+    let without: Option<u16> = std::env::var("RINGFENCE_INTERNET_WITHOUT")
+        .ok()
+        .and_then(|port| port.parse().ok());
     for port in PORTS {
+        // Another origin's, which the given program starts.
+        if Some(port) == without {
+            continue;
+        }
         let listener = TcpListener::bind(("::", port))
             .or_else(|_| TcpListener::bind(("0.0.0.0", port)))
             .map_err(system("bind of an origin"))?;

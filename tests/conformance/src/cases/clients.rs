@@ -1,0 +1,231 @@
+//! Real clients, to a host that is allowed and to one that is not, with no set-up for any of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::checks::{Checks, Context, Failure};
+use crate::fixture::Fixture;
+use crate::ground::Ground;
+use crate::launch::Launch;
+use crate::suite::{Case, Needs};
+
+/// The cases of this module.
+pub(super) const CASES: &[Case] = &[Case {
+    name: "egress.clients",
+    promise: "curl, wget, Python, Node, the JVM, git, pip, npm and a WebSocket client reach an allowed host as they would outside, and no other",
+    needs: Needs::Full,
+    run: clients,
+}];
+
+const ALLOWED: &str = "allowed.example.com";
+const OTHER: &str = "other.example.net";
+
+/// An HTTPS origin's files, its certificate, and what it logs.
+struct Shelf {
+    fixture: Fixture,
+}
+
+impl Shelf {
+    fn stock(ground: &Ground) -> Result<Self, Failure> {
+        let fixture = ground.fixture()?;
+        for (name, text) in [
+            ("clients/origin.py", include_str!("../clients/origin.py")),
+            ("clients/stock.py", include_str!("../clients/stock.py")),
+            ("clients/clients.sh", include_str!("../clients/clients.sh")),
+        ] {
+            fixture.write(name, text)?;
+        }
+        let shelf = Self { fixture };
+        shelf.done(
+            "openssl",
+            &[
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=test",
+                "-keyout",
+                &shelf.path("key.pem"),
+                "-out",
+                &shelf.path("ca.pem"),
+                "-addext",
+                &format!("subjectAltName=DNS:{ALLOWED},DNS:{OTHER}"),
+            ],
+        )?;
+        shelf.done(
+            "python3",
+            &[
+                &shelf.path("clients/stock.py"),
+                &shelf.path("shelf"),
+                ALLOWED,
+            ],
+        )?;
+        Ok(shelf)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.fixture.top().join(name).to_string_lossy().into_owned()
+    }
+
+    fn done(&self, program: &str, arguments: &[&str]) -> Result<(), Failure> {
+        let output = Command::new(program)
+            .args(arguments)
+            .current_dir(self.fixture.top())
+            .output()
+            .context(|| format!("starting {program}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(Failure::Meaningless(format!("{program}: {said}")))
+    }
+
+    /// What each client got from `host`, run by `words` before the clients' own.
+    fn visit(&self, ground: &Ground, host: &str, inside: &[&str]) -> Result<Visit, Failure> {
+        let log = self.path("https.log");
+        let _ = fs::remove_file(&log);
+        let work = self
+            .fixture
+            .workspace
+            .join(format!("work-{}", inside.len()));
+        let _ = fs::remove_dir_all(&work);
+        fs::create_dir_all(&work).context(|| "making a directory".to_owned())?;
+        // The origin is outside of the boundary, in the same internet; it ends with the script.
+        let script = "python3 \"$1\" \"$2\" \"$3\" \"$4\" \"$5\" & origin=$!; shift 5; \
+            for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
+            python3 -c 'import socket; socket.create_connection((\"::1\", 443))' 2>/dev/null && break; \
+            sleep 0.3; done; \"$@\"; status=$?; kill $origin; exit $status";
+        let mut words = vec![
+            ground.probe.to_string_lossy().into_owned(),
+            "internet".to_owned(),
+            self.path("internet.log"),
+        ];
+        words.extend(["/bin/sh", "-c", script, "sh"].map(str::to_owned));
+        for name in [
+            "clients/origin.py",
+            "shelf",
+            "ca.pem",
+            "key.pem",
+            "https.log",
+        ] {
+            words.push(self.path(name));
+        }
+        words.extend(inside.iter().map(|word| (*word).to_owned()));
+        words.push("/bin/sh".to_owned());
+        words.push(self.path("clients/clients.sh"));
+        words.push(host.to_owned());
+        words.push(self.path("ca.pem"));
+        words.push(work.to_string_lossy().into_owned());
+        let finished = Launch::new(ground, &self.fixture)
+            .variable("RINGFENCE_INTERNET_WITHOUT", "443")
+            .plain(&words)?;
+        let got = finished
+            .text()
+            .lines()
+            .filter_map(|line| {
+                let (name, got) = line.split_once(' ')?;
+                Some((name.to_owned(), got.trim().to_owned()))
+            })
+            .collect();
+        Ok(Visit {
+            got,
+            requests: fs::read_to_string(&log).unwrap_or_default(),
+            said: finished.said(),
+        })
+    }
+}
+
+struct Visit {
+    got: BTreeMap<String, String>,
+    requests: String,
+    said: String,
+}
+
+fn has(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths).any(|path| Path::new(&path).join(program).exists())
+}
+
+fn clients(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    for needed in ["openssl", "python3", "git"] {
+        if !has(needed) {
+            checks.skip(format!(
+                "{needed} is not installed, and the origin needs it"
+            ));
+            return Ok(());
+        }
+    }
+    let shelf = Shelf::stock(ground)?;
+    let control = shelf.visit(ground, ALLOWED, &[])?;
+    let ringfence = ground.ringfence.to_string_lossy().into_owned();
+    let options = [
+        "run",
+        "--network",
+        "allowlist",
+        "--allow-host",
+        ALLOWED,
+        "--",
+    ];
+    let mut words = vec![ringfence.as_str()];
+    words.extend(options);
+    let allowed = shelf.visit(ground, ALLOWED, &words)?;
+    let refused = shelf.visit(ground, OTHER, &words)?;
+    let working: Vec<&String> = control
+        .got
+        .iter()
+        .filter(|(_, got)| *got == "hello")
+        .map(|(name, _)| name)
+        .collect();
+    checks.that(
+        "clients work without the boundary",
+        working.len() >= 5,
+        || format!("{:?}; {}", control.got, control.said),
+    );
+    for (name, got) in &control.got {
+        if got != "hello" {
+            checks.note(format!("{name} does not work outside either: {got:?}"));
+        }
+    }
+    for name in working {
+        let found = allowed.got.get(name).map(String::as_str);
+        checks.that(
+            &format!("{name} to the allowed host"),
+            found == Some("hello"),
+            || {
+                let errors = shelf
+                    .fixture
+                    .workspace
+                    .join(format!("work-{}/{name}.err", words.len()));
+                format!(
+                    "{found:?}; {}",
+                    fs::read_to_string(errors).unwrap_or_default()
+                )
+            },
+        );
+        let found = refused.got.get(name).map(String::as_str);
+        checks.that(
+            &format!("{name} to another host"),
+            found == Some(""),
+            || format!("{found:?}"),
+        );
+    }
+    checks.that(
+        "the allowed host was reached",
+        allowed.requests.contains(ALLOWED),
+        || allowed.said.clone(),
+    );
+    checks.same(
+        "requests that the other host got",
+        &refused.requests.as_str(),
+        &"",
+    );
+    Ok(())
+}

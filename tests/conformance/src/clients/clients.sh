@@ -1,0 +1,52 @@
+# Real clients against one origin, with no set-up but the origin's certificate: clients.sh HOST CERTIFICATE WORK.
+# One line for each client: its name, then what it got, or nothing.
+host=$1 ca=$2 work=$3
+url=https://$host
+export HOME="$work/home" NPM_CONFIG_UPDATE_NOTIFIER=false PIP_DISABLE_PIP_VERSION_CHECK=1 GIT_TERMINAL_PROMPT=0
+mkdir -p "$HOME" && cd "$work" || exit 1
+said() { # NAME COMMAND...
+    name=$1
+    shift
+    command -v "$1" >/dev/null 2>&1 || return 0
+    echo "$name $(timeout 60 "$@" 2>"$work/$name.err" | head -n 1)"
+}
+fetched() { # NAME TOOL SCRIPT: the tool is there, and what it fetched says so
+    command -v "$2" >/dev/null 2>&1 || return 0
+    echo "$1 $(timeout 100 sh -c "$3" >"$work/$1.err" 2>&1 && cat "$work/$1.got" 2>/dev/null)"
+}
+said curl curl -sSf --cacert "$ca" "$url/hello.txt"
+said curl-without-proxy curl -sSf --noproxy '*' --cacert "$ca" "$url/hello.txt"
+said wget wget -q --ca-certificate="$ca" -O- "$url/hello.txt"
+export SSL_CERT_FILE=$ca REQUESTS_CA_BUNDLE=$ca NODE_EXTRA_CA_CERTS=$ca
+said python-urllib python3 -c "import urllib.request as r; print(r.urlopen('$url/hello.txt').read().decode().strip())"
+said python-requests python3 -c "import requests; a = requests.get('$url/hello.txt'); a.raise_for_status(); print(a.text.strip())"
+said python-sockets python3 -c "
+import socket, ssl
+s = ssl.create_default_context().wrap_socket(socket.create_connection(('$host', 443)), server_hostname='$host')
+s.sendall(b'GET /hello.txt HTTP/1.0\r\nhost: $host\r\n\r\n')
+print(b''.join(iter(lambda: s.recv(4096), b'')).decode().strip().splitlines()[-1])"
+said websocket python3 -c "
+import socket, ssl
+s = ssl.create_default_context().wrap_socket(socket.create_connection(('$host', 443)), server_hostname='$host')
+s.sendall(b'GET /ws HTTP/1.1\r\nhost: $host\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-version: 13\r\n\r\n')
+print('hello' if b''.join(iter(lambda: s.recv(4096), b'')).endswith(b'echo') else '')"
+said node-fetch node -e "fetch('$url/hello.txt').then(a => a.ok ? a.text() : '').then(t => console.log(t.trim())).catch(() => {})"
+if command -v java >/dev/null 2>&1 && command -v keytool >/dev/null 2>&1; then
+    keytool -importcert -noprompt -alias origin -file "$ca" -keystore "$work/trust" -storepass changeit >/dev/null 2>&1
+    cat >"$work/Fetch.java" <<'JAVA'
+import java.net.URI;
+import java.net.http.*;
+public class Fetch {
+    public static void main(String[] arguments) throws Exception {
+        var request = HttpRequest.newBuilder(URI.create(arguments[0])).build();
+        var answer = HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString());
+        System.out.println(answer.statusCode() == 200 ? answer.body().trim() : "");
+    }
+}
+JAVA
+    said java java -Djavax.net.ssl.trustStore="$work/trust" \
+        -Djavax.net.ssl.trustStorePassword=changeit "$work/Fetch.java" "$url/hello.txt"
+fi
+fetched git git "GIT_SSL_CAINFO='$ca' git clone -q '$url/repository.git' clone && cp clone/hello.txt git.got"
+fetched pip pip3 "pip3 install -q --cert '$ca' --index-url '$url/simple/' --target pip-target greeting && cp pip-target/greeting.py pip.got"
+fetched npm npm "mkdir -p npm-project && cd npm-project && npm_config_cafile='$ca' npm install --no-audit --no-fund --registry '$url/npm/' greeting && cp node_modules/greeting/hello.txt '$work/npm.got'"
