@@ -490,6 +490,16 @@ impl Look<'_> {
         named.extend(facts.places.iter().map(|place| place.path.clone()));
         named.extend(facts.hidden.iter().map(|hidden| hidden.path.clone()));
         named.insert(facts.state.clone());
+        // Homes of earlier sessions.
+        if let Ok(ours) = self.fs.find("C:\\ProgramData\\Ringfence") {
+            for (id, _) in self
+                .fs
+                .nodes()
+                .filter(|(id, _)| self.fs.is_below(*id, ours))
+            {
+                named.extend(self.paths(id));
+            }
+        }
         for root in &facts.roots {
             named.extend(root.outside_links.iter().cloned());
             if let Reached::Directory { path } = &root.reached {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ringfence_nt::fs::{Caller, FileName, FileSystem, NodeId, Place};
-use ringfence_nt::{AccessMask, Securable, Token, WriteClass};
+use ringfence_nt::{AccessMask, Control, Securable, Token, WriteClass};
 
 use crate::promise::Promise;
 
@@ -137,7 +137,10 @@ impl World {
         self.roles().into_iter().find_map(|(id, role)| {
             let node = self.fs.node(id)?;
             let made_inside = node.descriptor.owner == Some(self.target.user);
+            // What a target made with a list of its own may be closed to it afterwards.
+            let own_list = node.descriptor.control.contains(Control::DACL_PROTECTED);
             let of_target = match role {
+                _ if made_inside && own_list => AccessMask::NONE,
                 Role::Outside | Role::Secret => AccessMask::NONE,
                 Role::Protected | Role::Between => AccessMask::FILE_GENERIC_READ,
                 Role::Root if node.is_directory() => WORK - AccessMask::DELETE,

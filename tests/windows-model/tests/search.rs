@@ -9,25 +9,58 @@ use ringfence_windows_model::World;
 use ringfence_windows_model::figures::{Size, record_search};
 use ringfence_windows_model::mutate::Mutation;
 use ringfence_windows_model::scene::{Blocked, Scene, ledger};
-use ringfence_windows_model::search::{Beyond, Bounds, Report, search};
+use ringfence_windows_model::search::{Beyond, Bounds, Extent, Report, search};
 
 type Build = fn(WriteClass, Option<Mutation>) -> Result<World, Blocked>;
 
-fn searched(build: Build, class: WriteClass, beyond: Beyond) -> Report {
-    let size = Size::asked();
-    let bounds = Bounds {
-        depth: size.of(2, 4),
+/// Every sequence of a few steps, with two objects made and one link at a time.
+fn wide(beyond: Beyond) -> Bounds {
+    Bounds {
+        depth: Size::asked().of(2, 3),
         made: 2,
         links: 1,
-        states: size.of(20_000, 400_000),
+        states: 500_000,
         beyond,
-    };
+    }
+}
+
+/// Every state there is with at most one object made at a time and one name to give.
+fn deep() -> Bounds {
+    Bounds {
+        depth: 60,
+        made: Size::asked().of(0, 1),
+        links: 0,
+        states: 500_000,
+        beyond: Beyond::Stop,
+    }
+}
+
+fn built(build: Build, class: WriteClass) -> World {
     let world = build(class, None).unwrap_or_else(|blocked| panic!("{blocked}"));
     assert_eq!(world.blocked(class), None);
     assert_eq!(world.unseen(class), None);
-    let report = search(&world, class, &bounds);
+    world
+}
+
+fn searched(build: Build, class: WriteClass, beyond: Beyond) -> Report {
+    let report = search(&built(build, class), class, &wide(beyond));
     record_search(&report);
     report
+}
+
+#[test]
+fn no_state_at_all_breaks_a_promise() {
+    let classes = [WriteClass::H2, WriteClass::H3, WriteClass::H4];
+    for class in Size::asked().of(&classes[..1], &classes[..]) {
+        let mut world = built(Scene::standard, *class);
+        world.names.truncate(1);
+        world.redirects.clear();
+        world.name.push_str(", to the end");
+        let report = search(&world, *class, &deep());
+        record_search(&report);
+        assert!(report.holds(), "{report}");
+        assert_eq!(report.extent, Extent::Whole, "{report}");
+    }
 }
 
 #[test]
