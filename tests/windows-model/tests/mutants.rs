@@ -1,6 +1,8 @@
 //! Every way to break a plan is noticed: by the search, by the linter, or by a property of the plan.
 
 use ringfence_nt::WriteClass;
+use ringfence_plan::lint::Severity;
+use ringfence_plan::windows::lint::lint;
 use ringfence_windows_model::figures::record;
 use ringfence_windows_model::mutate::Mutation;
 use ringfence_windows_model::scene::Scene;
@@ -38,7 +40,27 @@ fn killer(mutation: Mutation) -> Option<String> {
             }
         }
     }
-    None
+    linted(Some(mutation)).map(|finding| format!("linter: {finding}"))
+}
+
+/// The first error that the linter finds in the plan of a project.
+fn linted(mutation: Option<Mutation>) -> Option<String> {
+    let mut scene = Scene::new(WriteClass::H2);
+    let ann = scene.ann.clone();
+    scene.project(&ann.path("ws"), ann.sid);
+    let facts = scene.facts(&ann, &ann.path("ws"), "");
+    let mut plan = scene.plan(&ann, &ann.path("ws"), "").ok()?;
+    if let Some(mutation) = mutation {
+        mutation.apply(&mut plan);
+    }
+    let found = lint(&plan, &facts);
+    let mut errors = found.iter().filter(|one| one.severity == Severity::Error);
+    errors.next().map(|finding| format!("{finding:?}"))
+}
+
+#[test]
+fn the_linter_finds_nothing_in_a_plan_that_is_whole() {
+    assert_eq!(linted(None), None);
 }
 
 #[test]

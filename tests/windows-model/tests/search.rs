@@ -94,8 +94,10 @@ fn the_narrowest_class_breaks_promises_and_is_refused() {
     let report = searched(Scene::standard, WriteClass::H1, Beyond::GoOn);
     assert!(!report.holds(), "the search notices nothing");
     assert!(!WriteClass::H1.holds_a_boundary());
-    let scene = Scene::new(WriteClass::H1);
-    let ann = &scene.ann;
+    let mut scene = Scene::new(WriteClass::H1);
+    let ann = scene.ann.clone();
+    scene.project(&ann.path("ws"), ann.sid);
+    let ann = &ann;
     let planned = |class| {
         let policy = ann.policy(&ann.path("ws"), "");
         let mut facts = scene.facts(ann, &ann.path("ws"), "");
