@@ -77,21 +77,68 @@ impl BuildError {
     }
 }
 
-/// What the commands of the session are confined by, ready for the spawner.
+/// What the spawner takes before the view is finished.
 #[derive(Debug, Default)]
-pub(crate) struct Confinement {
+pub(crate) struct Restrictions {
     /// Who the target is; `None` without namespaces.
     pub(crate) identity: Option<Identity>,
     /// Whether every capability is dropped.
     pub(crate) drop_capabilities: bool,
     /// Whether `no_new_privs` is set.
     pub(crate) no_new_privs: bool,
-    /// The ruleset.
-    pub(crate) landlock: Option<Prepared>,
     /// The filter.
     pub(crate) filter: Option<seccomp::FilterProfile>,
-    /// The limits.
-    pub(crate) limits: Limits,
+}
+
+impl Restrictions {
+    /// Those of `plan`.
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let mut restrictions = Self::default();
+        for step in &plan.steps {
+            match step {
+                Step::EnterNamespaces { identity, .. } => restrictions.identity = Some(*identity),
+                Step::DropCapabilities => restrictions.drop_capabilities = true,
+                Step::SetNoNewPrivs => restrictions.no_new_privs = true,
+                Step::FilterSyscalls {
+                    observe,
+                    ip_sockets,
+                } => {
+                    restrictions.filter = Some(seccomp::FilterProfile {
+                        observe: *observe,
+                        ip_sockets: *ip_sockets,
+                    });
+                }
+                Step::MakePrivateDirectory { .. }
+                | Step::RaiseLoopback
+                | Step::SealMounts
+                | Step::MountProc
+                | Step::KeepProc
+                | Step::MountDevices
+                | Step::MountTemporary { .. }
+                | Step::Bind { .. }
+                | Step::Pin { .. }
+                | Step::Protect { .. }
+                | Step::ProtectLink { .. }
+                | Step::Unprotect { .. }
+                | Step::Hide { .. }
+                | Step::MountOverlay { .. }
+                | Step::CaptureAddresses { .. }
+                | Step::Serve { .. }
+                | Step::Publish { .. }
+                | Step::LimitMemory { .. }
+                | Step::LimitProcesses { .. }
+                | Step::RestrictPaths { .. } => {}
+            }
+        }
+        restrictions
+    }
+}
+
+/// What was built for the commands of the session.
+#[derive(Debug, Default)]
+pub(crate) struct Built {
+    /// The ruleset, for the spawner.
+    pub(crate) landlock: Option<Prepared>,
     /// The layer that caches are written to.
     pub(crate) layer: Option<LayerLock>,
     /// The session's network.
@@ -100,18 +147,30 @@ pub(crate) struct Confinement {
     pub(crate) proven: Vec<String>,
 }
 
-/// Carries out every step of `plan`; on failure says which.
-pub(crate) fn build(plan: &Plan) -> Result<Confinement, (usize, BuildError)> {
+/// Sets the limits of `plan`; on failure says which step.
+///
+/// They reach into the host's control groups, which the seal makes read-only, and hold for threads made after them.
+pub(crate) fn limit(plan: &Plan) -> Result<Limits, (usize, BuildError)> {
+    let mut limits = Limits::default();
+    for (index, step) in plan.steps.iter().enumerate() {
+        let limited = match step {
+            Step::LimitMemory { bytes, mechanism } => limits.memory(*bytes, mechanism),
+            Step::LimitProcesses { count, mechanism } => limits.processes(*count, mechanism),
+            _ => Ok(()),
+        };
+        limited.map_err(|error| (index, error.into()))?;
+    }
+    Ok(limits)
+}
+
+/// Builds the view, and prepares the ruleset that names it; on failure says which step.
+pub(crate) fn build(plan: &Plan) -> Result<Built, (usize, BuildError)> {
     let mut builder = Builder {
         plan,
         view: None,
         caches: None,
-        confinement: Confinement::default(),
+        built: Built::default(),
     };
-    // Limits reach into the host's control groups, which the seal makes read-only.
-    for (index, step) in plan.steps.iter().enumerate() {
-        builder.limit(step).map_err(|error| (index, error))?;
-    }
     for (index, step) in plan.steps.iter().enumerate() {
         if matches!(step, Step::SealMounts) {
             builder.open_caches()?;
@@ -122,16 +181,16 @@ pub(crate) fn build(plan: &Plan) -> Result<Confinement, (usize, BuildError)> {
         view.finish()
             .map_err(|error| (plan.steps.len(), error.into()))?;
     }
-    let mut confinement = builder.confinement;
+    let mut built = builder.built;
     // Paths of the ruleset name the finished view.
     for (index, step) in plan.steps.iter().enumerate() {
         if let Step::RestrictPaths { ruleset } = step {
             let prepared =
                 Prepared::new(ruleset).map_err(|error| (index, BuildError::Landlock(error)))?;
-            confinement.landlock = Some(prepared);
+            built.landlock = Some(prepared);
         }
     }
-    Ok(confinement)
+    Ok(built)
 }
 
 struct Builder<'a> {
@@ -139,7 +198,7 @@ struct Builder<'a> {
     view: Option<View>,
     /// Taken before the mounts are sealed, laid onto the view afterwards.
     caches: Option<Caches>,
-    confinement: Confinement,
+    built: Built,
 }
 
 impl Builder<'_> {
@@ -165,33 +224,17 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn limit(&mut self, step: &Step) -> Result<(), BuildError> {
-        match step {
-            Step::LimitMemory { bytes, mechanism } => {
-                Ok(self.confinement.limits.memory(*bytes, mechanism)?)
-            }
-            Step::LimitProcesses { count, mechanism } => {
-                Ok(self.confinement.limits.processes(*count, mechanism)?)
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn execute(&mut self, step: &Step) -> Result<(), BuildError> {
         match step {
             Step::MakePrivateDirectory { path, mode, owner } => {
                 make_private_directory(path, *mode, *owner)
             }
-            Step::EnterNamespaces {
-                namespaces,
-                identity,
-            } => {
-                self.confinement.identity = Some(*identity);
+            Step::EnterNamespaces { namespaces, .. } => {
                 let names: Vec<String> = namespaces
                     .iter()
                     .map(|name| format!("{name:?}").to_lowercase())
                     .collect();
-                self.confinement
+                self.built
                     .proven
                     .push(format!("namespaces: created {}", names.join(", ")));
                 Ok(())
@@ -205,22 +248,21 @@ impl Builder<'_> {
                     address: socket.address,
                     errno,
                 })?;
-                self.confinement.network.served.push((*socket, made));
+                self.built.network.served.push((*socket, made));
                 Ok(())
             }
             Step::Publish { port } => {
-                self.confinement.network.published.push(*port);
+                self.built.network.published.push(*port);
                 Ok(())
             }
             Step::SealMounts => {
                 self.view = Some(View::seal(sources(self.plan), self.caches.take())?);
-                self.confinement
+                self.built
                     .proven
                     .push("mounts: every mount made read-only, nosuid, nodev".to_owned());
                 Ok(())
             }
             Step::MountProc => Ok(self.view()?.mount_proc()?),
-            Step::KeepProc => Ok(()),
             Step::MountDevices => Ok(self.view()?.mount_devices()?),
             Step::MountTemporary {
                 target,
@@ -234,7 +276,7 @@ impl Builder<'_> {
                 ..
             } => Ok(self.view()?.bind(target, *access, *mount_point)?),
             Step::MountOverlay { .. } => {
-                self.confinement.layer = self.view()?.attach_caches()?;
+                self.built.layer = self.view()?.attach_caches()?;
                 Ok(())
             }
             Step::Pin { path } => Ok(self.view()?.hold(path, Hold::Pin)?),
@@ -244,28 +286,14 @@ impl Builder<'_> {
             }
             Step::Unprotect { path } => Ok(self.view()?.hold(path, Hold::Unprotect)?),
             Step::Hide { path, placeholder } => Ok(self.view()?.hide(path, *placeholder)?),
-            Step::DropCapabilities => {
-                self.confinement.drop_capabilities = true;
-                Ok(())
-            }
-            Step::SetNoNewPrivs => {
-                self.confinement.no_new_privs = true;
-                Ok(())
-            }
-            Step::FilterSyscalls {
-                observe,
-                ip_sockets,
-            } => {
-                self.confinement.filter = Some(seccomp::FilterProfile {
-                    observe: *observe,
-                    ip_sockets: *ip_sockets,
-                });
-                Ok(())
-            }
-            // Done before the steps, and after them.
-            Step::LimitMemory { .. } | Step::LimitProcesses { .. } | Step::RestrictPaths { .. } => {
-                Ok(())
-            }
+            // Nothing to do; done before the steps and after them; taken by the spawner.
+            Step::KeepProc
+            | Step::LimitMemory { .. }
+            | Step::LimitProcesses { .. }
+            | Step::RestrictPaths { .. }
+            | Step::DropCapabilities
+            | Step::SetNoNewPrivs
+            | Step::FilterSyscalls { .. } => Ok(()),
         }
     }
 

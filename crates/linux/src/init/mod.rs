@@ -31,10 +31,10 @@ use ringfence_plan::{Plan, Step};
 use crate::channel::{Channel, ChannelError};
 use crate::observer::{Observer, ObserverError, Reach};
 use crate::sys;
-use build::{BuildError, build};
+use build::{BuildError, Restrictions, build, limit};
 use overlay::LayerLock;
 use serve::Init;
-use spawner::{ConfineError, Spawner};
+use spawner::{ConfineError, Confining, Spawner};
 use watch::{Watch, WatchError};
 
 /// What init is called as (`argv[0]`): how the one program knows that it shall be init.
@@ -160,18 +160,23 @@ fn launch(plan: &Plan) -> Result<Parts, Event> {
         .map_err(|errno| failed("setrlimit (open files)", errno.raw_os_error()))?;
     let watch_failed = |error: WatchError| failed(&describe(&error), error.errno());
     let mut watch = Watch::start(plan).map_err(watch_failed)?;
-    let mut confinement = build(plan).map_err(|(step, error)| build_failed(step, &error))?;
+    let step_failed = |(step, error): (usize, BuildError)| build_failed(step, &error);
+    let limits = limit(plan).map_err(step_failed)?;
+    let restrictions = Restrictions::of(plan);
+    let (identity, profile) = (restrictions.identity, restrictions.filter);
+    let confine_failed = |error: ConfineError| failed(&describe(&error), system_error(&error));
+    let confining = Confining::begin(restrictions).map_err(confine_failed)?;
+    let built = build(plan).map_err(step_failed)?;
+    let restricted = confining.restricted().map_err(confine_failed)?;
+    confining
+        .enter_domain(built.landlock)
+        .map_err(confine_failed)?;
+    // Meanwhile:
     if let Some(watch) = &mut watch {
         watch.open_parents().map_err(watch_failed)?;
     }
-    let limits = std::mem::take(&mut confinement.limits);
-    let layer = confinement.layer.take();
-    let handed_out = hand_out(std::mem::take(&mut confinement.network))?;
-    let identity = confinement.identity;
-    let profile = confinement.filter;
-    let confined = Spawner::start(confinement);
-    let (spawner, confined) = confined.map_err(|error| confine_failed(&error))?;
-    let observer = match (confined.listener, profile) {
+    let handed_out = hand_out(built.network)?;
+    let observer = match (restricted.listener, profile) {
         (Some(listener), Some(profile)) => Some(
             Observer::new(listener, profile, plan.rules.clone(), &plan.guard)
                 .map_err(|error| failed(&describe(&error), system_error(&error)))?
@@ -179,10 +184,14 @@ fn launch(plan: &Plan) -> Result<Parts, Event> {
         ),
         (None, _) | (_, None) => None,
     };
+    let (spawner, domain) = confining.finish().map_err(confine_failed)?;
+    let mut proven = built.proven;
+    proven.extend(restricted.proven);
+    proven.extend(domain);
     let enforcement = Enforcement {
         level: plan.level,
         missing: plan.missing.clone(),
-        proven: confined.proven,
+        proven,
     };
     Ok(Parts {
         spawner,
@@ -192,7 +201,7 @@ fn launch(plan: &Plan) -> Result<Parts, Event> {
         identity,
         watch,
         signals,
-        layer,
+        layer: built.layer,
         handed_out,
         enforcement,
     })
@@ -228,10 +237,6 @@ fn build_failed(step: usize, error: &BuildError) -> Event {
         operation: describe(error),
         errno: error.errno(),
     }
-}
-
-fn confine_failed(error: &ConfineError) -> Event {
-    failed(&describe(error), system_error(error))
 }
 
 /// An error with its chain of causes, for the other side of the wire; the system's own error travels as its number.

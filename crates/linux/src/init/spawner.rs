@@ -2,7 +2,8 @@
 //! instruction, and a second command costs a clone.
 //!
 //! Landlock, seccomp, capabilities and ids belong to a thread. init's main thread stays as it is; this one takes every
-//! restriction of the plan, and its children inherit them. It shares its memory with init, which no target can reach:
+//! restriction of the plan, and its children inherit them. Most of them it takes while the main thread still mounts;
+//! Landlock comes last, because its paths name the finished view. It shares its memory with init, which no target can reach:
 //! init is not dumpable, and a target's Landlock domain and process namespace keep it away.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,9 +22,9 @@ use rustix::thread::{
 use ringfence_backend::CommandId;
 use ringfence_plan::step::Observe;
 
-use super::build::Confinement;
+use super::build::Restrictions;
 use crate::exec::{self, CommandPreparation, Preparation, Program, StartError};
-use crate::landlock::LandlockError;
+use crate::landlock::{LandlockError, Prepared};
 use crate::seccomp::{self, SeccompError};
 use crate::sys;
 
@@ -86,40 +87,103 @@ pub(crate) struct Spawner {
     wake: OwnedFd,
 }
 
-/// What confining the thread gave.
+/// The thread while it confines itself. Dropped, it ends.
 #[derive(Debug)]
-pub(crate) struct Confined {
+pub(crate) struct Confining {
+    restricted: Receiver<Result<Restricted, ConfineError>>,
+    domain: Sender<Option<Prepared>>,
+    confined: Receiver<Result<Option<String>, ConfineError>>,
+    spawner: Spawner,
+}
+
+/// What taking all restrictions but Landlock gave.
+#[derive(Debug)]
+pub(crate) struct Restricted {
     /// The observer's listener, where the plan observes.
     pub(crate) listener: Option<OwnedFd>,
     /// How each layer was proven.
     pub(crate) proven: Vec<String>,
 }
 
-impl Spawner {
-    /// Starts the thread and waits until it is confined.
-    pub(crate) fn start(confinement: Confinement) -> Result<(Self, Confined), ConfineError> {
+/// The thread's own ends of what [`Confining`] and [`Spawner`] hold.
+struct Thread {
+    restricted: Sender<Result<Restricted, ConfineError>>,
+    domain: Receiver<Option<Prepared>>,
+    confined: Sender<Result<Option<String>, ConfineError>>,
+    jobs: Receiver<Job>,
+    starts: Sender<Start>,
+    wake: OwnedFd,
+}
+
+impl Confining {
+    /// Starts the thread, which takes `restrictions` at once.
+    pub(crate) fn begin(restrictions: Restrictions) -> Result<Self, ConfineError> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(ConfineError::Wake)?;
-        let signal = wake.try_clone().map_err(ConfineError::Thread)?;
         let (jobs, job_queue) = channel();
         let (start_queue, starts) = channel();
+        let (restricted_sender, restricted) = channel();
+        let (domain, domain_receiver) = channel();
         let (confined_sender, confined) = channel();
+        let thread = Thread {
+            restricted: restricted_sender,
+            domain: domain_receiver,
+            confined: confined_sender,
+            jobs: job_queue,
+            starts: start_queue,
+            wake: wake.try_clone().map_err(ConfineError::Thread)?,
+        };
         thread::Builder::new()
             .name("spawner".to_owned())
             .stack_size(256 << 10)
-            .spawn(move || {
-                let result = confine(confinement);
-                let stop = result.is_err();
-                if confined_sender.send(result).is_err() || stop {
-                    return;
-                }
-                serve(&job_queue, &start_queue, &signal);
-            })
+            .spawn(move || thread.run(&restrictions))
             .map_err(ConfineError::Thread)?;
-        let confined = confined.recv().map_err(|_| ConfineError::Gone)??;
-        Ok((Self { jobs, starts, wake }, confined))
+        Ok(Self {
+            restricted,
+            domain,
+            confined,
+            spawner: Spawner { jobs, starts, wake },
+        })
     }
 
+    /// Waits until all restrictions but Landlock are in force.
+    pub(crate) fn restricted(&self) -> Result<Restricted, ConfineError> {
+        self.restricted.recv().map_err(|_| ConfineError::Gone)?
+    }
+
+    /// Lets the thread take its Landlock domain; the view must be finished.
+    pub(crate) fn enter_domain(&self, landlock: Option<Prepared>) -> Result<(), ConfineError> {
+        self.domain.send(landlock).map_err(|_| ConfineError::Gone)
+    }
+
+    /// Waits until the thread is confined, and says how Landlock was proven.
+    pub(crate) fn finish(self) -> Result<(Spawner, Option<String>), ConfineError> {
+        let proven = self.confined.recv().map_err(|_| ConfineError::Gone)??;
+        Ok((self.spawner, proven))
+    }
+}
+
+impl Thread {
+    fn run(self, restrictions: &Restrictions) {
+        let result = restrict(restrictions);
+        let stop = result.is_err();
+        if self.restricted.send(result).is_err() || stop {
+            return;
+        }
+        // No answer: the view could not be built, and nothing runs.
+        let Ok(landlock) = self.domain.recv() else {
+            return;
+        };
+        let result = enter_domain(landlock);
+        let stop = result.is_err();
+        if self.confined.send(result).is_err() || stop {
+            return;
+        }
+        serve(&self.jobs, &self.starts, &self.wake);
+    }
+}
+
+impl Spawner {
     /// Asks for a command; the answer comes by [`Spawner::next`].
     pub(crate) fn submit(&self, job: Job) -> Result<(), ConfineError> {
         self.jobs.send(job).map_err(|_| ConfineError::Gone)
@@ -161,22 +225,22 @@ fn serve(jobs: &Receiver<Job>, starts: &Sender<Start>, wake: &OwnedFd) {
     }
 }
 
-/// Takes every restriction, in the order in which each still can be taken.
-fn confine(confinement: Confinement) -> Result<Confined, ConfineError> {
-    let mut proven = confinement.proven;
-    let bounding = if confinement.drop_capabilities {
+/// Takes every restriction but Landlock, in the order in which each still can be taken.
+fn restrict(restrictions: &Restrictions) -> Result<Restricted, ConfineError> {
+    let mut proven = Vec::new();
+    let bounding = if restrictions.drop_capabilities {
         drop_bounding_set()?
     } else {
         BoundingSet::OutOfReach
     };
-    if let Some(identity) = confinement.identity
+    if let Some(identity) = restrictions.identity
         && identity.target != (identity.uid, identity.gid)
     {
         let (uid, gid) = identity.target;
         sys::set_thread_identity(uid, gid).map_err(ConfineError::Identity)?;
         proven.push(format!("identity: commands run as uid {uid}, gid {gid}"));
     }
-    if confinement.drop_capabilities {
+    if restrictions.drop_capabilities {
         drop_capabilities()?;
         proven.push(match bounding {
             BoundingSet::Empty => "capabilities: all sets empty, bounding set too".to_owned(),
@@ -186,20 +250,11 @@ fn confine(confinement: Confinement) -> Result<Confined, ConfineError> {
             }
         });
     }
-    if confinement.no_new_privs {
+    if restrictions.no_new_privs {
         set_no_new_privs(true).map_err(ConfineError::NoNewPrivs)?;
     }
-    if let Some(landlock) = &confinement.landlock {
-        let enforced = landlock
-            .restrict_current_thread()
-            .map_err(ConfineError::Landlock)?;
-        proven.push(format!(
-            "Landlock: ABI {} in force, {} rules",
-            enforced.abi, enforced.rules
-        ));
-    }
     let mut listener = None;
-    if let Some(profile) = &confinement.filter {
+    if let Some(profile) = &restrictions.filter {
         let program = seccomp::compile(profile);
         match profile.observe {
             Observe::Off => seccomp::install(&program).map_err(ConfineError::Filter)?,
@@ -213,7 +268,21 @@ fn confine(confinement: Confinement) -> Result<Confined, ConfineError> {
             program.instructions().len()
         ));
     }
-    Ok(Confined { listener, proven })
+    Ok(Restricted { listener, proven })
+}
+
+/// Takes the last restriction. The filter lets Landlock's own calls through: programs confine themselves with them.
+fn enter_domain(landlock: Option<Prepared>) -> Result<Option<String>, ConfineError> {
+    let Some(landlock) = landlock else {
+        return Ok(None);
+    };
+    let enforced = landlock
+        .restrict_current_thread()
+        .map_err(ConfineError::Landlock)?;
+    Ok(Some(format!(
+        "Landlock: ABI {} in force, {} rules",
+        enforced.abi, enforced.rules
+    )))
 }
 
 /// What became of the bounding set.
