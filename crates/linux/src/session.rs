@@ -13,7 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, kill_process, pidfd_open, waitpid,
+    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getegid, geteuid, getpid, kill_process,
+    pidfd_open, waitpid,
 };
 
 use ringfence_backend::wire::{Event, Leased, Request};
@@ -109,28 +110,36 @@ enum InitEnd {
 /// It knows nothing yet but its channel. Dropped, it ends as soon as it has begun.
 #[derive(Debug)]
 pub struct Ahead {
-    flags: i32,
+    entry: Entry,
     start: JoinHandle<Result<Session, LaunchError>>,
 }
 
 impl Ahead {
-    /// Begins; `None` where there is no thread for it, and the launch does it all.
+    /// Begins, with the caller's own identity; `None` where there is no thread for it, and the launch does it all.
     #[must_use]
     pub fn begin(namespaces: &[Namespace]) -> Option<Self> {
-        let flags = clone_flags(namespaces);
+        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+        let entry = Entry {
+            flags: clone_flags(namespaces),
+            identity: Some(Identity {
+                uid,
+                gid,
+                target: (uid, gid),
+            }),
+        };
         let start = thread::Builder::new()
             .name("launch".to_owned())
             .stack_size(LAUNCH_STACK)
-            .spawn(move || Session::start_init(flags))
+            .spawn(move || Session::start_init(entry))
             .ok()?;
-        Some(Self { flags, start })
+        Some(Self { entry, start })
     }
 
     fn finish(self) -> Result<Session, LaunchError> {
         match self.start.join() {
             Ok(started) => started,
             // It panicked, and said so: once more, here.
-            Err(_) => Session::start_init(self.flags),
+            Err(_) => Session::start_init(self.entry),
         }
     }
 }
@@ -153,15 +162,12 @@ impl Session {
         reap_left_over();
         let harness = pidfd_open(getpid(), PidfdFlags::empty()).map_err(LaunchError::Pidfd)?;
         let entry = entry(plan);
-        // An init in other namespaces than the plan's ends when it is dropped.
-        let mut session = match ahead.filter(|ahead| ahead.flags == entry.flags) {
+        // An init in other namespaces than the plan's, or mapped for another target, ends when it is dropped.
+        let mut session = match ahead.filter(|ahead| ahead.entry == entry) {
             Some(ahead) => ahead.finish()?,
-            None => Self::start_init(entry.flags)?,
+            None => Self::start_init(entry)?,
         };
         session.groups = groups_of(plan, session.init.as_raw_nonzero().get());
-        if let Some(identity) = entry.identity {
-            write_id_maps(session.init, identity)?;
-        }
         let leased = if lease.is_some() {
             Leased::Yes
         } else {
@@ -176,8 +182,9 @@ impl Session {
         Ok(session)
     }
 
-    /// Starts init in new namespaces (`CLONE_NEW*`), where it waits for its plan. Dropped, it ends.
-    fn start_init(flags: i32) -> Result<Self, LaunchError> {
+    /// Starts init in new namespaces and maps its ids; it waits for its plan. Dropped, it ends.
+    fn start_init(entry: Entry) -> Result<Self, LaunchError> {
+        let Entry { flags, identity } = entry;
         let (ours, theirs) = socketpair(
             AddressFamily::UNIX,
             SocketType::STREAM,
@@ -201,7 +208,8 @@ impl Session {
             StartError::Child(_, errno) => LaunchError::Init(errno),
         })?;
         drop(theirs);
-        Ok(Self {
+        // From here on dropping the session closes the channel, and init ends.
+        let session = Self {
             channel: Channel::new(ours),
             init,
             namespace: if flags & libc::CLONE_NEWPID == 0 {
@@ -211,7 +219,11 @@ impl Session {
             },
             ended: None,
             groups: Vec::new(),
-        })
+        };
+        if let Some(identity) = identity {
+            write_id_maps(init, identity)?;
+        }
+        Ok(session)
     }
 
     /// Asks for a command; `descriptors` are its [`ringfence_backend::Stream::Descriptor`] streams in order.
@@ -402,7 +414,8 @@ fn is_orderly(status: WaitStatus) -> bool {
     matches!(status.exit_status(), Some(0 | 1))
 }
 
-/// What clone needs to know of the plan.
+/// What starting init needs to know of the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     flags: i32,
     identity: Option<Identity>,

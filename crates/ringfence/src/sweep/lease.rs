@@ -7,6 +7,7 @@
 //! Invariant: the record of a session stands before its first command starts.
 
 use std::fs::{DirBuilder, File, TryLockError};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -21,7 +22,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Repositories;
 use crate::clock;
-use crate::digest::Digest;
 use crate::state::StateDirectory;
 use crate::state::file::{StateFile, StateFileError, create_private};
 
@@ -223,10 +223,8 @@ pub(super) fn named(name: &str) -> Named {
 
 /// A name that nobody else uses. A caller may have named its session as it liked: no part of a path is made of that.
 fn new_name(session: &SessionId) -> String {
-    let seed = format!("{session} {}", clock::new_session_id());
-    let mut name = Digest::of(seed.as_bytes()).to_string();
-    name.truncate(16);
-    name
+    let seed = (session.to_string(), clock::new_session_id().to_string());
+    format!("{:016x}", RandomState::new().hash_one(seed))
 }
 
 fn make(directory: &Path) -> Result<(), LeaseError> {
