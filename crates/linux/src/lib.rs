@@ -6,6 +6,8 @@
 #![cfg(target_os = "linux")]
 
 mod channel;
+#[cfg(all(any(target_env = "musl", test), target_arch = "x86_64"))]
+mod copy;
 mod exec;
 pub mod init;
 pub mod landlock;
