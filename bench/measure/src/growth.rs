@@ -7,6 +7,7 @@ use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use crate::again;
 use crate::arguments::{Arguments, Length};
 use crate::contender::{self, Observer};
+use crate::landlock;
 use crate::samples::milliseconds;
 use crate::scene::{Scene, write_deep};
 use crate::start::{self, compare, samples};
@@ -35,6 +36,7 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Vec<Row>, TrialError> {
         medians.extend(median.map(|median| (size, median)));
     }
     rows.extend(slope(&medians));
+    rows.extend(landlock::measure(arguments)?);
     rows.extend(tree::measure(arguments)?);
     let scene = Scene::make(0)?;
     rows.extend(again::rows("mounts", arguments, &scene, mount_namespace()));

@@ -14,6 +14,7 @@ mod arguments;
 mod contender;
 mod cpu;
 mod growth;
+mod landlock;
 mod samples;
 mod scene;
 mod size;

@@ -57,6 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "ringfence-bench",
         &[
             "ringfence",
+            "ringfence-linux",
             "ringfence-nt",
             "ringfence-plan",
             "ringfence-policy",
