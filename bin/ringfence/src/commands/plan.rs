@@ -78,7 +78,7 @@ fn stored(options: &Plan, path: &Path) -> Result<u8, Failure> {
     })?;
     match &facts {
         HostFacts::Linux(linux) => {
-            let policy = policy_for(&options.policy, linux_context(&options.policy, linux)?)?;
+            let policy = policy_for(&options.policy, &linux_context(&options.policy, linux)?)?;
             let planning = PlanOptions {
                 observe: options.observe,
             };
@@ -86,7 +86,7 @@ fn stored(options: &Plan, path: &Path) -> Result<u8, Failure> {
             print(options, &plan, Steps::render_text)
         }
         HostFacts::Windows(windows) => {
-            let policy = policy_for(&options.policy, windows_context(&options.policy, windows)?)?;
+            let policy = policy_for(&options.policy, &windows_context(&options.policy, windows)?)?;
             let plan = ringfence_plan::windows::plan(&policy, windows, &ledger(options)?).map_err(
                 |error| {
                     let hint = error.hints().join("\n");
@@ -148,7 +148,7 @@ fn windows_context(options: &PolicyOptions, facts: &WindowsFacts) -> Result<Cont
 }
 
 /// The policy of the command line and of `--config`, seen from the machine of the facts.
-fn policy_for(options: &PolicyOptions, context: Context) -> Result<Policy, Failure> {
+fn policy_for(options: &PolicyOptions, context: &Context) -> Result<Policy, Failure> {
     let mut layers = vec![Layer {
         kind: LayerKind::CommandLine,
         source: "command line".to_owned(),
@@ -169,7 +169,7 @@ fn policy_for(options: &PolicyOptions, context: Context) -> Result<Policy, Failu
             text,
         });
     }
-    Ok(resolve(&layers, &context)?)
+    Ok(resolve(&layers, context)?)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
