@@ -163,18 +163,18 @@ fn facts() -> Result<WindowsFacts, String> {
     for index in 0..PROTECTED {
         facts.objects.push(another(&model, index)?);
     }
-    let anchor = facts
-        .roots
-        .first_mut()
-        .and_then(|root| root.anchors.first_mut());
-    let names = (0..PROTECTED).map(|index| NameFact {
-        name: name(index),
-        entry: Entry::Directory,
-    });
-    anchor
-        .ok_or("the stored host has no anchor")?
-        .names
-        .extend(names);
+    // Every repository of every root is looked at for each name; they exist at the workspace's top alone.
+    let anchors = facts.roots.iter_mut().flat_map(|root| &mut root.anchors);
+    for (number, anchor) in anchors.enumerate() {
+        anchor.names.extend((0..PROTECTED).map(|index| NameFact {
+            name: name(index),
+            entry: if number == 0 {
+                Entry::Directory
+            } else {
+                Entry::Absent
+            },
+        }));
+    }
     Ok(facts)
 }
 
@@ -207,4 +207,20 @@ fn policy(facts: &WindowsFacts) -> Result<Policy, String> {
     .map_err(|error| format!("{error:?}"))?;
     let context = facts.policy_context().map_err(|error| error.to_string())?;
     resolve(&[layer], &context).map_err(|error| format!("{error:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_measured_is_granted_and_planned() {
+        let (descriptor, token) = question();
+        let file = GenericMapping::FILE;
+        let desired = AccessMask::FILE_MODIFY;
+        let access = access_check(&descriptor, &token, desired, &file, WriteClass::H2);
+        assert!(access.is_granted());
+        let (_, plan) = time_plans(1).unwrap();
+        assert!(plan.held.len() >= PROTECTED);
+    }
 }
