@@ -16,6 +16,7 @@ use ringfence_policy::Policy;
 use ringfence_policy::document::Loopback;
 
 use crate::windows::path::WindowsPath;
+use crate::windows::plan::Accounts;
 use crate::windows::sids::Placeholder;
 use crate::windows::step::{AccountRole, AccountSids};
 
@@ -96,6 +97,14 @@ pub enum WriteClassRule {
 }
 
 impl WriteClassRule {
+    /// What every plan with these accounts asks for.
+    pub(crate) const fn least(accounts: Accounts) -> Self {
+        match accounts {
+            Accounts::Made(_) | Accounts::ToBeMade(_) => Self::Boundary,
+            Accounts::Person => Self::SameUser,
+        }
+    }
+
     /// Whether a launch on a machine with this class is accepted.
     #[must_use]
     pub fn accepts(self, class: WriteClass) -> bool {

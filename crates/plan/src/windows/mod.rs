@@ -70,6 +70,7 @@ pub fn plan(
         return Ok(unbounded(policy, facts, ledger));
     }
     let accounts = accounts(policy, facts);
+    check_class(facts, accounts, WriteClassRule::least(accounts))?;
     let plan = Planner::new(policy, facts, ledger, accounts).plan()?;
     if policy.require.value == Require::Full && plan.level != Level::Full {
         return Err(PlanError::RequireFull {
@@ -97,6 +98,19 @@ fn accounts(policy: &Policy, facts: &WindowsFacts) -> Accounts {
         (WindowsSandbox::Unelevated, _) => Accounts::Person,
         (WindowsSandbox::Elevated, Some(sids)) => Accounts::Made(sids),
         (WindowsSandbox::Elevated, None) => Accounts::ToBeMade(sids::accounts_to_be()),
+    }
+}
+
+/// Whether what was measured of the second pass suffices; same-user mode needs it measured before anything is planned.
+fn check_class(
+    facts: &WindowsFacts,
+    accounts: Accounts,
+    rule: WriteClassRule,
+) -> Result<(), PlanError> {
+    match facts.write_class {
+        Some(class) if !rule.accepts(class) => Err(PlanError::WriteClass),
+        None if accounts == Accounts::Person => Err(PlanError::NotMeasured),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -168,10 +182,7 @@ impl<'a> Planner<'a> {
             roots: &paths,
             held: BTreeMap::new(),
             path: Vec::new(),
-            rule: match self.accounts {
-                Accounts::Made(_) | Accounts::ToBeMade(_) => WriteClassRule::Boundary,
-                Accounts::Person => WriteClassRule::SameUser,
-            },
+            rule: WriteClassRule::least(self.accounts),
             notes: Vec::new(),
             missing: Vec::new(),
         };
@@ -188,11 +199,7 @@ impl<'a> Planner<'a> {
             mut missing,
             ..
         } = outside;
-        match self.facts.write_class {
-            Some(class) if !rule.accepts(class) => return Err(PlanError::WriteClass),
-            None if self.accounts == Accounts::Person => return Err(PlanError::NotMeasured),
-            Some(_) | None => {}
-        }
+        check_class(self.facts, self.accounts, rule)?;
         held.extend(more.into_values());
         held.sort_by(|a, b| a.object.path.cmp(&b.object.path));
         let mut all_notes = self.notes(&machine);
