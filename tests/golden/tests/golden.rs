@@ -3,6 +3,7 @@
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test ends where its input is not what it says"
 )]
 
@@ -79,7 +80,7 @@ fn rendered(case: &Path) -> String {
                 Ok(plan) => {
                     let found = ringfence_plan::windows::lint::lint(&plan, facts);
                     let text = plan.render_text();
-                    (text, found.iter().map(|one| format!("{one:?}\n")).collect())
+                    (text, lines(&found))
                 }
                 Err(error) => return refusal(&error, error.exit_code(), &error.hints()),
             }
@@ -90,11 +91,18 @@ fn rendered(case: &Path) -> String {
 }
 
 fn errors(findings: &[Finding]) -> String {
-    findings
+    let worst = findings
         .iter()
-        .filter(|finding| finding.severity == Severity::Error)
-        .map(|finding| format!("{finding:?}\n"))
-        .collect()
+        .filter(|one| one.severity == Severity::Error);
+    lines(&worst.collect::<Vec<_>>())
+}
+
+/// One line for each finding.
+fn lines<F: std::fmt::Debug>(findings: &[F]) -> String {
+    findings.iter().fold(String::new(), |mut text, one| {
+        let _ = writeln!(text, "{one:?}");
+        text
+    })
 }
 
 fn refusal(error: &dyn std::error::Error, code: ExitCode, hints: &[String]) -> String {
