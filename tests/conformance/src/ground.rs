@@ -19,6 +19,8 @@ pub struct Ground {
     pub namespaces: bool,
     /// Landlock's version; 0 without it.
     pub landlock: u32,
+    /// Whether `ip` is there.
+    pub routes: bool,
     scratch: tempfile::TempDir,
 }
 
@@ -40,6 +42,7 @@ impl Ground {
             probe,
             namespaces: false,
             landlock: 0,
+            routes: Command::new("ip").arg("-V").output().is_ok(),
             scratch,
         };
         ground.namespaces = ground.plain(&["unshare", "mount"])?.succeeded();

@@ -14,6 +14,8 @@ use crate::ground::Ground;
 pub enum Needs {
     /// User namespaces and Landlock: the full level.
     Full,
+    /// The full level, and `ip` to make the test internet with.
+    Internet,
     /// Landlock, and an outer filter that hides user namespaces.
     Landlock,
     /// Nothing.
@@ -124,11 +126,14 @@ fn enforcement() -> Enforcement {
 /// Why this machine can't run the case, if it can't.
 fn lacking(ground: &Ground, needs: Needs) -> Option<&'static str> {
     match needs {
-        Needs::Full if !ground.namespaces => Some("user namespaces are refused on this machine"),
-        Needs::Full | Needs::Landlock if ground.landlock == 0 => {
+        Needs::Full | Needs::Internet if !ground.namespaces => {
+            Some("user namespaces are refused on this machine")
+        }
+        Needs::Full | Needs::Internet | Needs::Landlock if ground.landlock == 0 => {
             Some("Landlock is missing on this machine")
         }
-        Needs::Full | Needs::Landlock | Needs::Nothing => None,
+        Needs::Internet if !ground.routes => Some("`ip` is not installed (package iproute2)"),
+        Needs::Full | Needs::Internet | Needs::Landlock | Needs::Nothing => None,
     }
 }
 

@@ -16,9 +16,11 @@ use crate::project::{self, Project};
 ///
 /// Node.js with npm (some 400 packages in Debian), Maven (a Java machine) and uv (not in Debian) are too heavy to
 /// install for one case of the conformance suite each: it runs them where they are, else it skips them by name.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("bash", "bash"),
     ("bwrap", "bubblewrap"),
+    ("ip", "iproute2"),
+    ("openssl", "openssl"),
     ("git", "git"),
     ("go", "golang-go"),
     ("make", "make"),

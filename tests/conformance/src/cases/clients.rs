@@ -15,7 +15,7 @@ use crate::suite::{Case, Needs};
 pub(super) const CASES: &[Case] = &[Case {
     name: "egress.clients",
     promise: "curl, wget, Python, Node, the JVM, git, pip, npm and a WebSocket client reach an allowed host as they would outside, and no other",
-    needs: Needs::Full,
+    needs: Needs::Internet,
     run: clients,
 }];
 

@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ringfence_conformance_tests::internet::{ADDRESSES, FLIPPING, PORTS};
 use ringfence_conformance_tests::verdict::{Stopped, Verdict};
 
+use rustix::thread::CapabilitySet;
+
 use crate::calls::errno;
 
 /// Where a name stands in the log.
@@ -85,6 +87,32 @@ fn enter() -> Result<(), Stopped> {
         let path = format!("/proc/self/{file}");
         std::fs::write(&path, text).map_err(system(&path))?;
     }
+    // An ordinary user's capabilities are gone at the next execve, unless they are ambient.
+    lend_network_rights().map_err(|errno| Stopped {
+        call: "prctl (ambient capabilities)".to_owned(),
+        errno: errno.raw_os_error(),
+    })?;
+    let made = make_every_address_local();
+    rustix::thread::clear_ambient_capability_set().map_err(|errno| Stopped {
+        call: "prctl (ambient capabilities)".to_owned(),
+        errno: errno.raw_os_error(),
+    })?;
+    made?;
+    // The given program may start an origin of its own on a low port.
+    let ports = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    std::fs::write(ports, "0").map_err(system(ports))
+}
+
+fn lend_network_rights() -> Result<(), rustix::io::Errno> {
+    let right = CapabilitySet::NET_ADMIN;
+    let mut sets = rustix::thread::capabilities(None)?;
+    sets.inheritable |= right;
+    rustix::thread::set_capabilities(None, sets)?;
+    rustix::thread::configure_capability_in_ambient_set(right, true)
+}
+
+/// Raises loopback and adds the local default routes.
+fn make_every_address_local() -> Result<(), Stopped> {
     for words in [
         &["link", "set", "lo", "up"][..],
         &["route", "add", "local", "default", "dev", "lo"],
