@@ -145,7 +145,11 @@ impl Proxy {
             .enable_all()
             .build()
             .map_err(ServeError::Runtime)?;
-        runtime.block_on(self.serve())
+        let ended = runtime.block_on(self.serve());
+        // The system's resolver can't be interrupted: a name whose servers are silent, which a target may choose,
+        // must not hold up whoever waits for the end.
+        runtime.shutdown_background();
+        ended
     }
 
     /// Serves within a runtime until it is told to end; dropping the future ends everything too.

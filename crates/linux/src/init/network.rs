@@ -140,8 +140,8 @@ pub(super) fn serve(socket: ServedSocket) -> Result<OwnedFd, Errno> {
 /// Answers the harness's wishes for connections to published ports, on a thread of its own; the harness's end is
 /// returned.
 ///
-/// A wish is a family, 4 or 6, and a port, little-endian: three bytes; the answer is an error number in four, with the socket where it is
-/// zero. The connection may still be in progress: loopback connects at once or not at all.
+/// A wish is a family, 4 or 6, and a port, little-endian: three bytes. The answer is an error number in four, with the
+/// socket where it is zero. The connection may still be in progress: loopback connects at once or not at all.
 pub(super) fn start_dialer(ports: Vec<u16>) -> Result<OwnedFd, Errno> {
     let (ours, theirs) = socketpair(
         Domain::UNIX,
