@@ -132,6 +132,27 @@ impl Visit {
         Launch::new(ground, &self.fixture).attack_plain(&words)
     }
 
+    /// Each attack that needs no proxy must succeed without the boundary.
+    fn controls(
+        &self,
+        ground: &Ground,
+        checks: &mut Checks,
+        attacks: &[Vec<String>],
+    ) -> Result<(), Failure> {
+        for attack in attacks {
+            if attack.first().is_some_and(|word| word != "proxied") {
+                checks.control(&attack.join(" "), &self.control(ground, attack)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the servers saw beside questions for names.
+    fn reached(&self) -> Vec<String> {
+        let log = self.log().into_iter();
+        log.filter(|line| !line.starts_with("dns ")).collect()
+    }
+
     fn log(&self) -> Vec<String> {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
@@ -156,6 +177,24 @@ impl Visit {
             })
             .filter_map(|event| event["rule"].as_str().map(str::to_owned))
             .collect()
+    }
+}
+
+/// Whether somebody answered that this is not to be had: a refusal, a request that can't be read (400), SOCKS's and
+/// TLS's own words, or the end of the connection. A crash, silence or an attack that was not tried is none of these.
+fn is_turned_away(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Denied { .. } => true,
+        Verdict::Failed { errno: 0, call } => [
+            "HTTP, answered ",
+            "CONNECT, answered 4",
+            "SOCKS, answered [05, ",
+            "TLS, answered [15, ",
+        ]
+        .iter()
+        .any(|answer| call.starts_with(answer)),
+        Verdict::Failed { errno, .. } => UNREACHED.contains(errno),
+        Verdict::Succeeded { .. } | Verdict::Crashed { .. } | Verdict::Silent { .. } => false,
     }
 }
 
@@ -215,12 +254,7 @@ fn refused(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     let visit = Visit::new(ground, &options)?;
     let host = "other.example.net";
     let mut attacks = ways(host);
-    for attack in attacks
-        .iter()
-        .filter(|attack| attack.first().is_some_and(|word| word != "proxied"))
-    {
-        checks.control(&attack.join(" "), &visit.control(ground, attack)?);
-    }
+    visit.controls(ground, checks, &attacks)?;
     // What knows the address by other means.
     for address in ["93.184.216.35", "2606:2800:220:1:248:1893:25c8:1946"] {
         attacks.extend(ways(address));
@@ -301,15 +335,11 @@ fn addresses(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     }
     attacks.extend(ways("169.254.169.254"));
     attacks.extend(ways("10.0.0.1"));
+    visit.controls(ground, checks, &attacks)?;
     for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
         checks.refused(&attack.join(" "), &verdict, UNREACHED);
     }
-    let reached: Vec<String> = visit
-        .log()
-        .into_iter()
-        .filter(|line| !line.starts_with("dns "))
-        .collect();
-    checks.same("nothing was reached", &reached, &Vec::new());
+    checks.same("nothing was reached", &visit.reached(), &Vec::new());
     // A name that changes its mind is asked for once for each connection, and what was checked is dialled.
     let flipping = ways("flipping.example.com");
     let _ = visit.attack(ground, &flipping)?;
@@ -399,10 +429,10 @@ fn hostile(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
             attacks.push(words(&["proxied", "absolute", disguise, "80", &absolute]));
         }
     }
+    visit.controls(ground, checks, &attacks)?;
     for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
-        // A request that can't be read is answered 400, a connection is broken off: neither is a success.
-        checks.that(&attack.join(" "), !verdict.succeeded(), || {
-            format!("{verdict:?}")
+        checks.that(&attack.join(" "), is_turned_away(&verdict), || {
+            format!("must be turned away, but: {verdict:?}")
         });
     }
     let strangers: Vec<String> = visit
@@ -439,24 +469,14 @@ fn ports(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         words(&["proxied", "socks", host, "9000", &request]),
         words(&["udp-echo", "93.184.216.34", "443"]),
         words(&["udp-echo", "93.184.216.34", "8125"]),
-        words(&["tcp-fast-open", "93.184.216.34", "9000"]),
+        words(&["tcp-fast-open", "93.184.216.34", "22"]),
     ];
     for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
         let also = [UNREACHED, &[libc::EAGAIN, libc::EOPNOTSUPP]].concat();
         checks.refused(&attack.join(" "), &verdict, &also);
     }
-    let reached: Vec<String> = visit
-        .log()
-        .into_iter()
-        .filter(|line| !line.starts_with("dns "))
-        .collect();
-    checks.same("nothing was reached", &reached, &Vec::new());
-    for attack in attacks
-        .iter()
-        .filter(|attack| attack.first().is_some_and(|word| word == "udp-echo"))
-    {
-        checks.control(&attack.join(" "), &visit.control(ground, attack)?);
-    }
+    checks.same("nothing was reached", &visit.reached(), &Vec::new());
+    visit.controls(ground, checks, &attacks)?;
     let sibling = words(&["http", host, "8080", &other]);
     checks.sibling("its own port", &visit.attack_once(ground, sibling)?);
     Ok(())
@@ -487,14 +507,14 @@ fn open(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     ] {
         attacks.extend(ways(host));
     }
+    visit.controls(ground, checks, &attacks)?;
     for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
         checks.refused(&attack.join(" "), &verdict, UNREACHED);
     }
-    let reached: Vec<String> = visit
-        .log()
-        .into_iter()
-        .filter(|line| !line.starts_with("dns "))
-        .collect();
-    checks.same("nothing of these was reached", &reached, &Vec::new());
+    checks.same(
+        "nothing of these was reached",
+        &visit.reached(),
+        &Vec::new(),
+    );
     Ok(())
 }

@@ -104,12 +104,13 @@ impl Drop for Running {
 fn publish(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     let fixture = ground.fixture()?;
     let (published, silent) = (free_port()?, free_port()?);
+    // Both listen before either answers: what the published one says proves that the other one is there too.
     let server = "import socket, sys, threading\n\
-        def serve(port):\n\
-        \x20   s = socket.create_server(('127.0.0.1', port))\n\
+        def serve(s):\n\
         \x20   while True:\n\
         \x20       c, _ = s.accept(); c.sendall(c.recv(9)[::-1]); c.close()\n\
-        for p in sys.argv[1:]: threading.Thread(target=serve, args=(int(p),)).start()\n";
+        for s in [socket.create_server(('127.0.0.1', int(p))) for p in sys.argv[1:]]:\n\
+        \x20   threading.Thread(target=serve, args=(s,)).start()\n";
     let launch = Launch::new(ground, &fixture).options(&["--publish", &published.to_string()]);
     let words = [
         "python3",

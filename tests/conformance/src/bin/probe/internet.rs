@@ -280,6 +280,13 @@ fn origin(mut stream: TcpStream, port: u16, log: &Log) {
     match stream.peek(&mut first) {
         Ok(1) if first == [0x16] => {
             log.line(&format!("tls {at}"));
+            // The whole greeting first: closing with some of it unread would be a reset.
+            let mut head = [0; 5];
+            if stream.read_exact(&mut head).is_ok() {
+                let [.., high, low] = head;
+                let length = u64::from(u16::from_be_bytes([high, low]));
+                let _ = std::io::copy(&mut (&stream).take(length), &mut std::io::sink());
+            }
             let _ = stream.write_all(b"\x15\x03\x03\x00\x02\x02\x28");
         }
         Ok(1) => while http(&mut stream, &at, log).is_some() {},
