@@ -23,6 +23,8 @@
 pub mod clock;
 pub mod digest;
 pub mod environment;
+#[cfg(target_os = "linux")]
+pub mod expire;
 pub mod explain;
 pub mod init;
 pub mod load;

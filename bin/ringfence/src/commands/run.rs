@@ -6,7 +6,9 @@ use std::io::{self, stderr};
 use std::path::{Path, PathBuf};
 
 use crate::render::escape::escape_os;
-use ringfence::{CommandSpec, Report, Session, SessionOptions, clock, sweep_leftovers};
+use ringfence::{
+    CommandSpec, Report, Session, SessionOptions, StateDirectory, clock, sweep_leftovers,
+};
 use ringfence_audit::EventSink;
 use ringfence_plan::{Level, Plan};
 use ringfence_policy::{AbsolutePath, ExitCode};
@@ -89,8 +91,26 @@ fn session_of_one(
         report,
         &ended,
     )?;
+    clear_old(&context.state);
     Ok(ended.exit_status())
 }
+
+/// Takes away what no session has used for long. The command's report is out, and its status stays its own.
+#[cfg(target_os = "linux")]
+fn clear_old(state: &StateDirectory) {
+    if let Err(error) = ringfence::expire::expire(state, std::time::SystemTime::now()) {
+        let cause = std::error::Error::source(&error)
+            .map_or_else(String::new, |source| format!(": {source}"));
+        output::message(&format!(
+            "ringfence: WARNING: {error}{cause}\n  hint: {}\n",
+            error.hint()
+        ));
+    }
+}
+
+/// Nothing is kept between sessions here.
+#[cfg(not(target_os = "linux"))]
+const fn clear_old(_state: &StateDirectory) {}
 
 /// The command starts where the person stands, where that is in the workspace; else in the workspace.
 fn start_directory(workspace: &AbsolutePath) -> Result<Option<AbsolutePath>, Failure> {

@@ -6,7 +6,10 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chmodat, chownat, mkdirat, openat};
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, Uid, chmodat, chownat,
+    mkdirat, openat, utimensat,
+};
 use rustix::io::Errno;
 
 use ringfence_plan::step::{FileId, Identity};
@@ -346,9 +349,25 @@ fn make_private_directory(
             }
             Ok(())
         }
-        Err(Errno::EXIST) => open_directory(path.as_path()).map(drop).map_err(failed),
+        Err(Errno::EXIST) => {
+            open_directory(path.as_path()).map_err(failed)?;
+            mark_used(path.as_path()).map_err(failed)
+        }
         Err(errno) => Err(failed(errno)),
     }
+}
+
+/// Tells that a session uses the directory: what nobody uses is taken away by age.
+fn mark_used(path: &Path) -> Result<(), Errno> {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    };
+    let times = Timestamps {
+        last_access: now,
+        last_modification: now,
+    };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
 }
 
 fn make_directory(path: &Path, mode: u32) -> Result<(), Errno> {
