@@ -11,6 +11,7 @@ pub mod enforcement;
 #[cfg(unix)]
 pub mod fake;
 pub mod fault;
+pub mod frame;
 pub mod ledger;
 pub mod session;
 pub mod windows;

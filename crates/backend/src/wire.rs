@@ -1,10 +1,9 @@
-//! Messages between the harness and the session's runner, and their frames.
+//! Messages between the harness and the session's runner.
 //!
-//! A frame is a 4-byte little-endian length, a 2-byte version and a postcard body. Both sides cap the length and
-//! check the version of every frame. The runner shares no address space with a target, yet what it sends is read
-//! as hostile: a target that took the runner over must not take the harness over.
+//! The runner shares no address space with a target, yet what it sends is read as hostile: a target that took the
+//! runner over must not take the harness over.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use ringfence_plan::Plan;
 use ringfence_plan::step::ServedSocket;
@@ -13,13 +12,13 @@ use ringfence_policy::decision::Denial;
 
 use crate::command::{CommandId, CommandRequest, Outcome};
 use crate::enforcement::Enforcement;
+use crate::frame::Format;
 
-/// The version of this protocol.
-pub const VERSION: u16 = 1;
-/// The length of a frame's head.
-pub const HEAD: usize = 6;
-/// The largest body: a plan of 10,000 protected paths takes about 3 MiB.
-pub const MAX_BODY: usize = 64 << 20;
+/// The protocol's frames. A plan of 10,000 protected paths takes about 3 MiB.
+pub const FORMAT: Format = Format {
+    version: 1,
+    max_body: 64 << 20,
+};
 
 /// From the harness to the runner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,80 +101,4 @@ pub enum Event {
     },
     /// Every process of the session but the runner has ended.
     Ended,
-}
-
-/// Why a frame is no message.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// The body is longer than [`MAX_BODY`].
-    #[error("a frame of {0} bytes is longer than the protocol allows")]
-    TooLong(usize),
-    /// The other side speaks another version.
-    #[error("the other side speaks version {0} of the protocol, this one {VERSION}")]
-    Version(u16),
-    /// The body is no message of the expected kind.
-    #[error("a frame holds no message")]
-    Body,
-}
-
-/// Writes `message` as one frame at the end of `buffer`.
-///
-/// # Errors
-/// [`FrameError::TooLong`] or [`FrameError::Body`] when it can't be represented.
-pub fn encode<T: Serialize>(message: &T, buffer: &mut Vec<u8>) -> Result<(), FrameError> {
-    let body = postcard::to_stdvec(message).map_err(|_| FrameError::Body)?;
-    let length = u32::try_from(body.len()).map_err(|_| FrameError::TooLong(body.len()))?;
-    if body.len() > MAX_BODY {
-        return Err(FrameError::TooLong(body.len()));
-    }
-    buffer.extend_from_slice(&length.to_le_bytes());
-    buffer.extend_from_slice(&VERSION.to_le_bytes());
-    buffer.extend_from_slice(&body);
-    Ok(())
-}
-
-/// Reads the head of a frame: the length of the body that follows.
-///
-/// # Errors
-/// [`FrameError::TooLong`] or [`FrameError::Version`].
-pub fn decode_head(head: [u8; HEAD]) -> Result<usize, FrameError> {
-    let [length @ .., low, high] = head;
-    let version = u16::from_le_bytes([low, high]);
-    if version != VERSION {
-        return Err(FrameError::Version(version));
-    }
-    let length =
-        usize::try_from(u32::from_le_bytes(length)).map_err(|_| FrameError::TooLong(usize::MAX))?;
-    if length > MAX_BODY {
-        return Err(FrameError::TooLong(length));
-    }
-    Ok(length)
-}
-
-/// Reads the body of a frame; every byte of it must belong to the message.
-///
-/// # Errors
-/// [`FrameError::Body`].
-pub fn decode_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, FrameError> {
-    match postcard::take_from_bytes(body) {
-        Ok((message, [])) => Ok(message),
-        Ok(_) | Err(_) => Err(FrameError::Body),
-    }
-}
-
-/// Takes the first whole message off `buffer`, if one is there.
-///
-/// # Errors
-/// [`FrameError`] for a frame that is no message; the stream can't be read further then.
-pub fn take<T: DeserializeOwned>(buffer: &mut Vec<u8>) -> Result<Option<T>, FrameError> {
-    let Some(head) = buffer.first_chunk::<HEAD>() else {
-        return Ok(None);
-    };
-    let length = decode_head(*head)?;
-    let Some(body) = buffer.get(HEAD..HEAD + length) else {
-        return Ok(None);
-    };
-    let message = decode_body(body)?;
-    buffer.drain(..HEAD + length);
-    Ok(Some(message))
 }

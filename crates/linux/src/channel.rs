@@ -16,7 +16,8 @@ use rustix::net::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use ringfence_backend::wire::{self, FrameError};
+use ringfence_backend::frame::FrameError;
+use ringfence_backend::wire;
 
 /// The most descriptors that travel with one frame: three streams, and init's view of the harness.
 pub(crate) const MAX_DESCRIPTORS: usize = 4;
@@ -72,7 +73,9 @@ impl Channel {
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), ChannelError> {
         let mut frame = Vec::new();
-        wire::encode(message, &mut frame).map_err(ChannelError::Frame)?;
+        wire::FORMAT
+            .encode(message, &mut frame)
+            .map_err(ChannelError::Frame)?;
         let mut rest = frame.as_slice();
         if !fds.is_empty() {
             let sent = self.send_with_descriptors(rest, fds)?;
@@ -90,7 +93,9 @@ impl Channel {
 
     /// Adds a message without a descriptor to what is to be sent with the next [`Channel::flush`].
     pub(crate) fn queue<T: Serialize>(&mut self, message: &T) -> Result<(), ChannelError> {
-        wire::encode(message, &mut self.outgoing).map_err(ChannelError::Frame)
+        wire::FORMAT
+            .encode(message, &mut self.outgoing)
+            .map_err(ChannelError::Frame)
     }
 
     /// Adds a message to what is to be sent, and sends what the socket takes without waiting.
@@ -102,7 +107,9 @@ impl Channel {
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), ChannelError> {
         if fds.is_empty() {
-            wire::encode(message, &mut self.outgoing).map_err(ChannelError::Frame)?;
+            wire::FORMAT
+                .encode(message, &mut self.outgoing)
+                .map_err(ChannelError::Frame)?;
             return self.flush(SendFlags::DONTWAIT);
         }
         self.flush(SendFlags::empty())?;
@@ -134,7 +141,9 @@ impl Channel {
 
     /// The next message that has arrived whole, without reading the socket.
     pub(crate) fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ChannelError> {
-        wire::take(&mut self.incoming).map_err(ChannelError::Frame)
+        wire::FORMAT
+            .take(&mut self.incoming)
+            .map_err(ChannelError::Frame)
     }
 
     /// The next descriptor that has arrived.

@@ -22,6 +22,7 @@ pub mod descriptor;
 pub mod fs;
 pub mod inherit;
 pub mod mask;
+pub mod measure;
 pub mod object;
 pub mod sddl;
 pub mod sid;

@@ -13,6 +13,7 @@ mod machine;
 mod merge;
 mod operations;
 mod plan_rule;
+pub mod runner;
 mod scan;
 mod setup;
 mod trustees;

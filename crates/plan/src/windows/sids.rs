@@ -225,6 +225,18 @@ pub fn marker(secret: &SidSecret, shape: SidShape, person: Sid) -> Sid {
     )
 }
 
+/// The SID of a session, of 128 random bits that the launcher draws.
+#[must_use]
+pub fn session(shape: SidShape, random: u128) -> Sid {
+    let mut words = [0_u32; 4];
+    for (word, bytes) in words.iter_mut().zip(random.to_be_bytes().chunks_exact(4)) {
+        *word = bytes
+            .iter()
+            .fold(0, |word, byte| (word << 8) | u32::from(*byte));
+    }
+    make(shape, SidKind::Session, words)
+}
+
 /// What `sid` is for, if it is one of ours in the shape `S-1-0-…`.
 #[must_use]
 pub fn kind_of(sid: Sid) -> Option<SidKind> {
@@ -354,6 +366,15 @@ mod tests {
         assert_eq!(kind_of(all[6]), Some(SidKind::Marker));
         assert_eq!(kind_of(Sid::NULL), None);
         assert_eq!(kind_of(Sid::EVERYONE), None);
+    }
+
+    #[test]
+    fn sessions_differ_by_their_random_number() {
+        let one = session(SidShape::Null, 1);
+        assert_eq!(kind_of(one), Some(SidKind::Session));
+        assert_ne!(one, session(SidShape::Null, 1 << 96));
+        assert_ne!(one, session(SidShape::Domain, 1));
+        assert_ne!(one, Placeholder::Session.sid());
     }
 
     #[test]

@@ -1,0 +1,282 @@
+//! Messages between the harness and a session's runner on Windows.
+//!
+//! The pipe between them carries [`FORMAT`]'s frames. Handles do not travel in messages: the harness, which holds the
+//! runner's process, puts copies into it and sends their values. What the runner could not do it answers as data.
+//! Invariant: what the harness learns from a message it could learn from a hostile runner; nothing in one is acted
+//! upon beyond the session's own record.
+
+use std::ffi::OsString;
+
+use ringfence_nt::{AccessMask, Sid, WriteClass};
+use ringfence_plan::windows::WindowsPath;
+use ringfence_plan::windows::launch::LaunchSpec;
+use ringfence_plan::windows::step::Object;
+use serde::{Deserialize, Serialize};
+
+use crate::call::CallFailure;
+use crate::command::{CommandId, TerminalSize};
+use crate::frame::Format;
+
+/// The protocol's frames. The environment and the command line of Windows are below 128 KiB together.
+pub const FORMAT: Format = Format {
+    version: 1,
+    max_body: 1 << 20,
+};
+
+/// From the harness to the runner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Protect yourself and make ready. The first message, once.
+    Open(Box<Opening>),
+    /// Start a command.
+    Start(Box<Start>),
+    /// A command's terminal has another size.
+    Resize {
+        /// Which command.
+        command: CommandId,
+        /// The size.
+        size: TerminalSize,
+    },
+    /// End a command with all it has started.
+    Kill {
+        /// Which command.
+        command: CommandId,
+    },
+    /// Which command a process belongs to.
+    Whose {
+        /// The number that the answer carries.
+        question: u64,
+        /// The process.
+        process: u32,
+    },
+    /// End everything; [`Event::Closed`] follows.
+    Close,
+}
+
+/// A session, before its first command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opening {
+    /// How its commands start.
+    pub launch: LaunchSpec,
+    /// What stands in for [`ringfence_plan::windows::sids::Placeholder::Session`].
+    pub session: Sid,
+    /// The person, who gets back what a command has closed to them.
+    pub person: Sid,
+    /// `station\desktop`, made by the harness.
+    pub desktop: String,
+    /// The directories that commands may write.
+    pub roots: Vec<Object>,
+}
+
+/// A handle's value in the runner's process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HandleValue(pub u64);
+
+/// What a command's input and output are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Streams {
+    /// Standard input, output and error as they are.
+    Direct([HandleValue; 3]),
+    /// A terminal of its own: what is written to `input` is typed, what it shows can be read from `output`.
+    Terminal {
+        /// The end of a pipe that the terminal reads.
+        input: HandleValue,
+        /// The end of a pipe that it writes.
+        output: HandleValue,
+        /// Its first size.
+        size: TerminalSize,
+    },
+}
+
+/// A command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// Its number, used once.
+    pub command: CommandId,
+    /// The program: an absolute path, or a name that is looked for in the command's own `PATH` with its `PATHEXT`.
+    pub program: OsString,
+    /// Its arguments, without its name.
+    pub arguments: Vec<OsString>,
+    /// Its variables; those of the launch take their place where both are set.
+    pub variables: Vec<(OsString, OsString)>,
+    /// Where it starts; the launch's directory where not given.
+    pub directory: Option<WindowsPath>,
+    /// Its input and output.
+    pub streams: Streams,
+    /// After how many milliseconds it is ended.
+    pub time_limit: Option<u64>,
+}
+
+/// From the runner to the harness.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// Commands may be started.
+    Ready(Ready),
+    /// The session was refused: nothing ran.
+    Refused(Refusal),
+    /// A command runs.
+    Started {
+        /// Which command.
+        command: CommandId,
+        /// Its first process.
+        process: u32,
+    },
+    /// A command was not started.
+    NotStarted {
+        /// Which command.
+        command: CommandId,
+        /// Why.
+        why: NotStarted,
+    },
+    /// A command has ended, and every process of it.
+    Ended {
+        /// Which command.
+        command: CommandId,
+        /// How.
+        how: Ended,
+        /// User plus system time of all its processes, in microseconds.
+        cpu_microseconds: u64,
+    },
+    /// Something that a command left was tended.
+    Tended {
+        /// The object.
+        path: String,
+        /// What was done.
+        what: Tended,
+    },
+    /// The answer to [`Request::Whose`].
+    Belongs {
+        /// The question's number.
+        question: u64,
+        /// Whose it is; none for a process of no command.
+        member: Option<Member>,
+    },
+    /// Every command has ended, and the runner ends.
+    Closed,
+}
+
+/// What a session holds that was opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// What the second pass of its tokens covers, as measured.
+    pub write_class: WriteClass,
+    /// What the launch asks for and this machine does not give.
+    pub lacking: Vec<Lacking>,
+    /// How each layer was proven, one line each.
+    pub proven: Vec<String>,
+}
+
+/// Something that is not essential and can't be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lacking {
+    /// The limits on windows, clipboard and settings: a job with them can't be nested, and the session's limits or
+    /// the runner's own job need nested ones.
+    DesktopLimits,
+    /// Directories of the session are not watched: what a command has closed is looked for everywhere.
+    Watch,
+}
+
+/// Why a session was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// The first message was another, or came twice.
+    #[error("the harness did not open the session first")]
+    OutOfOrder,
+    /// The launch asks for something that this program does not know.
+    #[error("the launch asks for {0}, which this program can't do")]
+    Unknown(String),
+    /// The logon has a temporary profile: something keeps the account's own from being loaded.
+    #[error("the sandbox account was given a temporary profile")]
+    TemporaryProfile,
+    /// A protection was set, and is not there.
+    #[error("not enforced: {0}")]
+    NotEnforced(String),
+    /// Restricted tokens do not cover what the boundary needs.
+    #[error("not enforced: the second check of restricted tokens covers {covered} only")]
+    WriteClass {
+        /// What it covers.
+        covered: AccessMask,
+        /// The hypothesis that this is, if it is one.
+        class: Option<WriteClass>,
+    },
+    /// A call failed.
+    #[error(transparent)]
+    Call(#[from] Called),
+}
+
+/// A call of the runner's that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{call} failed for `{object}` (code {code})")]
+pub struct Called {
+    /// The call's name.
+    pub call: String,
+    /// What it was for.
+    pub object: String,
+    /// The system's code.
+    pub code: u32,
+}
+
+impl From<CallFailure> for Called {
+    fn from(failure: CallFailure) -> Self {
+        Self {
+            call: failure.call.to_owned(),
+            object: failure.object,
+            code: failure.code,
+        }
+    }
+}
+
+/// Why a command was not started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum NotStarted {
+    /// No such program.
+    #[error("the program was not found")]
+    NotFound,
+    /// It was found, and is nothing that can be started.
+    #[error("the program can't be executed: {0}")]
+    NotExecutable(String),
+    /// The number was used before, or arguments or variables can't be handed over.
+    #[error("the command is malformed: {0}")]
+    Malformed(String),
+    /// What was started was not what was asked for, and was ended before its first instruction.
+    #[error("not enforced: {0}")]
+    NotEnforced(String),
+    /// A call failed.
+    #[error(transparent)]
+    Call(#[from] Called),
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ended {
+    /// By itself, with all 32 bits of its status.
+    Exited(u32),
+    /// By [`Request::Kill`] or [`Request::Close`].
+    Killed,
+    /// By its time limit.
+    TimeLimit,
+}
+
+/// What was done with something that a command left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tended {
+    /// Its list kept the person out; they have full access again.
+    Opened,
+    /// It was made a link to somewhere else; it is a plain directory again.
+    Unlinked,
+    /// It could not be tended: its list leaves its owner nothing, or a call failed.
+    Left(Called),
+}
+
+/// A process of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Which command.
+    pub command: CommandId,
+    /// When it was created, in 100 nanoseconds since 1601: numbers of processes are used again.
+    pub created: u64,
+}
