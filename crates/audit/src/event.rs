@@ -150,6 +150,15 @@ pub enum Event {
         /// `finished`, `broken`, `refused`, `revoked`, `limit` or `shutdown`.
         cause: String,
     },
+    /// The egress proxy has ended before its session: no connection is possible any more, and those that were open
+    /// are closed.
+    #[serde(rename = "net.proxy-ended")]
+    NetProxyEnded {
+        /// The command that was running.
+        command: Option<u64>,
+        /// Why.
+        reason: String,
+    },
     /// Something the session made under a guarded name was moved out of the workspace.
     #[serde(rename = "guard.quarantined")]
     GuardQuarantined {

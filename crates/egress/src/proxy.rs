@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex};
 use ringfence_policy::host::Host;
 use ringfence_policy::policy::NetworkPolicy;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::caller::Attribution;
 use crate::event::Sink;
@@ -67,6 +67,9 @@ pub enum ServeError {
     /// A listener no longer takes connections.
     #[error("the listener {0} failed")]
     Accept(String, #[source] io::Error),
+    /// A part of the proxy panicked: what it was about to decide is unknown.
+    #[error("a part of the proxy panicked")]
+    Panicked(#[source] JoinError),
 }
 
 /// What all connections of a proxy share.
@@ -168,7 +171,7 @@ impl Proxy {
                     }
                     Some(Order::Shutdown) | None => return Ok(()),
                 },
-                Some(Ok(ended)) = listeners.join_next() => ended?,
+                Some(ended) = listeners.join_next() => ended.map_err(ServeError::Panicked)??,
             }
         }
     }

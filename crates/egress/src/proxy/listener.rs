@@ -132,11 +132,7 @@ impl Listener {
         let name = name_of(listener.local_addr());
         let listener = TcpListener::from_std(listener)
             .map_err(|source| ServeError::Register(name.clone(), source))?;
-        tasks.spawn(async move {
-            accept(&shared, &listener, role)
-                .await
-                .map_err(|source| ServeError::Accept(name, source))
-        });
+        tasks.spawn(async move { accept(&shared, &listener, role, name).await });
         Ok(())
     }
 }
@@ -148,13 +144,22 @@ fn name_of(address: io::Result<SocketAddr>) -> String {
     )
 }
 
-/// Accepts until the listener fails; its connections end with it.
-async fn accept(shared: &Arc<Shared>, listener: &TcpListener, role: Role) -> io::Result<()> {
+/// Accepts until the listener fails or a connection panics; its connections end with it.
+async fn accept(
+    shared: &Arc<Shared>,
+    listener: &TcpListener,
+    role: Role,
+    name: String,
+) -> Result<(), ServeError> {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
+            Some(ended) = connections.join_next() => {
+                // No half of a decision is gone on with.
+                ended.map_err(ServeError::Panicked)?;
+                continue;
+            }
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -167,7 +172,9 @@ async fn accept(shared: &Arc<Shared>, listener: &TcpListener, role: Role) -> io:
                 }
             }
             // The caller is gone again, or the system is short of something: neither is the listener's end.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                return Err(ServeError::Accept(name, error));
+            }
             Err(_) => tokio::time::sleep(REST).await,
         }
     }

@@ -3,12 +3,13 @@
 //! The sockets were made inside the session, so whoever reaches them belongs to it. Invariant: what the proxy decided
 //! is in the record and, where it refused, in the command's report; what doesn't fit is counted.
 
+use std::error::Error;
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -74,6 +75,8 @@ pub(crate) struct Egress {
     thread: Option<JoinHandle<Result<(), ServeError>>>,
     news: Receiver<Decided>,
     post: Arc<Post>,
+    /// Why it has ended, once that was taken.
+    ending: Option<String>,
 }
 
 /// Where the proxy puts what it decided.
@@ -81,8 +84,17 @@ struct Post {
     sender: SyncSender<Decided>,
     /// What did not fit.
     dropped: AtomicU64,
-    /// Readable when there is news.
+    /// Set when the proxy ends.
+    ended: AtomicBool,
+    /// Readable when there is news, or the proxy has ended.
     readiness: OwnedFd,
+}
+
+impl Post {
+    fn ring(&self) {
+        // Full: it is readable already.
+        let _ = rustix::io::write(&self.readiness, &1_u64.to_ne_bytes());
+    }
 }
 
 impl Sink for Post {
@@ -90,8 +102,17 @@ impl Sink for Post {
         if self.sender.try_send(event).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
-        // Full: it is readable already.
-        let _ = rustix::io::write(&self.readiness, &1_u64.to_ne_bytes());
+        self.ring();
+    }
+}
+
+/// Says that the proxy has ended, also when it panics.
+struct Ending(Arc<Post>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Release);
+        self.0.ring();
     }
 }
 
@@ -112,6 +133,7 @@ impl Egress {
         let post = Arc::new(Post {
             sender,
             dropped: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
             readiness: eventfd(0, flags).map_err(EgressError::News)?,
         });
         let subject = Subject {
@@ -151,15 +173,21 @@ impl Egress {
                 control.add(published).map_err(EgressError::Listen)?;
             }
         }
+        let ending = Ending(Arc::clone(&post));
         let thread = std::thread::Builder::new()
             .name("egress".to_owned())
-            .spawn(move || proxy.run())
+            .spawn(move || {
+                // Dropped last, when every socket is closed.
+                let _ending = ending;
+                proxy.run()
+            })
             .map_err(EgressError::Thread)?;
         Ok(Self {
             control,
             thread: Some(thread),
             news,
             post,
+            ending: None,
         })
     }
 
@@ -182,15 +210,34 @@ impl Egress {
     }
 
     /// Why the proxy has ended, once, if it has: nothing gets out any more.
-    pub(crate) fn take_failure(&mut self) -> Option<String> {
-        let ended = self.thread.as_ref().is_some_and(JoinHandle::is_finished);
-        let thread = self.thread.take_if(|_| ended)?;
-        Some(match thread.join() {
-            Ok(Ok(())) => "it ended".to_owned(),
-            Ok(Err(error)) => error.to_string(),
+    pub(crate) fn take_ending(&mut self) -> Option<String> {
+        if !self.post.ended.load(Ordering::Acquire) {
+            return None;
+        }
+        let reason = match self.thread.take()?.join() {
+            Ok(Ok(())) => "it was told to".to_owned(),
+            Ok(Err(error)) => with_causes(&error),
             Err(_) => "it panicked".to_owned(),
-        })
+        };
+        self.ending = Some(reason.clone());
+        Some(reason)
     }
+
+    /// Why the proxy had ended already, if it had.
+    pub(crate) fn ending(&self) -> Option<&str> {
+        self.ending.as_deref()
+    }
+}
+
+/// An error and what it comes from, in one line.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }
 
 fn listener(socket: ServedSocket, made: OwnedFd) -> Listener {

@@ -163,6 +163,8 @@ fn conduct(
         begun,
         sending,
     } = prepared;
+    let ended_before = session.network.egress().and_then(|egress| egress.ending());
+    let notes = ended_before.map(proxy_ended).into_iter().collect();
     let mut foreground = Foreground {
         session,
         id,
@@ -170,7 +172,7 @@ fn conduct(
         streams,
         signals,
         denials: Denials::default(),
-        notes: Vec::new(),
+        notes,
         outcome: None,
         phase: Phase::Running,
     };
@@ -320,6 +322,8 @@ impl Foreground<'_> {
         let Some(egress) = self.session.network.egress() else {
             return;
         };
+        // First: what it has decided is all there when it has ended.
+        let ending = egress.take_ending();
         for decided in egress.news() {
             self.session
                 .journal
@@ -328,16 +332,18 @@ impl Foreground<'_> {
                 self.denials.add(denial, 1);
             }
         }
-        if let Some(failure) = egress.take_failure() {
-            self.notes.push(format!(
-                "WARNING: the egress proxy has ended ({failure}): nothing gets out of the session any more"
-            ));
-        }
         let dropped = egress.take_dropped();
         if dropped > 0 {
             self.notes.push(format!(
                 "{dropped} decisions of the egress proxy came too fast to be recorded"
             ));
+        }
+        if let Some(reason) = ending {
+            self.notes.push(proxy_ended(&reason));
+            self.session.journal.write(|| AuditEvent::NetProxyEnded {
+                command: Some(id),
+                reason,
+            });
         }
     }
 
@@ -537,6 +543,13 @@ impl Foreground<'_> {
             }
         }
     }
+}
+
+/// What a person is told when there is no way out any more.
+fn proxy_ended(reason: &str) -> String {
+    format!(
+        "WARNING: the egress proxy has ended ({reason}): nothing gets out of the session any more; start a new one"
+    )
 }
 
 /// Characters that could do something to a terminal are replaced; letters of every script stay.

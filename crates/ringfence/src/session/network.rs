@@ -100,6 +100,12 @@ impl Network {
         self.egress.as_mut()
     }
 
+    /// A network that has been served.
+    #[cfg(test)]
+    pub(super) fn serve_with(&mut self, egress: Egress) {
+        self.egress = Some(egress);
+    }
+
     /// The proxy, to wait for its news.
     pub(super) fn readiness(&self) -> Option<BorrowedFd<'_>> {
         self.egress.as_ref().map(Egress::readiness)

@@ -1,3 +1,5 @@
+mod egress;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsFd;

@@ -62,7 +62,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// What a refusal before the proxy, or by the name server, looks like.
-const UNREACHED: &[i32] = &[
+pub(super) const UNREACHED: &[i32] = &[
     libc::ECONNREFUSED,
     libc::ENETUNREACH,
     libc::EHOSTUNREACH,
@@ -78,14 +78,14 @@ const ABSOLUTE: &str =
     "GET http://HOST/ HTTP/1.1\\r\\nhost: HOST\\r\\nconnection: close\\r\\n\\r\\n";
 
 /// A session in the test internet, and what came of it.
-struct Visit {
-    fixture: Fixture,
+pub(super) struct Visit {
+    pub(super) fixture: Fixture,
     log: PathBuf,
     options: Vec<String>,
 }
 
 impl Visit {
-    fn new(ground: &Ground, options: &[&str]) -> Result<Self, Failure> {
+    pub(super) fn new(ground: &Ground, options: &[&str]) -> Result<Self, Failure> {
         let fixture = ground.fixture()?;
         Ok(Self {
             log: fixture.top().join("internet.log"),
@@ -94,7 +94,7 @@ impl Visit {
         })
     }
 
-    fn launch<'a>(&'a self, ground: &'a Ground) -> Launch<'a> {
+    pub(super) fn launch<'a>(&'a self, ground: &'a Ground) -> Launch<'a> {
         let _ = fs::remove_file(&self.log);
         let words = [
             ground.probe.clone().into_os_string(),
@@ -121,7 +121,7 @@ impl Visit {
     }
 
     /// The same without the boundary.
-    fn control(&self, ground: &Ground, attack: &[String]) -> Result<Verdict, Failure> {
+    pub(super) fn control(&self, ground: &Ground, attack: &[String]) -> Result<Verdict, Failure> {
         let _ = fs::remove_file(&self.log);
         let mut words = vec![
             "internet".to_owned(),
@@ -153,12 +153,12 @@ impl Visit {
         log.filter(|line| !line.starts_with("dns ")).collect()
     }
 
-    fn log(&self) -> Vec<String> {
+    pub(super) fn log(&self) -> Vec<String> {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
-    fn events(&self) -> Vec<Value> {
+    pub(super) fn events(&self) -> Vec<Value> {
         let path = self.fixture.top().join("events.jsonl");
         let text = fs::read_to_string(path).unwrap_or_default();
         text.lines()
@@ -198,12 +198,12 @@ fn is_turned_away(verdict: &Verdict) -> bool {
     }
 }
 
-fn words(words: &[&str]) -> Vec<String> {
+pub(super) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// Every way in, to one host.
-fn ways(host: &str) -> Vec<Vec<String>> {
+pub(super) fn ways(host: &str) -> Vec<Vec<String>> {
     let request = REQUEST.replace("HOST", host);
     let absolute = ABSOLUTE.replace("HOST", host);
     vec![

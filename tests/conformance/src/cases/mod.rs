@@ -15,6 +15,7 @@ mod levels;
 mod loopback;
 mod places;
 mod protected;
+mod proxy_end;
 mod replace;
 mod secrets;
 mod sockets;
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Case> {
         secrets::CASES,
         sockets::CASES,
         egress::CASES,
+        proxy_end::CASES,
         clients::CASES,
         loopback::CASES,
         kernel::CASES,

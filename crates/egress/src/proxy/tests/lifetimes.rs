@@ -1,10 +1,11 @@
 //! How connections end: by a narrower policy, by limits, with the proxy.
 
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringfence_policy::host::HostName;
 use ringfence_policy::policy::NetworkPolicy;
 use ringfence_policy::rule::RuleId;
 
@@ -16,8 +17,8 @@ use crate::caller::{Attribution, Ends, UnknownCaller};
 use crate::decide::{Attempt, Ingress, Subject};
 use crate::event::{CloseCause, Event};
 use crate::limits::Limits;
-use crate::proxy::{Answer, Listener, Nobody, Parts, Proxy, Review};
-use crate::reach::Pending;
+use crate::proxy::{Answer, Listener, Nobody, Parts, Proxy, Review, ServeError};
+use crate::reach::{Pending, Resolve};
 use crate::synthetic::SyntheticNetwork;
 
 fn furnish(world: &World) {
@@ -56,17 +57,17 @@ fn echoes(stream: &mut TcpStream) -> bool {
     stream.write_all(b"\0echo").is_ok() && read_up_to(stream, &mut echo) == 5
 }
 
+fn cause(event: &Event) -> Option<CloseCause> {
+    match event {
+        Event::Closed(closed) => Some(closed.cause),
+        Event::Connection(_) | Event::Name(_) => None,
+    }
+}
+
 /// The causes of all ends so far, waiting for `count` of them.
 fn causes(world: &World, count: usize) -> Vec<CloseCause> {
     for _ in 0..2000 {
-        let causes: Vec<CloseCause> = world
-            .events()
-            .iter()
-            .filter_map(|event| match event {
-                Event::Closed(closed) => Some(closed.cause),
-                Event::Connection(_) | Event::Name(_) => None,
-            })
-            .collect();
+        let causes: Vec<CloseCause> = world.events().iter().filter_map(cause).collect();
         if causes.len() >= count {
             return causes;
         }
@@ -258,6 +259,53 @@ fn when_the_proxy_ends_everything_ends() {
     assert!(refused);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     assert!(world.control.add(Listener::Explicit(listener)).is_err());
+}
+
+/// Has a fault: one name makes it panic.
+struct Faulty(Arc<dyn Resolve>);
+
+impl Resolve for Faulty {
+    fn resolve<'a>(&'a self, name: &'a HostName) -> Pending<'a, std::io::Result<Vec<IpAddr>>> {
+        assert_ne!(name.as_str(), "two.example", "a fault that a test asks for");
+        self.0.resolve(name)
+    }
+}
+
+#[test]
+fn a_panic_of_one_connection_ends_the_proxy_and_every_connection() {
+    let world = world(two_hosts());
+    furnish(&world);
+    let (mut parts, log) = world.parts();
+    parts.resolver = Arc::new(Faulty(parts.resolver));
+    let network = SyntheticNetwork::default();
+    let (proxy, control) = Proxy::new(two_hosts(), network, Limits::default(), parts);
+    let mut addresses = Vec::new();
+    for _ in 0..2 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        addresses.push(listener.local_addr().unwrap());
+        control.add(Listener::Explicit(listener)).unwrap();
+    }
+    let serving = std::thread::spawn(move || proxy.run());
+    let connect = |address: SocketAddr, host: &str| {
+        let mut stream = patient(TcpStream::connect(address).unwrap());
+        let head = format!("CONNECT {host}:9000 HTTP/1.1\r\nHost: {host}:9000\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let mut bystander = connect(addresses[0], "one.example");
+    assert_eq!(read_http(&mut bystander).unwrap().0, 200);
+    assert!(echoes(&mut bystander));
+    let mut fatal = connect(addresses[1], "two.example");
+    assert_ended(&mut fatal);
+    assert_ended(&mut bystander);
+    let ended = serving.join().unwrap();
+    assert!(matches!(ended, Err(ServeError::Panicked(_))), "{ended:?}");
+    for address in addresses {
+        assert!(TcpStream::connect(address).is_err());
+    }
+    let closed: Vec<CloseCause> = log.events().iter().filter_map(cause).collect();
+    assert_eq!(closed, [CloseCause::Shutdown]);
+    assert_eq!(control.open_connections(), 0);
 }
 
 /// Says the same to every question, or nothing.

@@ -6,6 +6,7 @@
 use std::ffi::CStr;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::Path;
 use std::time::Duration;
 
 use ringfence_conformance_tests::verdict::Stopped;
@@ -21,6 +22,7 @@ pub(crate) fn run(name: &str, words: &[std::ffi::CString]) -> Option<Outcome> {
     Some(match (name, words.as_slice()) {
         ("resolve", [host]) => resolve(host),
         ("banner", [host, port]) => banner(host, port),
+        ("outlive", [host, port, mark]) => outlive(host, port, mark),
         ("http", [host, port, head]) => http(host, port, head),
         ("hello", [host, port, server]) => hello(host, port, server),
         ("proxied", [kind, host, port, head]) => proxied(kind, host, port, head),
@@ -99,6 +101,31 @@ fn banner(host: &str, port: &str) -> Outcome {
         return Err(stopped("read")(std::io::ErrorKind::UnexpectedEof.into()));
     }
     Ok(String::from_utf8_lossy(said.get(..length).unwrap_or_default()).into_owned())
+}
+
+/// Keeps a connection until the file `mark` is made, then says something and sees whether it is still open.
+fn outlive(host: &str, port: &str, mark: &str) -> Outcome {
+    let mut stream = connect(host, port)?;
+    let mut said = [0; 64];
+    if stream.read(&mut said).map_err(stopped("read"))? == 0 {
+        return Err(Stopped::untried("the server did not greet"));
+    }
+    let mark = Path::new(mark);
+    let ready = mark.with_extension("ready");
+    std::fs::write(&ready, "").map_err(|_| Stopped::untried("the mark can't be made"))?;
+    while !mark.exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    stream.write_all(b"late").map_err(stopped("write"))?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .map_err(stopped("setsockopt"))?;
+    match stream.read(&mut said) {
+        Ok(0) => Err(stopped("read")(std::io::ErrorKind::UnexpectedEof.into())),
+        Ok(_) => Ok(String::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(String::new()),
+        Err(error) => Err(stopped("read")(error)),
+    }
 }
 
 /// Sends `head` as it is (`\r` and `\n` written so) and reads what comes back until the other side closes.

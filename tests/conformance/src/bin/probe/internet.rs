@@ -272,8 +272,10 @@ fn origin(mut stream: TcpStream, port: u16, log: &Log) {
     if port == 22 {
         log.line(&format!("tcp {at}"));
         let _ = stream.write_all(b"SSH-2.0-origin\r\n");
-        let mut rest = Vec::new();
-        let _ = stream.read_to_end(&mut rest);
+        let mut heard = [0; 1024];
+        while let Ok(length @ 1..) = stream.read(&mut heard) {
+            log.line(&format!("tcp {at} heard {length}"));
+        }
         return;
     }
     let mut first = [0; 1];

@@ -1,0 +1,82 @@
+//! A session whose proxy ends before it.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+
+use ringfence_audit::SessionId;
+use ringfence_plan::step::{ServedSocket, Service};
+use ringfence_policy::document::Require;
+use ringfence_policy::policy::NetworkPolicy;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{Shutdown, shutdown};
+
+use super::super::egress::Egress;
+use super::{Afterwards, bench, run};
+
+/// A proxy with two listeners of this machine's loopback, and a second descriptor of the first.
+fn proxy() -> (Egress, OwnedFd, [SocketAddr; 2]) {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let addresses = [0, 1].map(|index: usize| listeners[index].local_addr().unwrap());
+    let handle = OwnedFd::from(listeners[0].try_clone().unwrap());
+    let sockets = listeners.into_iter().map(|listener| {
+        let socket = ServedSocket {
+            address: listener.local_addr().unwrap(),
+            service: Service::Proxy,
+        };
+        (socket, OwnedFd::from(listener))
+    });
+    let policy = NetworkPolicy::offline();
+    let session = SessionId("0123456789abcdef".to_owned());
+    let egress = Egress::start(&policy, &session, sockets.collect(), None, &[]).unwrap();
+    (egress, handle, addresses)
+}
+
+/// Waits until the proxy has news: a minute is longer than anything takes.
+fn await_news(egress: &Egress) {
+    let mut fds = [PollFd::from_borrowed_fd(egress.readiness(), PollFlags::IN)];
+    let minute = Timespec {
+        tv_sec: 60,
+        tv_nsec: 0,
+    };
+    assert_eq!(poll(&mut fds, Some(&minute)), Ok(1), "no news");
+}
+
+#[test]
+fn a_proxy_that_loses_one_listener_ends_with_all_of_them_and_says_why_once() {
+    let (mut egress, handle, addresses) = proxy();
+    assert_eq!(egress.take_ending(), None);
+    for address in addresses {
+        assert!(TcpStream::connect(address).is_ok());
+    }
+    shutdown(&handle, Shutdown::Both).unwrap();
+    await_news(&egress);
+    let reason = egress.take_ending().unwrap();
+    let lost = format!("the listener {} failed: ", addresses[0]);
+    assert!(reason.starts_with(&lost), "{reason}");
+    drop(handle);
+    for address in addresses {
+        assert!(TcpStream::connect(address).is_err(), "{address}");
+    }
+    assert_eq!(egress.take_ending(), None);
+    assert_eq!(egress.ending(), Some(reason.as_str()));
+}
+
+#[test]
+fn every_command_after_the_proxys_end_says_that_there_is_no_way_out() {
+    let bench = bench(Require::Full);
+    let mut session = bench.start(&bench.host).unwrap();
+    let (egress, handle, _) = proxy();
+    session.network.serve_with(egress);
+    let warnings = |notes: &[String]| {
+        let begin = "WARNING: the egress proxy has ended (the listener ";
+        notes.iter().filter(|note| note.starts_with(begin)).count()
+    };
+    let report = run(&mut session, Afterwards::Stay).unwrap();
+    assert_eq!(warnings(&report.notes), 0, "{:?}", report.notes);
+    shutdown(&handle, Shutdown::Both).unwrap();
+    await_news(session.network.egress().unwrap());
+    for afterwards in [Afterwards::Stay, Afterwards::End] {
+        let report = run(&mut session, afterwards).unwrap();
+        assert_eq!(warnings(&report.notes), 1, "{:?}", report.notes);
+    }
+}
