@@ -11,6 +11,7 @@ pub mod ground;
 pub mod internet;
 pub mod launch;
 pub mod objects;
+pub mod signals;
 pub mod snapshot;
 pub mod suite;
 pub mod verdict;
