@@ -38,6 +38,17 @@ pub enum Logon {
     NoRecord,
 }
 
+/// Whether an account's profile and registry hive carry the entries that keep its targets from writing them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProfileGuard {
+    /// There is no profile.
+    Absent,
+    /// They do not, or nobody could look.
+    Open,
+    /// They do.
+    Guarded,
+}
+
 /// A local account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -49,6 +60,19 @@ pub struct Account {
     pub groups: BTreeSet<Sid>,
     /// Whether it can be used.
     pub logon: Logon,
+    /// Whether its targets can write its profile.
+    pub profile: ProfileGuard,
+}
+
+/// Which account is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountName<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Where its sealed password is kept.
+    pub record: &'a WindowsPath,
+    /// The marker SID of its targets.
+    pub marker: Sid,
 }
 
 /// An account as it shall be.
@@ -60,6 +84,8 @@ pub struct NewAccount<'a> {
     pub comment: &'a str,
     /// Where its sealed password is kept.
     pub record: &'a WindowsPath,
+    /// The marker SID of its targets, which may not write its profile.
+    pub marker: Sid,
     /// The local groups that it is in, by SID: their names differ from language to language.
     pub groups: &'a [Sid],
 }
@@ -107,7 +133,8 @@ pub enum Reservation {
 }
 
 /// What kind of thing is left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum RemnantKind {
     /// A local group.
     Group,
@@ -134,7 +161,7 @@ pub enum RemnantKind {
 }
 
 /// Something of ours that is on the machine.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Remnant {
     /// What it is.
     pub kind: RemnantKind,
@@ -160,13 +187,11 @@ pub trait Machine {
     fn remove_group(&mut self, name: &str) -> Result<(), CallFailure>;
 
     /// The local account of that name, tried with one real logon (`NetUserGetInfo`, `LogonUser`).
-    fn observe_account(
-        &mut self,
-        name: &str,
-        record: &WindowsPath,
-    ) -> Result<Option<Account>, CallFailure>;
+    fn observe_account(&mut self, account: AccountName<'_>)
+    -> Result<Option<Account>, CallFailure>;
     /// Makes the account, enabled, in exactly these groups, with its profile; a password is made and sealed only where
-    /// the present one does not work (`NetUserAdd`, `NetLocalGroupAddMembers`, `CreateProfile`).
+    /// the present one does not work; its targets are kept from writing the profile (`NetUserAdd`,
+    /// `NetLocalGroupAddMembers`, `CreateProfile`).
     fn make_account(&mut self, account: &NewAccount<'_>) -> Result<(), CallFailure>;
     /// Disables the account, ends its processes and waits until its logon sessions are gone.
     fn quiesce_account(&mut self, name: &str) -> Result<(), CallFailure>;

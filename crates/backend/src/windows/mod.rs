@@ -6,6 +6,7 @@
 //! Invariant: nothing is changed without an entry that was on the disk before, and removal follows the entries.
 
 mod books;
+mod codes;
 pub mod fake;
 mod files;
 mod grants;
@@ -13,6 +14,8 @@ mod machine;
 mod merge;
 mod operations;
 mod plan_rule;
+mod record;
+mod request;
 pub mod runner;
 mod scan;
 mod setup;
@@ -24,18 +27,24 @@ pub use books::{
     Before, MachineBook, MachineIntent, MachineReceipt, Merging, Never, PersonBook, PersonIntent,
     PersonReceipt,
 };
+pub use codes::{CODES, CodeMeaning, explain_code};
 pub use files::{Files, ObjectState, Redirection};
 pub use grants::{
     GrantError, Granted, Grants, ObjectError, ObjectFailure, ObjectFault, ObjectRule, Progress,
     Refusal, Revoked, WalkReport, Walking,
 };
 pub use machine::{
-    Account, Directory, Group, KeyBefore, Logon, Machine, NewAccount, Remnant, RemnantKind,
-    Reservation, StoredValue,
+    Account, AccountName, Directory, Group, KeyBefore, Logon, Machine, NewAccount, ProfileGuard,
+    Remnant, RemnantKind, Reservation, StoredValue,
 };
 pub use merge::{merge, same};
 pub use operations::render_operations;
 pub use plan_rule::{PlanRule, sids_of};
+pub use record::{InstalledState, STATE_VERSION, StateError, marker_of};
+pub use request::{
+    Check, Fault, MAX_REQUEST, Proof, REQUEST_VERSION, RequestError, SetupOutcome, SetupReceipt,
+    SetupRequest, SetupVerb, Surroundings, admit, read_request,
+};
 pub use scan::{leftover_of_files, leftover_of_machine};
 pub use setup::{Applied, Failure, Removed, Setup, SetupError, UndoError, Uninstalled};
 pub use trustees::KnownAccounts;

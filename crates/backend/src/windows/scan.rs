@@ -56,9 +56,23 @@ impl Expected {
     fn has(&self, remnant: &Remnant) -> bool {
         let named = (remnant.kind, remnant.object.to_lowercase());
         self.named.contains(&named)
-            || (remnant.kind == RemnantKind::Directory
-                && WindowsPath::parse(&remnant.object)
-                    .is_ok_and(|path| self.directories.contains(&path)))
+            || WindowsPath::parse(&remnant.object).is_ok_and(|path| match remnant.kind {
+                RemnantKind::Directory => self.directories.contains(&path),
+                // The state and the marker, which go with their directory.
+                RemnantKind::Record => self
+                    .directories
+                    .iter()
+                    .any(|directory| path.parent().as_ref() == Some(directory)),
+                RemnantKind::Group
+                | RemnantKind::Account
+                | RemnantKind::Key
+                | RemnantKind::Value
+                | RemnantKind::Filter
+                | RemnantKind::FirewallRule
+                | RemnantKind::Entry
+                | RemnantKind::Owner
+                | RemnantKind::Unseen => false,
+            })
     }
 }
 

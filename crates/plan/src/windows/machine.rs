@@ -4,6 +4,7 @@
 //! Offline account of one person; nobody else's connections can match.
 
 use ringfence_nt::{AccessMask, Ace, AceFlags, AceKind, Sid};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use ringfence_policy::document::Loopback;
@@ -24,7 +25,7 @@ pub const PROXY_PORTS: u16 = 32;
 /// The first port that is looked at.
 const FIRST_PROXY_PORT: u16 = 20_000;
 /// `SOFTWARE\…\Winlogon\SpecialAccounts\UserList`: accounts that the sign-in screen does not show.
-const HIDDEN_ACCOUNTS: &str =
+pub const HIDDEN_ACCOUNTS: &str =
     r"SOFTWARE\Microsoft\Windows NT\CurrentVersion\Winlogon\SpecialAccounts\UserList";
 /// Permits beat blocks.
 const PERMIT_WEIGHT: u8 = 15;
@@ -45,6 +46,12 @@ pub struct MachineDirectories {
     pub homes: WindowsPath,
     /// This person's private homes.
     pub home: WindowsPath,
+    /// The machine's ledger, which makes [`MachineDirectories::top`] and goes with it.
+    pub ledger: WindowsPath,
+    /// What set-up has done for this person, as a later program reads it.
+    pub state: WindowsPath,
+    /// The marker, which is written last and names what is in [`MachineDirectories::state`].
+    pub marker: WindowsPath,
 }
 
 impl MachineDirectories {
@@ -53,26 +60,129 @@ impl MachineDirectories {
     /// # Errors
     /// [`PlanError::FactsMismatch`] without a `ProgramData`.
     pub fn of(facts: &WindowsFacts) -> Result<Self, PlanError> {
-        let data = facts.places(PlaceName::ProgramData).next().ok_or_else(|| {
-            PlanError::FactsMismatch {
-                what: "ProgramData".to_owned(),
-            }
-        })?;
-        let letters = sids::letters(facts.person.sid);
-        let top = below(&data.path, "Ringfence")?;
+        Self::below(program_data(facts)?, facts.person.sid)
+    }
+
+    /// The directories for `person` below `%ProgramData%`.
+    ///
+    /// # Errors
+    /// [`PlanError::FactsMismatch`] for a path that nothing can be put below.
+    pub fn below(program_data: &WindowsPath, person: Sid) -> Result<Self, PlanError> {
+        let letters = sids::letters(person);
+        let top = below(program_data, "Ringfence")?;
         let records = below(&top, "Records")?;
         let homes = below(&top, "Homes")?;
         let record = below(&records, &letters)?;
         Ok(Self {
             passwords: [below(&record, "offline")?, below(&record, "online")?],
+            state: below(&record, "state.json")?,
+            marker: below(&record, "complete")?,
             record,
             home: below(&homes, &letters)?,
+            ledger: below(&top, "machine.ledger")?,
             top,
             records,
             homes,
         })
     }
 }
+
+fn program_data(facts: &WindowsFacts) -> Result<&WindowsPath, PlanError> {
+    let mut places = facts.places(PlaceName::ProgramData);
+    let place = places.next().ok_or_else(|| PlanError::FactsMismatch {
+        what: "ProgramData".to_owned(),
+    })?;
+    Ok(&place.path)
+}
+
+/// All that the machine's steps of one person are made from: what set-up is asked for, and what the person consents to
+/// by its hash. Set-up makes the steps from it anew, so that no request can name anything else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    /// For whom.
+    pub person: Sid,
+    /// Their account's name, for an administrator to read.
+    pub name: String,
+    /// `%ProgramData%`
+    pub program_data: WindowsPath,
+    /// The marker SID of their targets.
+    pub marker: Sid,
+    /// The ports of the proxy.
+    pub proxy: PortRange,
+    /// The ports that the system gives out by itself.
+    pub dynamic: PortRange,
+    /// What of loopback is open.
+    pub loopback: Loopback,
+}
+
+impl Subject {
+    /// What set-up is asked for on this host.
+    ///
+    /// # Errors
+    /// [`PlanError`]: the firewall is governed by policy, no ports are free, an account of our name is somebody else's.
+    pub fn of(facts: &WindowsFacts, marker: Sid, loopback: Loopback) -> Result<Self, PlanError> {
+        if facts.firewall == FirewallPolicy::GroupPolicy {
+            return Err(PlanError::FirewallOverridden);
+        }
+        let names = AccountNames::of(facts.person.sid);
+        let foreign =
+            facts.installed.others.iter().find(|account| {
+                [&names.offline, &names.online, &names.group].contains(&&account.name)
+            });
+        if let Some(account) = foreign {
+            return Err(PlanError::ForeignAccount {
+                name: account.name.clone(),
+            });
+        }
+        Ok(Self {
+            person: facts.person.sid,
+            name: facts.person.name.clone(),
+            program_data: program_data(facts)?.clone(),
+            marker,
+            proxy: proxy_ports(facts)?,
+            dynamic: facts.ports.dynamic,
+            loopback,
+        })
+    }
+
+    /// Every step, in order, done or not.
+    ///
+    /// # Errors
+    /// [`PlanError::FactsMismatch`] for a `%ProgramData%` that nothing can be put below.
+    pub fn steps(&self) -> Result<Vec<MachineStep>, PlanError> {
+        let names = AccountNames::of(self.person);
+        let directories = MachineDirectories::below(&self.program_data, self.person)?;
+        let mut steps = accounts(self, &names, &directories);
+        steps.push(MachineStep::ReservePorts { ports: self.proxy });
+        steps.push(MachineStep::InstallFilters {
+            filters: filters(self),
+        });
+        for rule in rules(&names, self.proxy, self.dynamic, self.loopback) {
+            steps.push(MachineStep::AddFirewallRule { rule });
+        }
+        Ok(steps)
+    }
+
+    /// The hash of all steps: what the person consents to, and what the machine's record names.
+    ///
+    /// # Errors
+    /// As [`Subject::steps`].
+    pub fn hash(&self) -> Result<String, PlanError> {
+        Ok(digest(&self.steps()?))
+    }
+}
+
+/// The registry key, below `HKEY_LOCAL_MACHINE`, with the entropy that a person's passwords are sealed with.
+#[must_use]
+pub fn entropy_key(person: Sid) -> String {
+    format!(r"{OWN_KEY}\{}", sids::letters(person))
+}
+
+/// Our own key below `HKEY_LOCAL_MACHINE`.
+pub const OWN_KEY: &str = r"SOFTWARE\Ringfence";
+/// The value of [`entropy_key`] that holds it.
+pub const ENTROPY: &str = "Entropy";
 
 /// All machine steps of a person, and what of them has to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,36 +202,8 @@ pub(crate) fn plan(
     marker: Sid,
     loopback: Loopback,
 ) -> Result<Machine, PlanError> {
-    if facts.firewall == FirewallPolicy::GroupPolicy {
-        return Err(PlanError::FirewallOverridden);
-    }
-    let names = AccountNames::of(facts.person.sid);
-    let foreign = facts
-        .installed
-        .others
-        .iter()
-        .find(|account| [&names.offline, &names.online, &names.group].contains(&&account.name));
-    if let Some(account) = foreign {
-        return Err(PlanError::ForeignAccount {
-            name: account.name.clone(),
-        });
-    }
-    let directories = MachineDirectories::of(facts)?;
-    let ports = proxy_ports(facts)?;
-    let mut steps = accounts(facts, &names, &directories, marker);
-    steps.push(MachineStep::ReservePorts { ports });
-    steps.push(MachineStep::InstallFilters {
-        filters: filters(
-            facts.person.sid,
-            marker,
-            ports,
-            facts.ports.dynamic,
-            loopback,
-        ),
-    });
-    for rule in rules(&names, ports, facts.ports.dynamic, loopback) {
-        steps.push(MachineStep::AddFirewallRule { rule });
-    }
+    let subject = Subject::of(facts, marker, loopback)?;
+    let steps = subject.steps()?;
     let hash = digest(&steps);
     let done = facts.accounts().is_some()
         && facts.installed.record.as_ref().is_some_and(|record| {
@@ -158,18 +240,24 @@ fn proxy_ports(facts: &WindowsFacts) -> Result<PortRange, PlanError> {
 }
 
 fn accounts(
-    facts: &WindowsFacts,
+    subject: &Subject,
     names: &AccountNames,
     directories: &MachineDirectories,
-    marker: Sid,
 ) -> Vec<MachineStep> {
-    let person = facts.person.sid;
-    let owner = format!("Ringfence sandbox of {}", facts.person.name);
+    let Subject { person, marker, .. } = *subject;
+    let owner = format!("Ringfence sandbox of {}", subject.name);
     let mut steps = vec![MachineStep::EnsureGroup {
         name: names.group.clone(),
         comment: owner.clone(),
     }];
     steps.extend(self::directories(directories, person));
+    // Before the accounts: their passwords are sealed with it.
+    steps.push(MachineStep::SetValue {
+        key: entropy_key(person),
+        name: ENTROPY.to_owned(),
+        value: RegistryValue::Random(32),
+        descriptor: Some(record(person, KEY_ALL, KEY_READ)),
+    });
     for (role, name, password) in [
         (
             AccountRole::Offline,
@@ -205,12 +293,6 @@ fn accounts(
             descriptor: None,
         });
     }
-    steps.push(MachineStep::SetValue {
-        key: format!(r"SOFTWARE\Ringfence\{}", sids::letters(person)),
-        name: "Entropy".to_owned(),
-        value: RegistryValue::Random(32),
-        descriptor: Some(record(person, KEY_ALL, KEY_READ)),
-    });
     steps
 }
 
@@ -318,14 +400,16 @@ const fn template(aces: Vec<AceTemplate>) -> DescriptorTemplate {
 }
 
 /// The filters of the Offline account; the Online account has none: it is used for `network.mode = "open"` alone.
-fn filters(
-    person: Sid,
-    marker: Sid,
-    proxy: PortRange,
-    dynamic: PortRange,
-    loopback: Loopback,
-) -> Vec<Filter> {
+fn filters(subject: &Subject) -> Vec<Filter> {
     use Condition::{Loopback as OnLoopback, RawEndpoint, RemotePorts, Tcp};
+    let Subject {
+        person,
+        marker,
+        proxy,
+        dynamic,
+        loopback,
+        ..
+    } = *subject;
     let offline = Condition::UserOr(Trustee::Account(AccountRole::Offline), marker);
     let mut filters = Vec::new();
     let mut add =

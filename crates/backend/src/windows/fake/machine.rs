@@ -13,8 +13,8 @@ use ringfence_plan::windows::step::{
 use crate::call::CallFailure;
 use crate::fault::Faults;
 use crate::windows::machine::{
-    Account, Directory, Group, KeyBefore, Logon, Machine, NewAccount, Remnant, RemnantKind,
-    Reservation, StoredValue,
+    Account, AccountName, Directory, Group, KeyBefore, Logon, Machine, NewAccount, ProfileGuard,
+    Remnant, RemnantKind, Reservation, StoredValue,
 };
 
 /// `ERROR_FILE_NOT_FOUND`
@@ -55,6 +55,8 @@ pub struct FakeAccount {
     pub enabled: bool,
     /// How many of its processes run.
     pub processes: u32,
+    /// The marker that its profile is guarded against, if it is there.
+    pub profile: Option<Sid>,
 }
 
 /// What is true of the machine. Names are in lower case: Windows compares them without case.
@@ -202,8 +204,11 @@ impl Machine for FakeMachine {
 
     fn observe_account(
         &mut self,
-        name: &str,
-        record: &WindowsPath,
+        AccountName {
+            name,
+            record,
+            marker,
+        }: AccountName<'_>,
     ) -> Result<Option<Account>, CallFailure> {
         self.faults.look("NetUserGetInfo", name)?;
         let Some(account) = self.world.accounts.get(&folded(name)) else {
@@ -226,10 +231,15 @@ impl Machine for FakeMachine {
             comment: account.comment.clone(),
             groups: account.groups.clone(),
             logon,
+            profile: match account.profile {
+                None => ProfileGuard::Absent,
+                Some(guarded) if guarded == marker => ProfileGuard::Guarded,
+                Some(_) => ProfileGuard::Open,
+            },
         }))
     }
 
-    /// Three calls, so that a crash can come between them.
+    /// Several calls, so that a crash can come between them.
     fn make_account(&mut self, new: &NewAccount<'_>) -> Result<(), CallFailure> {
         let key = folded(new.name);
         let works =
@@ -243,6 +253,7 @@ impl Machine for FakeMachine {
             password: 0,
             enabled: true,
             processes: 0,
+            profile: None,
         };
         self.change("NetUserAdd", new.name, |world| {
             world.accounts.entry(key.clone()).or_insert(account).enabled = true;
@@ -252,6 +263,12 @@ impl Machine for FakeMachine {
         self.change("NetLocalGroupAddMembers", new.name, |world| {
             let account = world.accounts.get_mut(&key).ok_or(NOT_FOUND)?;
             account.groups = groups;
+            Ok(())
+        })?;
+        let marker = new.marker;
+        self.change("CreateProfile", new.name, |world| {
+            let account = world.accounts.get_mut(&key).ok_or(NOT_FOUND)?;
+            account.profile = Some(marker);
             Ok(())
         })?;
         if works {

@@ -4,7 +4,7 @@
 
 use ringfence_nt::SecurityDescriptor;
 use ringfence_plan::windows::WindowsPath;
-use ringfence_plan::windows::step::{FileId, Object, PersonStep, Purpose};
+use ringfence_plan::windows::step::{FileId, Object, ObjectKind, PersonStep, Purpose};
 
 use crate::ledger::{Direction, LedgerStore, Sequence};
 use crate::windows::books::{PersonIntent, PersonReceipt};
@@ -33,8 +33,9 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
         if open.is_some_and(|open| open.direction == Direction::Uninstall) {
             return Err(GrantError::UninstallUnfinished);
         }
+        let owed = self.owed_walks(steps);
         let mut granted = Granted::default();
-        for step in steps {
+        for step in steps.iter().chain(&owed) {
             if let Err(fault) = self.apply_step(step, walking, &mut granted) {
                 return Err(self.fail(fault));
             }
@@ -44,6 +45,50 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
             self.ledger.compact().map_err(GrantError::Ledger)?;
         }
         Ok(granted)
+    }
+
+    /// Walks that an interrupted call still owes and `steps` do not name: its directory has its descriptor, so the
+    /// planner sees nothing to do, and what lies below it has none of it.
+    fn owed_walks(&self, steps: &[PersonStep]) -> Vec<PersonStep> {
+        if self.ledger.transaction(self.person).is_none() {
+            return Vec::new();
+        }
+        let named = |id: FileId| {
+            steps
+                .iter()
+                .any(|step| matches!(step, PersonStep::Walk { root, .. } if root.id == id))
+        };
+        let mut owed: Vec<(Object, Purpose)> = Vec::new();
+        for (_, entry) in self.ledger.entries() {
+            match &entry.intent {
+                PersonIntent::SetDacl {
+                    object, purpose, ..
+                } if object.kind == ObjectKind::Directory && leads_to_a_walk(*purpose) => {
+                    owed.retain(|(one, _)| one.id != object.id);
+                    owed.push((object.clone(), *purpose));
+                }
+                PersonIntent::Walk { root, purpose } => {
+                    // It goes through everything that was stamped below it.
+                    owed.retain(|(one, _)| one.id != root.id && !one.path.is_below(&root.path));
+                    if entry.receipt.is_none() {
+                        owed.push((root.clone(), *purpose));
+                    }
+                }
+                PersonIntent::SetDacl { .. } | PersonIntent::MakeHome { .. } => {}
+            }
+        }
+        // A walk of a directory above goes through it.
+        let above = |object: &Object| {
+            owed.iter()
+                .any(|(other, _)| object.path.is_below(&other.path))
+        };
+        owed.iter()
+            .filter(|(root, _)| !named(root.id) && !above(root))
+            .map(|(root, purpose)| PersonStep::Walk {
+                root: root.clone(),
+                purpose: *purpose,
+            })
+            .collect()
     }
 
     fn fail(&mut self, fault: ObjectFault) -> GrantError {
@@ -303,4 +348,17 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
 fn not_kept(path: &WindowsPath) -> ObjectFault {
     let path = path.clone();
     ObjectFault::Object(ObjectError::NotKept { path })
+}
+
+/// Whether a directory that gets its descriptor for this is walked afterwards: the planner's own rule.
+const fn leads_to_a_walk(purpose: Purpose) -> bool {
+    match purpose {
+        Purpose::Root
+        | Purpose::Protected
+        | Purpose::Secret
+        | Purpose::DeniedRead
+        | Purpose::Tool
+        | Purpose::WorldWritable => true,
+        Purpose::Between | Purpose::Ancestor | Purpose::Profile | Purpose::Walked => false,
+    }
 }

@@ -14,7 +14,7 @@ use crate::call::CallFailure;
 use crate::ledger::{Direction, Entry, Ledger, LedgerError, LedgerStore, Sequence, Undone};
 
 use super::books::{MachineBook, MachineIntent, MachineReceipt};
-use super::machine::Machine;
+use super::machine::{AccountName, Machine};
 use super::trustees::KnownAccounts;
 use super::verbs::{Known, StepError, describe};
 
@@ -203,14 +203,25 @@ impl<S: LedgerStore, M: Machine> Setup<'_, S, M> {
                 .map_err(SetupError::Ledger)?;
         }
         for intent in accounts {
-            let MachineStep::EnsureAccount { name, record, .. } = &intent.step else {
+            let MachineStep::EnsureAccount {
+                name,
+                record,
+                marker,
+                ..
+            } = &intent.step
+            else {
                 continue;
             };
             let failed = |failure| SetupError::Quiesce {
                 object: describe(&intent.step),
                 cause: StepError::Call(failure),
             };
-            let found = self.machine.observe_account(name, record).map_err(failed)?;
+            let account = AccountName {
+                name,
+                record,
+                marker: *marker,
+            };
+            let found = self.machine.observe_account(account).map_err(failed)?;
             let ours = self.accounts();
             if found.is_some_and(|account| ours.sids().any(|sid| sid == account.sid)) {
                 self.machine.quiesce_account(name).map_err(failed)?;

@@ -1,7 +1,9 @@
 //! A fault at every call of an apply and of an uninstall of the person's steps.
 
 use ringfence_nt::fs::{Node, NodeId};
-use ringfence_nt::{AccessMask, Ace, AceFlags};
+use ringfence_nt::{AccessMask, Ace, AceFlags, SecurityDescriptor};
+use ringfence_plan::windows::WindowsPath;
+use ringfence_plan::windows::step::PersonStep;
 
 use super::desk::*;
 use super::grants::{Foreign, change, sorted};
@@ -114,4 +116,61 @@ fn a_fault_at_any_call_of_an_uninstall_is_overcome_by_the_next() {
             }
         }
     }
+}
+
+#[test]
+fn what_lies_below_a_stamped_directory_is_walked_after_a_crash_though_no_step_asks_for_it() {
+    let descriptors = |desk: &Desk| -> Vec<(WindowsPath, SecurityDescriptor)> {
+        nodes(&desk.files.tree)
+            .iter()
+            .filter_map(|(id, node)| {
+                let path = WindowsPath::parse(&desk.files.tree.path_of(*id)).ok()?;
+                Some((path, node.descriptor.as_ref().clone()))
+            })
+            .collect()
+    };
+    let clean = {
+        let mut desk = Desk::new();
+        let steps = desk.steps();
+        desk.apply(&steps).unwrap();
+        descriptors(&desk)
+    };
+    let (mut owed, mut walked) = (0, 0);
+    for call in 0.. {
+        let mut desk = Desk::new();
+        let steps = desk.steps();
+        desk.faults.strike_at(call, Fault::CrashAfter);
+        let _crashed = desk.apply(&steps);
+        let struck = desk.faults.has_struck();
+        desk.restart(0);
+        let before = descriptors(&desk);
+        // The planner looks at single objects: it asks for no walk of a directory that is stamped.
+        let single = |step: &&PersonStep| !matches!(step, PersonStep::Walk { .. });
+        let asked: Vec<PersonStep> = steps.iter().filter(single).cloned().collect();
+        desk.apply(&asked).unwrap();
+        let after = descriptors(&desk);
+        for step in &steps {
+            let PersonStep::Walk { root, .. } = step else {
+                continue;
+            };
+            let at = |all: &[(WindowsPath, SecurityDescriptor)]| {
+                let found = all.iter().find(|(path, _)| *path == root.path);
+                found.map(|(_, descriptor)| descriptor.clone())
+            };
+            if at(&before) != at(&clean) {
+                continue;
+            }
+            let below = |all: &[(WindowsPath, SecurityDescriptor)]| -> Vec<_> {
+                let below = all.iter().filter(|(path, _)| path.is_below(&root.path));
+                below.cloned().collect()
+            };
+            owed += usize::from(below(&before) != below(&clean));
+            walked += 1;
+            assert!(below(&after) == below(&clean), "{} at {call}", root.path);
+        }
+        if !struck {
+            break;
+        }
+    }
+    assert!(owed > 3 && walked > owed, "{owed} of {walked} were owed");
 }

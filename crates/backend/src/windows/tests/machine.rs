@@ -115,6 +115,7 @@ fn an_account_or_group_that_we_did_not_make_stops_set_up() {
                 password: 9,
                 enabled: true,
                 processes: 0,
+                profile: None,
             };
             let accounts = &mut bench.machine.world.accounts;
             accounts.insert("ringfenceoff-a".to_owned(), account);

@@ -1,24 +1,39 @@
 //! Plans of the stored machines, as the planner makes them.
 
 use ringfence_plan::HostFacts;
+use ringfence_plan::windows::facts::WindowsFacts;
+use ringfence_plan::windows::machine::Subject;
 use ringfence_plan::windows::{WindowsLedger, WindowsPlan, plan};
+use ringfence_policy::document::Loopback;
 use ringfence_policy::layers::{Layer, LayerKind, Trust, resolve};
 
 use super::steps::{Bench, foreign_world, shape};
 use crate::fault::Fault;
 use crate::windows::Setup;
 
-/// The plan of `tests/golden/cases/CASE`.
-pub(in crate::windows) fn stored_plan(case: &str) -> WindowsPlan {
-    let read = |name: &str| {
-        let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/cases");
-        std::fs::read_to_string(format!("{cases}/{case}/{name}")).unwrap()
-    };
-    let HostFacts::Windows(facts) = serde_json::from_str(&read("facts.json")).unwrap() else {
+fn facts_of(case: &str) -> WindowsFacts {
+    let HostFacts::Windows(facts) = serde_json::from_str(&read(case, "facts.json")).unwrap() else {
         panic!("facts of a Windows machine");
     };
-    let ledger: WindowsLedger = serde_json::from_str(&read("ledger.json")).unwrap();
-    let text = read("policy.toml");
+    facts
+}
+
+fn read(case: &str, name: &str) -> String {
+    let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/cases");
+    std::fs::read_to_string(format!("{cases}/{case}/{name}")).unwrap()
+}
+
+/// What set-up is asked for on `tests/golden/cases/CASE`.
+pub(in crate::windows) fn stored_subject(case: &str) -> Subject {
+    let plan = stored_plan(case);
+    Subject::of(&facts_of(case), plan.marker, Loopback::Dynamic).unwrap()
+}
+
+/// The plan of `tests/golden/cases/CASE`.
+pub(in crate::windows) fn stored_plan(case: &str) -> WindowsPlan {
+    let facts = facts_of(case);
+    let ledger: WindowsLedger = serde_json::from_str(&read(case, "ledger.json")).unwrap();
+    let text = read(case, "policy.toml");
     let (kind, trust) = (LayerKind::User, Trust::Untrusted);
     let layer = Layer::from_file(kind, "policy.toml", text.as_bytes(), trust).unwrap();
     let policy = resolve(&[layer], &facts.policy_context().unwrap()).unwrap();

@@ -23,6 +23,7 @@ pub(in crate::windows) fn act<M: Machine>(
             name,
             comment,
             record,
+            marker,
             ..
         } => {
             let group = verb.accounts.group.ok_or(StepError::TrusteeUnknown)?;
@@ -30,6 +31,7 @@ pub(in crate::windows) fn act<M: Machine>(
                 name,
                 comment,
                 record,
+                marker: *marker,
                 groups: &[Sid::USERS, group],
             })
         }

@@ -12,7 +12,10 @@ use ringfence_plan::windows::step::{
 };
 
 use crate::windows::books::{Before, MachineReceipt};
-use crate::windows::machine::{KeyBefore, Logon, Machine, Reservation, StoredValue};
+use crate::windows::machine::{
+    AccountName, KeyBefore, Logon, Machine, ProfileGuard, Reservation, StoredValue,
+};
+use crate::windows::merge::same;
 use crate::windows::trustees::descriptor_of;
 
 use super::{Known, Standing, StepError, Verb};
@@ -28,8 +31,16 @@ pub(in crate::windows) fn look<M: Machine>(
             name,
             comment,
             record,
+            marker,
             ..
-        } => look_account(machine, verb, (name, comment), record),
+        } => {
+            let account = AccountName {
+                name,
+                record,
+                marker: *marker,
+            };
+            look_account(machine, verb, account, comment)
+        }
         MachineStep::DenyLogon { role, rights } => look_logons(machine, verb, *role, rights),
         MachineStep::MakeDirectory { path, descriptor } => {
             look_directory(machine, verb, path, descriptor)
@@ -83,13 +94,11 @@ fn look_group<M: Machine>(
 fn look_account<M: Machine>(
     machine: &mut M,
     verb: &Verb<'_>,
-    (name, comment): (&str, &str),
-    record: &WindowsPath,
+    name: AccountName<'_>,
+    comment: &str,
 ) -> Result<Standing, StepError> {
     let group = verb.accounts.group.ok_or(StepError::TrusteeUnknown)?;
-    let observed = machine
-        .observe_account(name, record)
-        .map_err(StepError::Call)?;
+    let observed = machine.observe_account(name).map_err(StepError::Call)?;
     let Some(account) = observed else {
         return Ok(Standing::Absent(Before::Nothing));
     };
@@ -100,11 +109,17 @@ fn look_account<M: Machine>(
         Logon::Works => true,
         Logon::Disabled | Logon::Wrong | Logon::NoRecord => false,
     };
-    Ok(if usable && account.groups == [Sid::USERS, group].into() {
-        Standing::Done(MachineReceipt::Principal(account.sid))
-    } else {
-        Standing::Absent(Before::Principal)
-    })
+    let guarded = match account.profile {
+        ProfileGuard::Guarded => true,
+        ProfileGuard::Open | ProfileGuard::Absent => false,
+    };
+    Ok(
+        if usable && guarded && account.groups == [Sid::USERS, group].into() {
+            Standing::Done(MachineReceipt::Principal(account.sid))
+        } else {
+            Standing::Absent(Before::Principal)
+        },
+    )
 }
 
 fn look_logons<M: Machine>(
@@ -139,7 +154,7 @@ fn look_directory<M: Machine>(
     let Some(directory) = observed else {
         return Ok(Standing::Absent(Before::Nothing));
     };
-    let done = directory.descriptor == descriptor_of(descriptor);
+    let done = same(&directory.descriptor, &descriptor_of(descriptor));
     Ok(match verb.known {
         Known::Received(MachineReceipt::Directory(id)) if id != directory.id => {
             Standing::Foreign("is not the one that Ringfence made")
@@ -201,7 +216,10 @@ fn look_value<M: Machine>(
 ) -> Result<Standing, StepError> {
     let found = machine.observe_key(key).map_err(StepError::Call)?;
     let stored = machine.observe_value(key, name).map_err(StepError::Call)?;
-    let guarded = descriptor.is_none_or(|template| found == Some(descriptor_of(template)));
+    let guarded = descriptor.is_none_or(|template| {
+        let wanted = descriptor_of(template);
+        found.as_ref().is_some_and(|found| same(found, &wanted))
+    });
     if let Some(stored) = &stored
         && guarded
         && is_value(wanted, stored, digest)

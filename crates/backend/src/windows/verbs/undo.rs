@@ -11,7 +11,8 @@ use ringfence_plan::windows::step::{
 
 use crate::ledger::Undone;
 use crate::windows::books::{Before, MachineReceipt};
-use crate::windows::machine::{KeyBefore, Machine, Reservation};
+use crate::windows::machine::{AccountName, KeyBefore, Machine, Reservation};
+use crate::windows::merge::same;
 
 use super::look::{is_value, sorted};
 use super::{Known, StepError, Verb, describe};
@@ -28,8 +29,16 @@ pub(in crate::windows) fn undo<M: Machine>(
             name,
             comment,
             record,
+            marker,
             ..
-        } => undo_account(machine, verb, (name, comment), record),
+        } => {
+            let account = AccountName {
+                name,
+                record,
+                marker: *marker,
+            };
+            undo_account(machine, verb, account, comment)
+        }
         MachineStep::DenyLogon { role, rights } => {
             let already = before.logons();
             undo_logons(machine, verb, *role, (rights, already))
@@ -95,18 +104,15 @@ fn undo_group<M: Machine>(
 fn undo_account<M: Machine>(
     machine: &mut M,
     verb: &Verb<'_>,
-    (name, comment): (&str, &str),
-    record: &WindowsPath,
+    account: AccountName<'_>,
+    comment: &str,
 ) -> Result<Undone, StepError> {
-    let observe = |machine: &mut M| {
-        machine
-            .observe_account(name, record)
-            .map_err(StepError::Call)
-    };
-    let Some(account) = observe(machine)? else {
+    let AccountName { name, record, .. } = account;
+    let observe = |machine: &mut M| machine.observe_account(account).map_err(StepError::Call);
+    let Some(found) = observe(machine)? else {
         return Ok(absent(verb.known));
     };
-    if !is_ours(verb.known, account.sid, account.comment == comment) {
+    if !is_ours(verb.known, found.sid, found.comment == comment) {
         return Ok(Undone::Gone);
     }
     machine.quiesce_account(name).map_err(StepError::Call)?;
@@ -173,7 +179,7 @@ fn undo_directory<M: Machine>(
             .map_err(StepError::Call)?;
         let found = machine.observe_directory(path).map_err(StepError::Call)?;
         return match found {
-            Some(found) if found.descriptor == **earlier => Ok(Undone::Restored),
+            Some(found) if same(&found.descriptor, earlier) => Ok(Undone::Restored),
             Some(_) | None => Err(not_kept(verb)),
         };
     }
