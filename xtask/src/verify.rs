@@ -6,12 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use crate::process::{self, RunError};
 use crate::project::{self, Project, ProjectError};
+
+/// The environment variable that names the file in which the suites write what they counted.
+pub(crate) const FIGURES: &str = "RINGFENCE_FIGURES";
 
 /// How many questions the oracle is asked.
 const ORACLE_CASES: &str = "1000000";
@@ -49,7 +52,7 @@ pub(crate) enum VerifyError {
 pub(crate) fn run() -> Result<ExitCode, VerifyError> {
     let project = Project::observe().map_err(VerifyError::Project)?;
     let started = Instant::now();
-    let path = project.target.join("windows-model-figures.txt");
+    let path = figures_file(&project);
     std::fs::write(&path, "").map_err(VerifyError::Figures)?;
     let mut summary = Summary::default();
     for (package, what) in SUITES {
@@ -77,7 +80,7 @@ fn suite(project: &Project, package: &str, figures: &Path) -> Command {
     command.args(["test", "--quiet", "--locked", "--profile", "model"]);
     command.args(["--no-fail-fast", "--package", package, "--", "--nocapture"]);
     command.env("RINGFENCE_MODEL", "full");
-    command.env("RINGFENCE_FIGURES", figures);
+    command.env(FIGURES, figures);
     command
 }
 
@@ -92,6 +95,21 @@ fn oracle(project: &Project) -> Command {
     ]);
     command.args(["--", "access-check", "--cases", ORACLE_CASES]);
     command
+}
+
+/// Where the suites of a run write what they count.
+pub(crate) fn figures_file(project: &Project) -> PathBuf {
+    project.target.join("windows-model-figures.txt")
+}
+
+/// What the suites counted in the file at `path`, in three lines, and whether all of it held.
+///
+/// # Errors
+/// The file can't be read: no suite that counts has run.
+pub(crate) fn counted(path: &Path) -> std::io::Result<(String, bool)> {
+    let mut summary = Summary::default();
+    summary.read(&std::fs::read_to_string(path)?);
+    Ok((summary.short(), summary.holds()))
 }
 
 /// What was counted.
@@ -201,42 +219,68 @@ impl Summary {
             .collect()
     }
 
+    fn explored(&self) -> String {
+        format!(
+            "states explored: {} in {} searches, {} operations carried out, up to {} in a row",
+            self.states, self.searches, self.operations, self.deepest
+        )
+    }
+
+    fn killed(&self) -> String {
+        let (killed, all) = self.mutants;
+        let survivors: String = self
+            .survivors
+            .iter()
+            .fold(String::new(), |mut text, survivor| {
+                let _ = write!(text, "\nSURVIVED {survivor}");
+                text
+            });
+        format!("mutants killed: {killed}/{all}{survivors}")
+    }
+
+    fn held(&self, class: &str) -> String {
+        let verdicts = |verdict: &str| {
+            self.attacks
+                .values()
+                .filter(|verdicts| verdicts.get(class).is_some_and(|own| own == verdict))
+                .count()
+        };
+        let (held, broken) = (verdicts("held"), verdicts("broken"));
+        format!("{class} {held} of {}", held + broken)
+    }
+
+    fn attacks_held(&self) -> String {
+        let held = ["H1", "H2", "H3", "H4"].map(|class| self.held(class));
+        format!("attacks held: {}", held.join(", "))
+    }
+
+    /// The counts alone.
+    fn short(&self) -> String {
+        let mut lines = vec![self.explored(), self.killed(), self.attacks_held()];
+        lines.extend(
+            self.failures
+                .iter()
+                .chain(&self.broken())
+                .map(|failure| format!("FAILED {failure}")),
+        );
+        lines.join("\n")
+    }
+
     fn render(&self) -> String {
         let mut text = String::new();
         let mut line = |said: String| {
             text.push_str(&said);
             text.push('\n');
         };
-        line(format!(
-            "states explored: {} in {} searches, {} operations carried out, up to {} in a row",
-            self.states, self.searches, self.operations, self.deepest
-        ));
+        line(self.explored());
         for oracle in &self.oracles {
             line(format!("oracle: {oracle}"));
         }
         for (name, cases) in &self.properties {
             line(format!("property: {name}: {cases} cases"));
         }
-        line(format!(
-            "mutants killed: {}/{}",
-            self.mutants.0, self.mutants.1
-        ));
-        for survivor in &self.survivors {
-            line(format!("SURVIVED {survivor}"));
-        }
-        for class in ["H1", "H2", "H3", "H4"] {
-            let verdicts = |verdict: &str| {
-                self.attacks
-                    .values()
-                    .filter(|verdicts| verdicts.get(class).is_some_and(|own| own == verdict))
-                    .count()
-            };
-            let (held, broken) = (verdicts("held"), verdicts("broken"));
-            line(format!(
-                "attacks held under {class}: {held} of {}",
-                held + broken
-            ));
-        }
+        line(self.killed());
+        line(self.attacks_held());
         for (attack, verdicts) in &self.attacks {
             let mut said = format!(
                 "  {attack:>2} {}:",
@@ -292,7 +336,17 @@ mod tests {
         let text = summary.render();
         assert!(text.contains("states explored: 20 in 2 searches"), "{text}");
         assert!(text.contains("mutants killed: 1/1"), "{text}");
-        assert!(text.contains("attacks held under H2: 22 of 22"), "{text}");
+        assert!(text.contains("H2 22 of 22"), "{text}");
+    }
+
+    #[test]
+    fn the_short_form_names_what_survived() {
+        let summary = summary(&format!("{SEARCH}{KILLED}mutant\tother\tsurvived\t\n"));
+        let text = summary.short();
+        assert!(
+            text.contains("mutants killed: 1/2\nSURVIVED other"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::bench;
 use crate::process;
 use crate::project::{self, Project};
 use crate::tidy;
+use crate::verify;
 
 /// Members that exist for Linux, or for Unix, alone: not linted for the other systems.
 const LINUX_ONLY: [&str; 5] = [
@@ -34,6 +35,7 @@ pub(super) fn all(extent: Extent, context: &Context) -> Vec<Step> {
         }),
         step("lint", lint_native),
         step("tests", run_tests),
+        step("windows model, counted", count_model),
         step("tidy", check_tidy),
     ];
     if extent == Extent::Quick {
@@ -150,7 +152,36 @@ fn run_tests(context: &Context) -> Verdict {
     ]);
     command.env("RINGFENCE_BIN", program(project, "ringfence"));
     command.env("RINGFENCE_PROBE", program(project, "probe"));
+    let figures = verify::figures_file(project);
+    if let Err(cause) = std::fs::write(&figures, "") {
+        return Verdict::Failed {
+            tests: None,
+            output: format!("can't write {}: {cause}\n", figures.display()),
+        };
+    }
+    command.env(verify::FIGURES, figures);
     tests(command)
+}
+
+/// What the tests have counted of the Windows model: states, mutants, attacks. A mutant that survives is a failure,
+/// and so is a count of nothing.
+#[expect(clippy::print_stdout, reason = "a build task talks to a person")]
+fn count_model(context: &Context) -> Verdict {
+    let figures = verify::figures_file(&context.project);
+    match verify::counted(&figures) {
+        Ok((text, true)) => {
+            println!("{text}");
+            Verdict::Passed(None)
+        }
+        Ok((output, false)) => Verdict::Failed {
+            tests: None,
+            output,
+        },
+        Err(cause) => Verdict::Failed {
+            tests: None,
+            output: format!("can't read {}: {cause}\n", figures.display()),
+        },
+    }
 }
 
 /// A program of the workspace as `cargo build` leaves it.
