@@ -8,5 +8,6 @@
 
 pub mod command_line;
 pub mod environment_block;
+pub mod observe;
 #[cfg(windows)]
 pub mod sys;

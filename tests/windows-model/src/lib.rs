@@ -21,6 +21,7 @@ pub mod access;
 pub mod carry;
 pub mod figures;
 pub mod host;
+pub mod look;
 pub mod mutate;
 pub mod observe;
 pub mod operation;

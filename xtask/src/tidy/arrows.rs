@@ -79,6 +79,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ringfence-nt",
             "ringfence-plan",
             "ringfence-policy",
+            "ringfence-windows",
         ],
     ),
     ("xtask", &[]),

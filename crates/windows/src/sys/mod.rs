@@ -7,14 +7,18 @@
 
 pub mod access;
 pub mod error;
+pub mod file;
 pub mod handle;
 pub mod job;
+pub mod machine;
 mod memory;
 pub mod pipe;
 pub mod process;
 pub mod protect;
 pub mod random;
+pub mod registry;
 pub mod token;
+pub mod volume;
 mod wide;
 
 pub use error::{CallError, Win32Error};

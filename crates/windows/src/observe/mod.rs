@@ -1,0 +1,323 @@
+//! Gathers the facts that a plan depends on, read only, with the person's own rights.
+//!
+//! What is asked of files goes through [`Look`]; what is asked of the machine comes as [`Surroundings`], which
+//! [`machine`] gathers on Windows. So the whole can be tried on a simulated file system. Every path below a root is
+//! an attacker's: no link is followed but by [`resolve`], which tells it.
+//!
+//! Invariant: what could not be looked at is in the facts or in the error, never taken for absent.
+
+#[cfg(windows)]
+pub mod disk;
+mod git_config;
+mod git_layout;
+mod git_paths;
+mod hidden;
+pub mod look;
+#[cfg(windows)]
+pub mod machine;
+mod objects;
+#[cfg(any(windows, test))]
+mod ports;
+mod resolve;
+mod scan;
+mod ssh;
+mod tools;
+
+use ringfence_backend::call::CallFailure;
+use ringfence_backend::session::Cause;
+use ringfence_nt::WriteClass;
+use ringfence_plan::layout::{Anchor, Entry, NameFact};
+use ringfence_plan::windows::facts::{
+    Capability, FirewallPolicy, Installed, LiveSession, Machine, Person, Place, PlaceName, Ports,
+    Reached, Volume, WindowsFacts, WindowsRoot,
+};
+use ringfence_plan::windows::{WindowsPath, WindowsPathError};
+use ringfence_policy::{AbsolutePath, Policy};
+
+pub use look::Look;
+use resolve::{Resolution, kind_elsewhere, probe_or_absent, resolve};
+use scan::{Match, Patterns};
+pub use tools::Search;
+
+/// Why the machine could not be examined.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// A look-up failed.
+    #[error("a call to the system failed")]
+    Look(#[from] CallFailure),
+    /// A pattern of the policy can't be used.
+    #[error("the pattern `{glob}` can't be used")]
+    Glob {
+        /// The pattern.
+        glob: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// A root is too large.
+    #[error("`{}` holds more than {limit} directories; name a smaller workspace", .root.printable())]
+    TooManyDirectories {
+        /// The root.
+        root: WindowsPath,
+        /// The limit.
+        limit: usize,
+    },
+    /// A path of the machine is none that a plan can hold.
+    #[error("`{path}` is no path on a drive of this machine")]
+    Path {
+        /// The path, escaped.
+        path: String,
+        /// Why.
+        #[source]
+        source: WindowsPathError,
+    },
+}
+
+/// What is asked of the machine, not of its files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The machine.
+    pub machine: Machine,
+    /// Who asks; their git identity is looked up.
+    pub person: Person,
+    /// Mounted volumes, and drive letters that are none.
+    pub volumes: Vec<Volume>,
+    /// Directories with a meaning, as the system names them.
+    pub places: Vec<(PlaceName, WindowsPath)>,
+    /// What an earlier set-up has left.
+    pub installed: Installed,
+    /// What the second pass of a write-restricted token covers, where it could be measured.
+    pub write_class: Option<WriteClass>,
+    /// Whether local firewall rules take effect.
+    pub firewall: FirewallPolicy,
+    /// TCP ports.
+    pub ports: Ports,
+    /// The person's Ringfence directory.
+    pub state: WindowsPath,
+    /// Git's configuration files that hold for every repository, the system's first.
+    pub git_global: Vec<WindowsPath>,
+    /// Where tools are sought.
+    pub search: Search,
+    /// Capability SIDs that have been given out.
+    pub capabilities: Vec<Capability>,
+    /// Sessions that are alive.
+    pub sessions: Vec<LiveSession>,
+}
+
+/// Gathers the facts for `policy`.
+///
+/// # Errors
+/// [`ObserveError`], naming the object that could not be looked at.
+pub fn observe<L: Look>(
+    look: &mut L,
+    policy: &Policy,
+    surroundings: Surroundings,
+) -> Result<WindowsFacts, ObserveError> {
+    let Surroundings {
+        machine,
+        mut person,
+        volumes,
+        places,
+        installed,
+        write_class,
+        firewall,
+        ports,
+        state,
+        git_global,
+        search,
+        capabilities,
+        sessions,
+    } = surroundings;
+    let home = person.profile.clone();
+    person.git_identity = git_config::identity(look, &git_global)?;
+    let mut matches = Vec::new();
+    let roots = roots(look, policy, &mut matches)?;
+    let tools = tools::directories(look, &search)?;
+    let mut facts = WindowsFacts {
+        machine,
+        person,
+        volumes,
+        places: self::places(look, places)?,
+        installed,
+        write_class,
+        firewall,
+        ports,
+        state: final_path(look, &state)?,
+        hidden: hidden::observe(look, policy, &matches)?,
+        ssh_names: ssh::names(look, &home)?,
+        git_references: git_config::references(look, policy, &home, &git_global, &roots)?,
+        roots,
+        shells: tools::shells(look, &search, &tools)?,
+        tools,
+        shared_places: Vec::new(),
+        objects: Vec::new(),
+        capabilities,
+        sessions,
+    };
+    facts.shared_places = objects::shared_places(look, &facts)?;
+    facts.objects = objects::observe(look, &facts)?;
+    Ok(facts)
+}
+
+/// The final path; what does not exist is appended as it was named.
+fn final_path<L: Look>(look: &mut L, named: &WindowsPath) -> Result<WindowsPath, ObserveError> {
+    let end = resolve(look, named)?.on_drive();
+    Ok(end.map_or_else(|| named.clone(), |end| end.path))
+}
+
+fn places<L: Look>(
+    look: &mut L,
+    named: Vec<(PlaceName, WindowsPath)>,
+) -> Result<Vec<Place>, ObserveError> {
+    let mut places: Vec<Place> = Vec::new();
+    for (name, path) in named {
+        let place = match resolve(look, &path)?.on_drive() {
+            Some(end) => Place {
+                name,
+                path: end.path,
+                id: end.seen.map(|seen| seen.id),
+            },
+            // On a share: no root is there, and the refuse list still knows it by its letters.
+            None => Place {
+                name,
+                path,
+                id: None,
+            },
+        };
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    Ok(places)
+}
+
+/// The workspace, then the policy's writable roots in its order.
+fn roots<L: Look>(
+    look: &mut L,
+    policy: &Policy,
+    matches: &mut Vec<Match>,
+) -> Result<Vec<WindowsRoot>, ObserveError> {
+    let patterns = Patterns::compile(policy)?;
+    let named = std::iter::once(&policy.workspace).chain(
+        policy
+            .filesystem
+            .writable_roots
+            .iter()
+            .map(|root| &root.value),
+    );
+    named
+        .map(|named| root(look, policy, named, &patterns, matches))
+        .collect()
+}
+
+fn root<L: Look>(
+    look: &mut L,
+    policy: &Policy,
+    named: &AbsolutePath,
+    patterns: &Patterns,
+    matches: &mut Vec<Match>,
+) -> Result<WindowsRoot, ObserveError> {
+    let mut fact = WindowsRoot {
+        named: spelt(named),
+        reached: Reached::Absent,
+        links: Vec::new(),
+        anchors: Vec::new(),
+        bare: Vec::new(),
+        mounts: Vec::new(),
+        outside_links: Vec::new(),
+        unread: Vec::new(),
+    };
+    let Ok(path) = WindowsPath::from_policy(named) else {
+        if let Some((path, what)) = look.elsewhere(&fact.named)? {
+            fact.reached = Reached::Elsewhere { path, what };
+        } else {
+            let path = fact.named.clone();
+            let what = kind_elsewhere(&path);
+            fact.reached = Reached::Elsewhere { path, what };
+        }
+        return Ok(fact);
+    };
+    fact.named = path.to_string();
+    let end = match resolve(look, &path)? {
+        Resolution::Drive(end) => end,
+        Resolution::Elsewhere((path, what), links) => {
+            fact.links = links;
+            fact.reached = Reached::Elsewhere { path, what };
+            return Ok(fact);
+        }
+    };
+    fact.links.clone_from(&end.links);
+    if end.seen.is_none() {
+        return Ok(fact);
+    }
+    if !end.is_directory() {
+        fact.reached = Reached::File;
+        return Ok(fact);
+    }
+    let top = end.path;
+    fact.reached = Reached::Directory { path: top.clone() };
+    fact.anchors.push(anchor(look, policy, &top)?);
+    // What no plan accepts is not walked to find that out.
+    let is_refused = top.is_drive_root() || policy.home == *named;
+    if is_refused {
+        fact.unread.push(top);
+        return Ok(fact);
+    }
+    let found = scan::walk(look, &top, patterns)?;
+    for repository in &found.repositories {
+        fact.anchors.push(anchor(look, policy, repository)?);
+    }
+    for directory in &found.bare {
+        fact.bare.push(git_layout::bare(look, directory)?);
+    }
+    fact.mounts = found.mounts;
+    fact.outside_links = found.outside_links;
+    fact.unread = found.unread;
+    matches.extend(found.matches);
+    Ok(fact)
+}
+
+/// The Windows spelling of a path that a policy names.
+fn spelt(path: &AbsolutePath) -> String {
+    let text = path.as_path().to_string_lossy();
+    match text.strip_prefix('/') {
+        Some(below) => match below.strip_prefix("UNC/") {
+            Some(share) => format!("\\\\{}", share.replace('/', "\\")),
+            None => below.replace('/', "\\"),
+        },
+        None => text.into_owned(),
+    }
+}
+
+fn anchor<L: Look>(
+    look: &mut L,
+    policy: &Policy,
+    top: &WindowsPath,
+) -> Result<Anchor<WindowsPath>, ObserveError> {
+    let mut names = Vec::new();
+    let mut git = Entry::Absent;
+    let protected = policy
+        .filesystem
+        .protected
+        .iter()
+        .map(|name| name.value.as_str());
+    for name in protected.filter(|name| *name != ".git").chain([".git"]) {
+        let path = top.join_name(name).map_err(|source| ObserveError::Path {
+            path: ringfence_policy::escape::escape(name.as_bytes()).into_owned(),
+            source,
+        })?;
+        let entry = probe_or_absent(look, &path)?.1;
+        if name == ".git" {
+            git = entry.clone();
+        }
+        names.push(NameFact {
+            name: name.to_owned(),
+            entry,
+        });
+    }
+    Ok(Anchor {
+        path: top.clone(),
+        git: git_layout::layout(look, policy, top, &git)?,
+        names,
+    })
+}
