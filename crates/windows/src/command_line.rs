@@ -21,6 +21,9 @@ pub enum CommandLineError {
     /// The program's name holds a quotation mark: no file can have it.
     #[error("the program's name holds a quotation mark")]
     ProgramName,
+    /// The batch file's own path holds a character that `cmd.exe` acts upon even between quotation marks.
+    #[error("the path of the batch file holds a character that cmd.exe would act upon")]
+    BatchName,
     /// The program is a batch file, and an argument holds what `cmd.exe` may read as its own.
     #[error("argument {0} of a batch file holds a character that cmd.exe would act upon")]
     Batch(usize),
@@ -55,6 +58,44 @@ pub fn build(program: &[u16], arguments: &[Vec<u16>]) -> Result<Vec<u16>, Comman
         line.push(b' '.into());
         quote(argument, &mut line);
     }
+    if line.len() >= MAX_LENGTH {
+        return Err(CommandLineError::TooLong(line.len()));
+    }
+    Ok(line)
+}
+
+/// Makes the command line with which `interpreter`, a `cmd.exe`, runs the batch file `script`, without a final zero.
+///
+/// Without AutoRun (`/d`) and without delayed expansion; what stands between the outer quotation marks is the command
+/// as it is (`cmd /?`, on `/s`).
+///
+/// # Errors
+/// [`CommandLineError`].
+///
+/// # Security
+/// As for [`build`]; the path of the script may come from anywhere too.
+pub fn batch(
+    interpreter: &[u16],
+    script: &[u16],
+    arguments: &[Vec<u16>],
+) -> Result<Vec<u16>, CommandLineError> {
+    let acted_upon = |unit: &u16| [QUOTE, b'%'.into()].contains(unit) || *unit < 0x20;
+    if script.iter().any(acted_upon) {
+        return Err(CommandLineError::BatchName);
+    }
+    let mut line = build(interpreter, &[])?;
+    line.extend(" /d /v:off /s /c \"\"".encode_utf16());
+    line.extend(script);
+    line.push(QUOTE);
+    for (index, argument) in arguments.iter().enumerate() {
+        if !argument.iter().all(|unit| is_plain_for_cmd(*unit)) || argument.contains(&0) {
+            return Err(CommandLineError::Batch(index));
+        }
+        line.extend([b' '.into(), QUOTE]);
+        line.extend(argument);
+        line.push(QUOTE);
+    }
+    line.push(QUOTE);
     if line.len() >= MAX_LENGTH {
         return Err(CommandLineError::TooLong(line.len()));
     }
@@ -214,6 +255,28 @@ mod tests {
         }
         for program in ["x.exe", "C:\\a.bat\\x.exe", "bat", "x.batx"] {
             assert!(line(program, &["a&calc"]).is_ok(), "{program}");
+        }
+    }
+
+    #[test]
+    fn a_batch_file_is_run_by_the_interpreter_with_its_words_quoted() {
+        let batch = |script: &str, arguments: &[&str]| {
+            let arguments: Vec<_> = arguments.iter().map(|text| units(text)).collect();
+            batch(&units("C:\\W\\cmd.exe"), &units(script), &arguments)
+                .map(|line| String::from_utf16(&line).unwrap())
+        };
+        assert_eq!(
+            batch("C:\\a & b\\x.cmd", &["one", "two three", ""]).unwrap(),
+            "\"C:\\W\\cmd.exe\" /d /v:off /s /c \"\"C:\\a & b\\x.cmd\" \"one\" \"two three\" \"\"\""
+        );
+        for script in ["C:\\%PATH%\\x.cmd", "C:\\a\"b.cmd", "C:\\a\nb.cmd"] {
+            assert_eq!(batch(script, &[]), Err(CommandLineError::BatchName));
+        }
+        for argument in ["\" & calc", "%x%", "a^b", "a\rb"] {
+            assert_eq!(
+                batch("C:\\x.cmd", &["plain", argument]),
+                Err(CommandLineError::Batch(1))
+            );
         }
     }
 

@@ -3,6 +3,8 @@
 //! Source: learn.microsoft.com "Changing Environment Variables" (sorted by name, case-insensitive, in the order of
 //! the alphabet). Invariant: a name stands once; what another program would find first is what was meant.
 
+use std::collections::BTreeMap;
+
 /// A variable, in UTF-16 units.
 pub type Variable = (Vec<u16>, Vec<u16>);
 
@@ -57,6 +59,25 @@ pub fn build(variables: &[Variable]) -> Result<Vec<u16>, BlockError> {
     Ok(block)
 }
 
+/// `under` with what `over` sets in its place: names are compared without regard to case, and the last one counts.
+#[must_use]
+pub fn overlay(under: Vec<Variable>, over: Vec<Variable>) -> Vec<Variable> {
+    let mut merged: BTreeMap<Vec<u16>, Variable> = BTreeMap::new();
+    for variable in under.into_iter().chain(over) {
+        merged.insert(upper(&variable.0), variable);
+    }
+    merged.into_values().collect()
+}
+
+/// The value of a variable, its name compared without regard to case.
+#[must_use]
+pub fn find<'a>(variables: &'a [Variable], name: &str) -> Option<&'a [u16]> {
+    let wanted = upper(&name.encode_utf16().collect::<Vec<u16>>());
+    let mut all = variables.iter();
+    all.find(|(name, _)| upper(name) == wanted)
+        .map(|(_, value)| value.as_slice())
+}
+
 /// Upper case unit by unit, as the system compares names; what would change its length stays.
 fn upper(name: &[u16]) -> Vec<u16> {
     name.iter()
@@ -90,6 +111,19 @@ mod tests {
     fn a_block_is_sorted_without_regard_to_case() {
         let made = block(&[("b", "2"), ("A", "1"), ("_x", "4"), ("C", "3")]);
         assert_eq!(made.unwrap(), "A=1\0b=2\0C=3\0_x=4\0\0");
+    }
+
+    #[test]
+    fn what_is_laid_over_takes_the_place_of_every_spelling() {
+        let merged = overlay(
+            variables(&[("Path", "old"), ("A", "1"), ("PATH", "older")]),
+            variables(&[("pAtH", "new"), ("b", "2")]),
+        );
+        let expected = variables(&[("A", "1"), ("b", "2"), ("pAtH", "new")]);
+        assert_eq!(merged, expected);
+        let value: Vec<u16> = "new".encode_utf16().collect();
+        assert_eq!(find(&merged, "PATH"), Some(value.as_slice()));
+        assert_eq!(find(&merged, "absent"), None);
     }
 
     #[test]

@@ -9,5 +9,6 @@
 pub mod command_line;
 pub mod environment_block;
 pub mod observe;
+pub mod launch;
 #[cfg(windows)]
 pub mod sys;

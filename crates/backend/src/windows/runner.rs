@@ -28,8 +28,8 @@ pub const FORMAT: Format = Format {
 pub enum Request {
     /// Protect yourself and make ready. The first message, once.
     Open(Box<Opening>),
-    /// Start a command.
-    Start(Box<Start>),
+    /// Start a command, with this input and output.
+    Start(Box<Start>, Streams),
     /// A command's terminal has another size.
     Resize {
         /// Which command.
@@ -102,8 +102,6 @@ pub struct Start {
     pub variables: Vec<(OsString, OsString)>,
     /// Where it starts; the launch's directory where not given.
     pub directory: Option<WindowsPath>,
-    /// Its input and output.
-    pub streams: Streams,
     /// After how many milliseconds it is ended.
     pub time_limit: Option<u64>,
 }

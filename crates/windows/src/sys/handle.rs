@@ -1,14 +1,18 @@
 //! Handles: ownership is std's, this adds what std has no word for.
 
-use std::os::windows::io::{AsRawHandle as _, BorrowedHandle, FromRawHandle as _, OwnedHandle};
+use std::os::windows::io::{
+    AsHandle, AsRawHandle as _, BorrowedHandle, FromRawHandle as _, OwnedHandle,
+};
 
 use windows_sys::Win32::Foundation::{
-    HANDLE, HANDLE_FLAG_INHERIT, INVALID_HANDLE_VALUE, SetHandleInformation, WAIT_FAILED,
-    WAIT_OBJECT_0,
+    DUPLICATE_SAME_ACCESS, DuplicateHandle, GetHandleInformation, HANDLE, HANDLE_FLAG_INHERIT,
+    INVALID_HANDLE_VALUE, SetHandleInformation, WAIT_FAILED, WAIT_OBJECT_0,
 };
-use windows_sys::Win32::System::Threading::{INFINITE, WaitForSingleObject};
+use windows_sys::Win32::System::Threading::{
+    CreateEventW, GetCurrentProcess, INFINITE, ResetEvent, SetEvent, WaitForSingleObject,
+};
 
-use super::error::{CallError, check};
+use super::error::{CallError, Win32Error, check};
 
 /// Whether new processes may get a handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,5 +72,91 @@ pub fn wait(handle: BorrowedHandle<'_>, milliseconds: Option<u32>) -> Result<Wai
         WAIT_OBJECT_0 => Ok(Waited::Signalled),
         WAIT_FAILED => Err(CallError::last("WaitForSingleObject", "")),
         _ => Ok(Waited::TimedOut),
+    }
+}
+
+/// Puts a copy of `handle` into `process`, with the same rights and not to be inherited; answers its value there.
+///
+/// # Errors
+/// `DuplicateHandle`'s.
+pub fn copy_into(
+    process: BorrowedHandle<'_>,
+    handle: BorrowedHandle<'_>,
+) -> Result<u64, CallError> {
+    let mut copy: HANDLE = std::ptr::null_mut();
+    // SAFETY: GetCurrentProcess has no precondition; its pseudo handle is always valid.
+    let here = unsafe { GetCurrentProcess() };
+    // SAFETY: all three handles are open for as long as they are borrowed; the result is ours to write.
+    let done = unsafe {
+        DuplicateHandle(
+            here,
+            handle.as_raw_handle(),
+            process.as_raw_handle(),
+            &raw mut copy,
+            0,
+            0,
+            DUPLICATE_SAME_ACCESS,
+        )
+    };
+    check(done, "DuplicateHandle", "")?;
+    Ok(u64::try_from(copy.addr()).unwrap_or(u64::MAX))
+}
+
+/// Takes over a handle that the harness has put into this process by [`copy_into`].
+///
+/// # Errors
+/// `GetHandleInformation`'s: 6 (invalid handle) for a number that is no handle here.
+///
+/// # Security
+/// The number comes from the program that started this one and holds it with every right: it could close or exchange
+/// any handle here by itself.
+pub fn adopt_sent(value: u64) -> Result<OwnedHandle, CallError> {
+    const CALL: &str = "GetHandleInformation";
+    let invalid = || CallError::new(CALL, value, Win32Error(6));
+    let address = usize::try_from(value).map_err(|_| invalid())?;
+    let handle = std::ptr::without_provenance_mut(address);
+    let mut flags = 0;
+    // SAFETY: the call judges any value; the flags are ours to write.
+    let done = unsafe { GetHandleInformation(handle, &raw mut flags) };
+    check(done, CALL, value)?;
+    // SAFETY: it is open; the harness has made it here for this request alone, so nobody else owns it.
+    unsafe { adopt(handle) }.ok_or_else(invalid)
+}
+
+/// An event that is set and cleared by hand.
+#[derive(Debug)]
+pub struct Signal(OwnedHandle);
+
+impl Signal {
+    /// A new one, not set.
+    ///
+    /// # Errors
+    /// `CreateEventW`'s.
+    pub fn new() -> Result<Self, CallError> {
+        // SAFETY: no attributes, no name; reset by hand, not signalled.
+        let handle = unsafe { CreateEventW(std::ptr::null(), 1, 0, std::ptr::null()) };
+        // SAFETY: it was just made, or is null.
+        let handle = unsafe { adopt(handle) };
+        handle
+            .map(Self)
+            .ok_or_else(|| CallError::last("CreateEventW", ""))
+    }
+
+    /// Sets it. It can't fail for an event that is open with every right.
+    pub fn set(&self) {
+        // SAFETY: the event is open.
+        unsafe { SetEvent(self.0.as_raw_handle()) };
+    }
+
+    /// Clears it.
+    pub fn clear(&self) {
+        // SAFETY: the event is open.
+        unsafe { ResetEvent(self.0.as_raw_handle()) };
+    }
+}
+
+impl AsHandle for Signal {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.0.as_handle()
     }
 }

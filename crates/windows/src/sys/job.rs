@@ -8,11 +8,16 @@ use std::os::windows::io::{AsHandle, AsRawHandle as _, BorrowedHandle, OwnedHand
 use windows_sys::Win32::System::JobObjects::{
     CreateJobObjectW, IsProcessInJob, JOB_OBJECT_LIMIT_ACTIVE_PROCESS,
     JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION, JOB_OBJECT_LIMIT_JOB_MEMORY,
-    JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, JOBOBJECT_BASIC_ACCOUNTING_INFORMATION,
-    JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JobObjectBasicAccountingInformation,
+    JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, JOB_OBJECT_UILIMIT_DISPLAYSETTINGS,
+    JOB_OBJECT_UILIMIT_EXITWINDOWS, JOB_OBJECT_UILIMIT_GLOBALATOMS, JOB_OBJECT_UILIMIT_HANDLES,
+    JOB_OBJECT_UILIMIT_READCLIPBOARD, JOB_OBJECT_UILIMIT_SYSTEMPARAMETERS,
+    JOB_OBJECT_UILIMIT_WRITECLIPBOARD, JOBOBJECT_BASIC_ACCOUNTING_INFORMATION,
+    JOBOBJECT_BASIC_UI_RESTRICTIONS, JOBOBJECT_EXTENDED_LIMIT_INFORMATION,
+    JobObjectBasicAccountingInformation, JobObjectBasicUIRestrictions,
     JobObjectExtendedLimitInformation, QueryInformationJobObject, SetInformationJobObject,
     TerminateJobObject,
 };
+use windows_sys::Win32::System::Threading::GetCurrentProcess;
 
 use super::error::{CallError, Win32Error, check};
 use super::handle::adopt;
@@ -24,6 +29,27 @@ pub struct JobLimits {
     pub memory: Option<u64>,
     /// Processes at a time.
     pub processes: Option<u32>,
+    /// `JOB_OBJECT_UILIMIT_*`: what its processes may not do to windows, clipboard and settings. A job with one can't be
+    /// nested in another, nor another in it.
+    pub desktop: u32,
+}
+
+impl JobLimits {
+    /// The bit of a limit by the end of its name, as in `EXITWINDOWS`.
+    #[must_use]
+    pub fn desktop_limit(name: &str) -> Option<u32> {
+        const KNOWN: &[(&str, u32)] = &[
+            ("HANDLES", JOB_OBJECT_UILIMIT_HANDLES),
+            ("READCLIPBOARD", JOB_OBJECT_UILIMIT_READCLIPBOARD),
+            ("WRITECLIPBOARD", JOB_OBJECT_UILIMIT_WRITECLIPBOARD),
+            ("SYSTEMPARAMETERS", JOB_OBJECT_UILIMIT_SYSTEMPARAMETERS),
+            ("DISPLAYSETTINGS", JOB_OBJECT_UILIMIT_DISPLAYSETTINGS),
+            ("GLOBALATOMS", JOB_OBJECT_UILIMIT_GLOBALATOMS),
+            ("EXITWINDOWS", JOB_OBJECT_UILIMIT_EXITWINDOWS),
+        ];
+        let mut known = KNOWN.iter();
+        known.find(|(word, _)| *word == name).map(|(_, bit)| *bit)
+    }
 }
 
 /// A job whose processes end when it is dropped, and that none of them can leave.
@@ -56,7 +82,26 @@ impl Job {
                 Win32Error(50),
             ));
         }
+        if limits.desktop != 0 {
+            job.set_desktop_limits(limits.desktop)?;
+        }
         Ok(job)
+    }
+
+    fn set_desktop_limits(&self, limits: u32) -> Result<(), CallError> {
+        let wanted = JOBOBJECT_BASIC_UI_RESTRICTIONS {
+            UIRestrictionsClass: limits,
+        };
+        // SAFETY: as in `set`.
+        let done = unsafe {
+            SetInformationJobObject(
+                self.0.as_raw_handle(),
+                JobObjectBasicUIRestrictions,
+                (&raw const wanted).cast(),
+                length_of::<JOBOBJECT_BASIC_UI_RESTRICTIONS>(),
+            )
+        };
+        check(done, "SetInformationJobObject", "desktop limits")
     }
 
     fn set(&self, wanted: &JOBOBJECT_EXTENDED_LIMIT_INFORMATION) -> Result<(), CallError> {
@@ -93,6 +138,24 @@ impl Job {
     /// # Errors
     /// `QueryInformationJobObject`'s.
     pub fn active_processes(&self) -> Result<u32, CallError> {
+        Ok(self.accounting()?.ActiveProcesses)
+    }
+
+    /// User plus system time of all processes that are or were in it, in microseconds.
+    ///
+    /// # Errors
+    /// `QueryInformationJobObject`'s.
+    pub fn cpu_microseconds(&self) -> Result<u64, CallError> {
+        let counted = self.accounting()?;
+        // In units of 100 nanoseconds.
+        let time = counted
+            .TotalUserTime
+            .saturating_add(counted.TotalKernelTime)
+            / 10;
+        Ok(u64::try_from(time).unwrap_or(0))
+    }
+
+    fn accounting(&self) -> Result<JOBOBJECT_BASIC_ACCOUNTING_INFORMATION, CallError> {
         let mut counted = JOBOBJECT_BASIC_ACCOUNTING_INFORMATION::default();
         // SAFETY: as in `limits`.
         let done = unsafe {
@@ -105,7 +168,7 @@ impl Job {
             )
         };
         check(done, "QueryInformationJobObject", "processes")?;
-        Ok(counted.ActiveProcesses)
+        Ok(counted)
     }
 
     /// Whether `process` is in it.
@@ -138,6 +201,20 @@ impl Job {
             "",
         )
     }
+}
+
+/// Whether this process is in a job already.
+///
+/// # Errors
+/// `IsProcessInJob`'s.
+pub fn is_this_process_in_one() -> Result<bool, CallError> {
+    let mut inside = 0;
+    // SAFETY: GetCurrentProcess has no precondition; its pseudo handle is always valid.
+    let process = unsafe { GetCurrentProcess() };
+    // SAFETY: the process's handle is valid; without a job the call asks about any.
+    let done = unsafe { IsProcessInJob(process, std::ptr::null_mut(), &raw mut inside) };
+    check(done, "IsProcessInJob", "this process")?;
+    Ok(inside != 0)
 }
 
 impl AsHandle for Job {

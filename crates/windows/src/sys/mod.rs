@@ -6,17 +6,24 @@
 #![expect(unsafe_code, reason = "system calls that no safe crate wraps")]
 
 pub mod access;
+pub mod connections;
+pub mod console;
 pub mod error;
 pub mod file;
 pub mod handle;
 pub mod job;
+pub mod logon;
 pub mod machine;
 mod memory;
+pub mod object;
 pub mod pipe;
 pub mod process;
+pub mod profile;
 pub mod protect;
 pub mod random;
 pub mod registry;
+pub mod running;
+pub mod station;
 pub mod token;
 pub mod volume;
 mod wide;

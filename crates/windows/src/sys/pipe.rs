@@ -21,14 +21,13 @@ use windows_sys::Win32::System::Pipes::{
     ConnectNamedPipe, CreateNamedPipeW, GetNamedPipeClientProcessId, GetNamedPipeServerProcessId,
     PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_WAIT,
 };
-use windows_sys::Win32::System::Threading::CreateEventW;
 use windows_sys::core::BOOL;
 
 use ringfence_nt::SecurityDescriptor;
 
 use super::access::descriptor_bytes;
 use super::error::{CallError, Win32Error, check};
-use super::handle::{Waited, adopt, wait};
+use super::handle::{Signal, Waited, adopt, wait};
 use super::random;
 use super::wide::WideText;
 
@@ -145,9 +144,9 @@ impl Write for &PipeStream {
 impl PipeStream {
     /// Starts an operation and waits until it is over.
     fn transfer(&self, start: impl FnOnce(HANDLE, *mut OVERLAPPED) -> BOOL) -> io::Result<usize> {
-        let event = event().map_err(io::Error::other)?;
+        let event = Signal::new().map_err(io::Error::other)?;
         let mut overlapped = OVERLAPPED {
-            hEvent: event.as_raw_handle(),
+            hEvent: event.as_handle().as_raw_handle(),
             ..OVERLAPPED::default()
         };
         let pipe = self.0.as_raw_handle();
@@ -208,9 +207,9 @@ impl PipeServer {
     pub fn accept(self, milliseconds: u32) -> Result<Connection, CallError> {
         const CALL: &str = "ConnectNamedPipe";
         let name = self.name.as_str();
-        let event = event()?;
+        let event = Signal::new()?;
         let mut overlapped = OVERLAPPED {
-            hEvent: event.as_raw_handle(),
+            hEvent: event.as_handle().as_raw_handle(),
             ..OVERLAPPED::default()
         };
         let pipe = self.pipe.as_raw_handle();
@@ -279,13 +278,6 @@ pub fn connect(name: &PipeName) -> Result<Connection, CallError> {
         stream: PipeStream(pipe),
         peer,
     })
-}
-
-fn event() -> Result<OwnedHandle, CallError> {
-    // SAFETY: no attributes, no name; reset by hand, not signalled.
-    let handle = unsafe { CreateEventW(std::ptr::null(), 1, 0, std::ptr::null()) };
-    // SAFETY: it was just made, or is null.
-    unsafe { adopt(handle) }.ok_or_else(|| CallError::last("CreateEventW", ""))
 }
 
 #[cfg(test)]

@@ -12,11 +12,12 @@ use windows_sys::Win32::System::Threading::{
     CREATE_NO_WINDOW, CREATE_SUSPENDED, CREATE_UNICODE_ENVIRONMENT, CreateProcessAsUserW,
     CreateProcessW, DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT,
     GetExitCodeProcess, InitializeProcThreadAttributeList, LPPROC_THREAD_ATTRIBUTE_LIST,
-    PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROC_THREAD_ATTRIBUTE_JOB_LIST, PROCESS_INFORMATION,
-    ResumeThread, STARTF_USESTDHANDLES, STARTUPINFOEXW, STARTUPINFOW, TerminateProcess,
-    UpdateProcThreadAttribute,
+    PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROC_THREAD_ATTRIBUTE_JOB_LIST,
+    PROC_THREAD_ATTRIBUTE_PSEUDOCONSOLE, PROCESS_INFORMATION, ResumeThread, STARTF_USESTDHANDLES,
+    STARTUPINFOEXW, STARTUPINFOW, TerminateProcess, UpdateProcThreadAttribute,
 };
 
+use super::console::PseudoConsole;
 use super::error::{CallError, Win32Error, check};
 use super::handle::{Inheritance, Waited, adopt, set_inheritance, wait};
 use super::job::Job;
@@ -29,20 +30,38 @@ use crate::environment_block::{self, BlockError};
 pub struct Command<'a> {
     /// Its executable, by absolute path; never searched for.
     pub program: &'a OsStr,
-    /// Its arguments, without its name.
-    pub arguments: &'a [OsString],
+    /// How it reads its arguments.
+    pub arguments: Arguments<'a>,
     /// All its variables.
     pub environment: &'a [(OsString, OsString)],
     /// Where it starts.
     pub directory: &'a OsStr,
     /// `station\desktop`; the caller's where not given.
     pub desktop: Option<&'a OsStr>,
-    /// Standard input, output and error: the only handles it gets.
-    pub streams: [BorrowedHandle<'a>; 3],
+    /// Its standard input, output and error: the only handles it gets.
+    pub standard: Standard<'a>,
     /// Who it is; the caller where not given.
     pub token: Option<BorrowedHandle<'a>>,
-    /// The job it is in from its first instruction on.
-    pub job: Option<&'a Job>,
+    /// The jobs it is in from its first instruction on, the outer ones first.
+    pub jobs: &'a [&'a Job],
+}
+
+/// A command line, in words.
+#[derive(Clone, Copy, Debug)]
+pub enum Arguments<'a> {
+    /// Arguments, without the program's name, for a program that takes them apart as the C runtime does.
+    Plain(&'a [OsString]),
+    /// The program is `cmd.exe`, and runs this batch file with these arguments.
+    Batch(&'a OsStr, &'a [OsString]),
+}
+
+/// What a new process's standard handles are.
+#[derive(Clone, Copy, Debug)]
+pub enum Standard<'a> {
+    /// These: input, output and error.
+    Handles([BorrowedHandle<'a>; 3]),
+    /// A console's, which it opens by itself; it inherits nothing.
+    Console(&'a PseudoConsole),
 }
 
 /// Why a process was not started.
@@ -84,49 +103,43 @@ pub fn start_suspended(command: &Command<'_>) -> Result<Child, StartError> {
         .map(WideText::new)
         .transpose()
         .map_err(|error| StartError::Path("desktop", error))?;
-    let mut line = command_line(command)?;
+    let mut line = command_line(command.program, command.arguments)?;
     let block = environment(command.environment)?;
 
-    // Distinct: the list refuses a handle that stands in it twice.
-    let mut handles: Vec<HANDLE> = command
-        .streams
-        .iter()
-        .map(std::os::windows::io::AsRawHandle::as_raw_handle)
-        .collect();
-    handles.sort_unstable();
-    handles.dedup();
-    for stream in command.streams {
-        set_inheritance(stream, Inheritance::Allowed)?;
-    }
+    let inherited = inherited(command.standard)?;
     let jobs: Vec<HANDLE> = command
-        .job
+        .jobs
         .iter()
         .map(|job| job.as_handle().as_raw_handle())
         .collect();
-    let mut attributes = Attributes::new(1 + u32::from(!jobs.is_empty()))?;
-    attributes.set(PROC_THREAD_ATTRIBUTE_HANDLE_LIST, &handles)?;
+    let mut attributes = Attributes::new(2)?;
     if !jobs.is_empty() {
         attributes.set(PROC_THREAD_ATTRIBUTE_JOB_LIST, &jobs)?;
     }
-    let [input, output, error] = command.streams;
-    let startup = STARTUPINFOEXW {
+    let mut startup = STARTUPINFOEXW {
         StartupInfo: STARTUPINFOW {
             cb: u32::try_from(size_of::<STARTUPINFOEXW>()).unwrap_or(0),
             lpDesktop: desktop
                 .as_mut()
                 .map_or(std::ptr::null_mut(), WideText::as_mut_ptr),
+            // With a console and without handles: else the caller's own might be passed on.
             dwFlags: STARTF_USESTDHANDLES,
-            hStdInput: input.as_raw_handle(),
-            hStdOutput: output.as_raw_handle(),
-            hStdError: error.as_raw_handle(),
             ..STARTUPINFOW::default()
         },
         lpAttributeList: attributes.list(),
     };
-    let flags = CREATE_SUSPENDED
-        | CREATE_UNICODE_ENVIRONMENT
-        | EXTENDED_STARTUPINFO_PRESENT
-        | CREATE_NO_WINDOW;
+    let mut flags = CREATE_SUSPENDED | CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT;
+    match command.standard {
+        Standard::Handles([input, output, error]) => {
+            attributes.set(PROC_THREAD_ATTRIBUTE_HANDLE_LIST, &inherited)?;
+            startup.StartupInfo.hStdInput = input.as_raw_handle();
+            startup.StartupInfo.hStdOutput = output.as_raw_handle();
+            startup.StartupInfo.hStdError = error.as_raw_handle();
+            flags |= CREATE_NO_WINDOW;
+        }
+        Standard::Console(console) => attributes.set_console(console)?,
+    }
+    let inherits = i32::from(!inherited.is_empty());
     let mut made = PROCESS_INFORMATION::default();
     let (call, done) = match command.token {
         // SAFETY: every pointer is to a value that lives for the call; the line is ours to be written; the start-up
@@ -138,7 +151,7 @@ pub fn start_suspended(command: &Command<'_>) -> Result<Child, StartError> {
                 line.as_mut_ptr(),
                 std::ptr::null(),
                 std::ptr::null(),
-                1,
+                inherits,
                 flags,
                 block.as_ptr().cast(),
                 directory.as_ptr(),
@@ -153,7 +166,7 @@ pub fn start_suspended(command: &Command<'_>) -> Result<Child, StartError> {
                 line.as_mut_ptr(),
                 std::ptr::null(),
                 std::ptr::null(),
-                1,
+                inherits,
                 flags,
                 block.as_ptr().cast(),
                 directory.as_ptr(),
@@ -163,21 +176,51 @@ pub fn start_suspended(command: &Command<'_>) -> Result<Child, StartError> {
         }),
     };
     check(done, call, command.program.display())?;
-    // SAFETY: the call succeeded, so the handle is open and ours.
-    let process = unsafe { adopt(made.hProcess) };
-    // SAFETY: as above.
-    let thread = unsafe { adopt(made.hThread) };
-    match (process, thread) {
-        (Some(process), Some(thread)) => Ok(Child {
-            process,
-            thread,
-            id: made.dwProcessId,
-        }),
-        _ => Err(CallError::new(call, command.program.display(), Win32Error(6)).into()),
+    // SAFETY: the call succeeded, so both handles are open and nobody else's.
+    unsafe { Child::adopt(&made) }
+        .ok_or_else(|| CallError::new(call, command.program.display(), Win32Error(6)).into())
+}
+
+/// The handles of a process's list, which may be inherited from now on. Distinct: the list refuses a handle that
+/// stands in it twice.
+fn inherited(standard: Standard<'_>) -> Result<Vec<HANDLE>, CallError> {
+    let streams = match standard {
+        Standard::Handles(streams) => streams,
+        Standard::Console(_) => return Ok(Vec::new()),
+    };
+    let mut handles = Vec::with_capacity(streams.len());
+    for stream in streams {
+        set_inheritance(stream, Inheritance::Allowed)?;
+        handles.push(stream.as_raw_handle());
     }
+    handles.sort_unstable();
+    handles.dedup();
+    Ok(handles)
 }
 
 impl Child {
+    /// Takes over what a call has started.
+    ///
+    /// # Safety
+    /// The handles are open and nobody else's.
+    pub(crate) unsafe fn adopt(made: &PROCESS_INFORMATION) -> Option<Self> {
+        // SAFETY: the caller's promise.
+        let process = unsafe { adopt(made.hProcess) };
+        // SAFETY: as above.
+        let thread = unsafe { adopt(made.hThread) };
+        Some(Self {
+            process: process?,
+            thread: thread?,
+            id: made.dwProcessId,
+        })
+    }
+
+    /// Its first thread.
+    #[must_use]
+    pub fn thread(&self) -> BorrowedHandle<'_> {
+        self.thread.as_handle()
+    }
+
     /// Its process id.
     #[must_use]
     pub fn id(&self) -> u32 {
@@ -231,10 +274,19 @@ impl AsHandle for Child {
     }
 }
 
-fn command_line(command: &Command<'_>) -> Result<Vec<u16>, CommandLineError> {
+/// The command line of a call, with its final zero.
+pub(crate) fn command_line(
+    program: &OsStr,
+    arguments: Arguments<'_>,
+) -> Result<Vec<u16>, CommandLineError> {
     let units = |text: &OsStr| text.encode_wide().collect::<Vec<u16>>();
-    let arguments: Vec<_> = command.arguments.iter().map(|text| units(text)).collect();
-    let mut line = command_line::build(&units(command.program), &arguments)?;
+    let words = |all: &[OsString]| all.iter().map(|text| units(text)).collect::<Vec<_>>();
+    let mut line = match arguments {
+        Arguments::Plain(all) => command_line::build(&units(program), &words(all))?,
+        Arguments::Batch(script, all) => {
+            command_line::batch(&units(program), &units(script), &words(all))?
+        }
+    };
     line.push(0);
     Ok(line)
 }
@@ -274,6 +326,24 @@ impl Attributes {
 
     fn list(&mut self) -> LPPROC_THREAD_ATTRIBUTE_LIST {
         self.memory.as_mut_ptr().cast()
+    }
+
+    /// A console's handle is itself the value.
+    fn set_console(&mut self, console: &PseudoConsole) -> Result<(), CallError> {
+        let attribute = usize::try_from(PROC_THREAD_ATTRIBUTE_PSEUDOCONSOLE).unwrap_or(0);
+        // SAFETY: the list was initialised; the console is open while it is lent.
+        let done = unsafe {
+            UpdateProcThreadAttribute(
+                self.list(),
+                0,
+                attribute,
+                console.as_value(),
+                size_of::<isize>(),
+                std::ptr::null_mut(),
+                std::ptr::null(),
+            )
+        };
+        check(done, "UpdateProcThreadAttribute", "console")
     }
 
     /// `handles` must outlive the list: it keeps the pointer.

@@ -13,12 +13,16 @@ use windows_sys::Win32::Foundation::{ERROR_INSUFFICIENT_BUFFER, HANDLE};
 use windows_sys::Win32::Security::{
     ACL as RAW_ACL, CREATE_RESTRICTED_TOKEN_FLAGS, CreateRestrictedToken, DISABLE_MAX_PRIVILEGE,
     DuplicateTokenEx, GetTokenInformation, LUA_TOKEN, PSID, SID_AND_ATTRIBUTES,
-    SecurityIdentification, SetTokenInformation, TOKEN_ADJUST_DEFAULT, TOKEN_ASSIGN_PRIMARY,
-    TOKEN_DEFAULT_DACL, TOKEN_DUPLICATE, TOKEN_GROUPS, TOKEN_INFORMATION_CLASS, TOKEN_PRIVILEGES,
-    TOKEN_QUERY, TOKEN_USER, TokenDefaultDacl, TokenGroups, TokenImpersonation, TokenPrivileges,
-    TokenRestrictedSids, TokenUser, WRITE_RESTRICTED,
+    SecurityIdentification, SetTokenInformation, TOKEN_ACCESS_MASK, TOKEN_ADJUST_DEFAULT,
+    TOKEN_ASSIGN_PRIMARY, TOKEN_DEFAULT_DACL, TOKEN_DUPLICATE, TOKEN_GROUPS,
+    TOKEN_INFORMATION_CLASS, TOKEN_PRIVILEGES, TOKEN_QUERY, TOKEN_USER, TokenDefaultDacl,
+    TokenGroups, TokenImpersonation, TokenPrivileges, TokenRestrictedSids, TokenUser,
+    WRITE_RESTRICTED,
 };
-use windows_sys::Win32::System::SystemServices::{SE_GROUP_ENABLED, SE_GROUP_USE_FOR_DENY_ONLY};
+use windows_sys::Win32::Storage::FileSystem::{READ_CONTROL, WRITE_DAC};
+use windows_sys::Win32::System::SystemServices::{
+    SE_GROUP_ENABLED, SE_GROUP_LOGON_ID, SE_GROUP_USE_FOR_DENY_ONLY,
+};
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 
 use super::access::copy_sid;
@@ -57,12 +61,47 @@ impl AccessToken {
     /// # Errors
     /// `OpenProcessToken`'s.
     pub fn of_this_process() -> Result<Self, CallError> {
-        let access = TOKEN_QUERY | TOKEN_DUPLICATE | TOKEN_ASSIGN_PRIMARY | TOKEN_ADJUST_DEFAULT;
+        Self::open(TOKEN_QUERY | TOKEN_DUPLICATE | TOKEN_ASSIGN_PRIMARY | TOKEN_ADJUST_DEFAULT)
+    }
+
+    fn open(access: TOKEN_ACCESS_MASK) -> Result<Self, CallError> {
         let mut handle: HANDLE = std::ptr::null_mut();
         // SAFETY: GetCurrentProcess has no precondition; its pseudo handle is always valid.
         let process = unsafe { GetCurrentProcess() };
         // SAFETY: the process's handle is valid; the result is ours to write.
         let done = unsafe { OpenProcessToken(process, access, &raw mut handle) };
+        check(done, "OpenProcessToken", "")?;
+        // SAFETY: the call succeeded, so the handle is open and ours.
+        let handle = unsafe { adopt(handle) };
+        handle
+            .map(Self)
+            .ok_or_else(|| CallError::new("OpenProcessToken", "", Win32Error(6)))
+    }
+
+    /// This process's own token, for making restricted ones of it and for protecting it.
+    ///
+    /// # Errors
+    /// `OpenProcessToken`'s.
+    pub fn for_launching() -> Result<Self, CallError> {
+        Self::open(
+            TOKEN_QUERY
+                | TOKEN_DUPLICATE
+                | TOKEN_ASSIGN_PRIMARY
+                | TOKEN_ADJUST_DEFAULT
+                | READ_CONTROL
+                | WRITE_DAC,
+        )
+    }
+
+    /// The token of a process, for questions.
+    ///
+    /// # Errors
+    /// `OpenProcessToken`'s.
+    pub fn of_process(process: BorrowedHandle<'_>) -> Result<Self, CallError> {
+        let mut handle: HANDLE = std::ptr::null_mut();
+        // SAFETY: the process's handle is open; the result is ours to write.
+        let done =
+            unsafe { OpenProcessToken(process.as_raw_handle(), TOKEN_QUERY, &raw mut handle) };
         check(done, "OpenProcessToken", "")?;
         // SAFETY: the call succeeded, so the handle is open and ours.
         let handle = unsafe { adopt(handle) };
@@ -101,6 +140,17 @@ impl AccessToken {
             Some(Group { sid, state })
         });
         Ok(counting.collect())
+    }
+
+    /// The SID of its logon session, where it has one.
+    ///
+    /// # Errors
+    /// `GetTokenInformation`'s.
+    pub fn logon(&self) -> Result<Option<Sid>, CallError> {
+        let of_logon = SE_GROUP_LOGON_ID.cast_unsigned();
+        let mut all = self.sids(TokenGroups)?.into_iter();
+        let found = all.find(|(_, attributes)| attributes & of_logon == of_logon);
+        Ok(found.map(|(sid, _)| sid))
     }
 
     /// The SIDs of the second pass.

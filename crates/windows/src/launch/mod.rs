@@ -1,0 +1,38 @@
+//! Starting commands: what the planner's launch specification says, done and read back.
+//!
+//! [`Session`] is the harness's side. With accounts of its own a session has a runner, another program under another
+//! account, which [`serve`]s the same [`Engine`] that the harness itself uses in same-user mode. Nothing is decided
+//! here. Invariant: no command starts before its token was read back and found restricted, and the write class was
+//! measured and accepted; what is not so is refused as "not enforced".
+
+#[cfg(windows)]
+mod callers;
+#[cfg(windows)]
+mod command;
+#[cfg(windows)]
+mod console;
+#[cfg(windows)]
+mod engine;
+pub mod exit;
+#[cfg(windows)]
+mod harden;
+pub mod program;
+#[cfg(windows)]
+mod serve;
+#[cfg(windows)]
+mod session;
+#[cfg(windows)]
+mod target;
+#[cfg(all(test, windows))]
+mod tests;
+
+#[cfg(windows)]
+pub use callers::{Answer, answer};
+#[cfg(windows)]
+pub use console::{CONSOLE_ROLE, host_console};
+#[cfg(windows)]
+pub use engine::{Engine, OwnedStreams, Sink};
+#[cfg(windows)]
+pub use serve::{ServeError, serve};
+#[cfg(windows)]
+pub use session::{LentStreams, OpenError, Order, Session, SessionError};

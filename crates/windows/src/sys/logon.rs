@@ -1,0 +1,112 @@
+//! Starting a process as another user, by its password.
+//!
+//! Source: learn.microsoft.com `CreateProcessWithLogonW`. It needs the Secondary Logon service and no privilege.
+//! Invariant: one attempt; the password's copy is wiped.
+
+use std::ffi::{OsStr, OsString};
+
+use windows_sys::Win32::System::Threading::{
+    CREATE_NO_WINDOW, CREATE_SUSPENDED, CreateProcessWithLogonW, LOGON_WITH_PROFILE,
+    PROCESS_INFORMATION, STARTUPINFOW,
+};
+
+use super::error::{CallError, Win32Error, check};
+use super::process::{Arguments, Child, StartError, command_line};
+use super::protect::Secret;
+use super::wide::WideText;
+
+/// An account of this machine, and how to log on to it.
+#[derive(Clone, Copy)]
+pub struct Logon<'a> {
+    /// Its name, without a domain.
+    pub user: &'a str,
+    /// Its password, in UTF-8.
+    pub password: &'a Secret,
+}
+
+/// What is started as another user. It gets the variables of that user's profile, and no handle.
+#[derive(Clone, Copy, Debug)]
+pub struct ForeignCommand<'a> {
+    /// Its executable, by absolute path; never searched for.
+    pub program: &'a OsStr,
+    /// Its arguments, without its name.
+    pub arguments: &'a [OsString],
+    /// Where it starts: a directory that the account may enter.
+    pub directory: &'a OsStr,
+    /// `station\desktop`: without one the account would be added to the caller's own.
+    pub desktop: &'a OsStr,
+}
+
+/// Logs on with the account's profile and starts a process that has not run its first instruction yet.
+///
+/// # Errors
+/// [`StartError`]; nothing runs then. An attempt with a wrong password counts towards a lock-out: don't repeat it.
+pub fn start_suspended_as(
+    logon: Logon<'_>,
+    command: &ForeignCommand<'_>,
+) -> Result<Child, StartError> {
+    const CALL: &str = "CreateProcessWithLogonW";
+    let wide =
+        |text: &OsStr, what| WideText::new(text).map_err(|error| StartError::Path(what, error));
+    let user = wide(OsStr::new(logon.user), "account")?;
+    let domain = wide(OsStr::new("."), "domain")?;
+    let program = wide(command.program, "program")?;
+    let directory = wide(command.directory, "directory")?;
+    let mut desktop = wide(command.desktop, "desktop")?;
+    let mut line = command_line(command.program, Arguments::Plain(command.arguments))?;
+    let password = WidePassword::new(logon.password)?;
+    let startup = STARTUPINFOW {
+        cb: u32::try_from(size_of::<STARTUPINFOW>()).unwrap_or(0),
+        lpDesktop: desktop.as_mut_ptr(),
+        ..STARTUPINFOW::default()
+    };
+    let mut made = PROCESS_INFORMATION::default();
+    // SAFETY: every pointer is to a value that lives for the call; the line is ours to be written; no block of
+    // variables is given.
+    let done = unsafe {
+        CreateProcessWithLogonW(
+            user.as_ptr(),
+            domain.as_ptr(),
+            password.0.as_ptr(),
+            LOGON_WITH_PROFILE,
+            program.as_ptr(),
+            line.as_mut_ptr(),
+            CREATE_SUSPENDED | CREATE_NO_WINDOW,
+            std::ptr::null(),
+            directory.as_ptr(),
+            &raw const startup,
+            &raw mut made,
+        )
+    };
+    check(done, CALL, logon.user)?;
+    // SAFETY: the call succeeded, so both handles are open and nobody else's.
+    unsafe { Child::adopt(&made) }
+        .ok_or_else(|| CallError::new(CALL, logon.user, Win32Error(6)).into())
+}
+
+/// A password as the call takes it: wiped when dropped.
+struct WidePassword(Vec<u16>);
+
+impl WidePassword {
+    fn new(password: &Secret) -> Result<Self, CallError> {
+        let malformed = || CallError::new("CreateProcessWithLogonW", "password", Win32Error(87));
+        let text = str::from_utf8(password.expose()).map_err(|_| malformed())?;
+        if text.contains('\0') {
+            return Err(malformed());
+        }
+        // Room for all of it at once: growing would leave copies behind.
+        let mut units = Vec::with_capacity(text.len() + 1);
+        units.extend(text.encode_utf16());
+        units.push(0);
+        Ok(Self(units))
+    }
+}
+
+impl Drop for WidePassword {
+    fn drop(&mut self) {
+        for unit in &mut self.0 {
+            // SAFETY: a reference is valid to write through.
+            unsafe { std::ptr::write_volatile(unit, 0) };
+        }
+    }
+}
