@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// How to call it.
 pub(crate) const USAGE: &str = "\
-usage: measure --ringfence FILE --limit FILE [start|growth|tail|steady|size|windows]... [--json] [--short] [--peer NAME=COMMAND]...
+usage: measure --ringfence FILE --limit FILE [start|growth|tail|steady|egress|size|windows]... [--json] [--short] [--peer NAME=COMMAND]...
   --peer  another tool: COMMAND, split at spaces, is followed by the target and its arguments";
 
 /// What can be measured.
@@ -21,6 +21,8 @@ pub(crate) enum Area {
     Tail,
     /// What work costs inside.
     Steady,
+    /// The way out, and what a session pays for it.
+    Egress,
     /// Bytes on disk and in memory.
     Size,
     /// Deciding and planning for Windows.
@@ -90,6 +92,7 @@ impl Arguments {
                 Area::Growth,
                 Area::Tail,
                 Area::Steady,
+                Area::Egress,
                 Area::Size,
                 Area::Windows,
             ];
@@ -120,6 +123,7 @@ fn parse_area(name: &str) -> Result<Area, String> {
         "mounts" => Area::Mounts,
         "tail" => Area::Tail,
         "steady" => Area::Steady,
+        "egress" => Area::Egress,
         "size" => Area::Size,
         "windows" => Area::Windows,
         "warm-start" => Area::WarmStart,
@@ -148,7 +152,7 @@ mod tests {
     #[test]
     fn no_area_means_all_of_them() {
         let arguments = parse(&["--ringfence", "a", "--limit", "b"]).unwrap();
-        assert_eq!(arguments.areas.len(), 6);
+        assert_eq!(arguments.areas.len(), 7);
         assert_eq!(arguments.repetitions(100, 3), 100);
     }
 

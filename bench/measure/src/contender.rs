@@ -100,6 +100,19 @@ pub(crate) fn ringfence(
     run(arguments, scene, observer, policy, target)
 }
 
+/// R with further options.
+pub(crate) fn ringfence_with(
+    arguments: &Arguments,
+    scene: &Scene,
+    options: &[OsString],
+    target: &[&str],
+) -> Contender {
+    let mut contender = run(arguments, scene, Observer::Writes, None, target);
+    // Behind the program and `run`.
+    contender.words.splice(2..2, options.iter().cloned());
+    contender
+}
+
 /// R with the scene's policy file.
 pub(crate) fn ringfence_with_policy(
     arguments: &Arguments,

@@ -13,6 +13,7 @@ mod again;
 mod arguments;
 mod contender;
 mod cpu;
+mod egress;
 mod growth;
 mod landlock;
 mod samples;
@@ -37,6 +38,12 @@ use trial::TrialError;
 fn main() -> ExitCode {
     // The library starts a session's init as this very program.
     ringfence::init::run_if_asked();
+    if let Some(served) = egress::serve::run_if_asked() {
+        if let Err(why) = served {
+            eprintln!("bench: {why}");
+        }
+        return ExitCode::FAILURE;
+    }
     let arguments = match Arguments::parse(std::env::args_os().skip(1)) {
         Ok(arguments) => arguments,
         Err(complaint) => {
@@ -73,6 +80,7 @@ fn measure(arguments: &Arguments) -> Result<Vec<Row>, TrialError> {
             Area::Mounts => growth::measure_among_mounts(arguments)?,
             Area::Tail => tail::measure(arguments)?,
             Area::Steady => steady::measure(arguments)?,
+            Area::Egress => egress::measure(arguments)?,
             Area::Size => size::measure(arguments)?,
             Area::Windows => windows::measure(arguments),
             Area::WarmStart => warm::measure_start(arguments),

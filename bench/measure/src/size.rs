@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::arguments::Arguments;
-use crate::contender::{self, Observer};
+use crate::contender::{self, Contender, Observer};
 use crate::scene::Scene;
 use crate::table::{Goal, Row, Unit};
 use crate::trial::TrialError;
@@ -31,7 +31,15 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Vec<Row>, TrialError> {
         detail,
     )];
     let scene = Scene::make(0)?;
-    rows.extend(measure_idle(arguments, &scene)?);
+    let contender = contender::ringfence(arguments, &scene, Observer::Writes, &["cat"]);
+    rows.extend(measure_idle(
+        arguments,
+        &contender,
+        [
+            "idle session: all of our processes",
+            "idle session: its init (the runner)",
+        ],
+    )?);
     Ok(rows)
 }
 
@@ -45,9 +53,12 @@ fn mebibytes(bytes: u64) -> f64 {
     bytes / (KIBIBYTE * KIBIBYTE)
 }
 
-/// A session whose command waits for its input: resident memory of every process that runs our program.
-fn measure_idle(arguments: &Arguments, scene: &Scene) -> Result<Vec<Row>, TrialError> {
-    let contender = contender::ringfence(arguments, scene, Observer::Writes, &["cat"]);
+/// A session whose command, `cat`, waits for its input: resident memory of every process that runs our program.
+pub(crate) fn measure_idle(
+    arguments: &Arguments,
+    contender: &Contender,
+    names: [&str; 2],
+) -> Result<Vec<Row>, TrialError> {
     let mut command = contender.command()?;
     command.stdin(Stdio::piped()).stdout(Stdio::null());
     let mut harness = command.spawn().map_err(|cause| TrialError::Start {
@@ -61,10 +72,8 @@ fn measure_idle(arguments: &Arguments, scene: &Scene) -> Result<Vec<Row>, TrialE
         name: contender.name.clone(),
         cause,
     })?;
-    let rows = [
-        ("idle session: all of our processes", Goal::AtMost(10.0)),
-        ("idle session: its init (the runner)", Goal::AtMost(3.0)),
-    ];
+    let [all, runner] = names;
+    let rows = [(all, Goal::AtMost(10.0)), (runner, Goal::AtMost(3.0))];
     let unit = Unit::Mebibytes;
     let Some(resident) = resident.filter(|_| status.success()) else {
         let why = format!("the session ended with {status}");

@@ -57,6 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "ringfence-bench",
         &[
             "ringfence",
+            "ringfence-egress",
             "ringfence-linux",
             "ringfence-nt",
             "ringfence-plan",
