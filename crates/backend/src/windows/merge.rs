@@ -1,6 +1,11 @@
 //! Descriptors compared, and taken apart again after somebody else has changed them.
 //!
-//! Invariant: of what was recorded exactly that goes, each entry as often as it was added; what others did stays.
+//! Each entry is looked up a bounded number of times, however long the lists are: a stranger's may be as long as a
+//! descriptor can be. Invariant: of what was recorded exactly that goes, each entry as often as it was added; what
+//! others did stays.
+
+use std::collections::HashMap;
+use std::hash::Hash;
 
 use ringfence_nt::{Ace, AceKind, Acl, Control, Dacl, SecurityDescriptor};
 
@@ -15,17 +20,44 @@ pub fn same(one: &SecurityDescriptor, other: &SecurityDescriptor) -> bool {
         && protected(one) == protected(other)
 }
 
+/// How often each entry stands in a list.
+fn counted<T: Eq + Hash>(entries: &[T]) -> HashMap<&T, usize> {
+    let mut counts = HashMap::with_capacity(entries.len());
+    for entry in entries {
+        *counts.entry(entry).or_insert(0) += 1;
+    }
+    counts
+}
+
 /// What of `minuend` is not in `subtrahend`, as often as it is missing.
-fn without(minuend: &[Ace], subtrahend: &[Ace]) -> Vec<Ace> {
-    let mut open = subtrahend.to_vec();
+fn without<T: Eq + Hash + Clone>(minuend: &[T], subtrahend: &[T]) -> Vec<T> {
+    let mut open = counted(subtrahend);
     let mut left = Vec::new();
-    for ace in minuend {
-        match open.iter().position(|other| other == ace) {
-            Some(index) => drop(open.swap_remove(index)),
-            None => left.push(*ace),
+    for entry in minuend {
+        match open.get_mut(entry) {
+            Some(count) if *count > 0 => *count -= 1,
+            Some(_) | None => left.push(entry.clone()),
         }
     }
     left
+}
+
+/// What of `removed` comes back to `kept`, where it stood in `before`: not what somebody has given back already.
+fn returning<T: Eq + Hash + Clone>(removed: &[T], kept: &[T], before: &[T]) -> Vec<T> {
+    let wanted = counted(before);
+    let mut present: HashMap<T, usize> = HashMap::with_capacity(removed.len());
+    let there = counted(kept);
+    let mut back = Vec::new();
+    for entry in removed {
+        let count = present
+            .entry(entry.clone())
+            .or_insert_with(|| there.get(entry).copied().unwrap_or(0));
+        if *count < wanted.get(entry).copied().unwrap_or(0) {
+            *count += 1;
+            back.push(entry.clone());
+        }
+    }
+    back
 }
 
 fn aces(descriptor: &SecurityDescriptor) -> &[Ace] {
@@ -44,17 +76,9 @@ pub fn merge(
         return current.clone();
     };
     let added = without(aces(after), aces(before));
-    let mut merged = without(&acl.aces, &added);
+    let kept = without(&acl.aces, &added);
     let removed = without(aces(before), aces(after));
-    let count = |aces: &[Ace], ace: &Ace| aces.iter().filter(|other| *other == ace).count();
-    for ace in removed {
-        if count(&merged, &ace) >= count(aces(before), &ace) {
-            // Somebody has given it back already.
-            continue;
-        }
-        let place = merged.iter().position(|other| rank(other) > rank(&ace));
-        merged.insert(place.unwrap_or(merged.len()), ace);
-    }
+    let merged = placed(&kept, &returning(&removed, &kept, aces(before)));
     let is_protected =
         |descriptor: &SecurityDescriptor| descriptor.control.contains(Control::DACL_PROTECTED);
     let control = if is_protected(current) != is_protected(after) {
@@ -70,6 +94,29 @@ pub fn merge(
         ..current.clone()
     }
 }
+
+/// `kept` in its order, and each entry of `back` before the first of a higher place in canonical order.
+fn placed(kept: &[Ace], back: &[Ace]) -> Vec<Ace> {
+    let mut ranked: [Vec<Ace>; RANKS as usize] = std::array::from_fn(|_| Vec::new());
+    for ace in back {
+        if let Some(same) = ranked.get_mut(usize::from(rank(ace))) {
+            same.push(*ace);
+        }
+    }
+    let mut next = ranked.into_iter().zip(0_u8..).peekable();
+    let mut merged = Vec::with_capacity(kept.len() + back.len());
+    for ace in kept {
+        while let Some((same, _)) = next.next_if(|(_, own)| *own < rank(ace)) {
+            merged.extend(same);
+        }
+        merged.push(*ace);
+    }
+    merged.extend(next.flat_map(|(same, _)| same));
+    merged
+}
+
+/// How many places there are in canonical order.
+const RANKS: u8 = 3;
 
 /// The place of an entry in canonical order.
 fn rank(ace: &Ace) -> u8 {
@@ -146,6 +193,59 @@ mod tests {
         fn only_what_we_did_is_taken_back(before in list(), after in list()) {
             let merged = merge(&of(&after), &of(&before), &of(&after));
             prop_assert_eq!(sorted(&merged), sorted(&of(&before)));
+        }
+    }
+
+    /// An entry that counts how often it is compared.
+    #[derive(Clone, Debug)]
+    struct Watched<'a>(u32, &'a std::cell::Cell<u64>);
+
+    impl PartialEq for Watched<'_> {
+        fn eq(&self, other: &Self) -> bool {
+            self.1.set(self.1.get() + 1);
+            self.0 == other.0
+        }
+    }
+
+    impl Eq for Watched<'_> {}
+
+    impl Hash for Watched<'_> {
+        fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+            self.0.hash(state);
+        }
+    }
+
+    #[test]
+    fn each_entry_is_compared_a_bounded_number_of_times() {
+        // As many entries as a descriptor of 64 KiB can hold.
+        let length = 3_000_u32;
+        let compared = std::cell::Cell::new(0);
+        let list = |from: u32| -> Vec<Watched<'_>> {
+            (from..from + length).map(|id| Watched(id, &compared)).collect()
+        };
+        let (before, after) = (list(0), list(length / 2));
+        let removed = without(&before, &after);
+        assert_eq!(removed.len(), 1_500);
+        let back = returning(&removed, &after, &before);
+        assert_eq!(back.len(), 1_500);
+        assert!(compared.get() >= 1_500, "the control: it does count");
+        assert!(compared.get() < 10 * u64::from(length), "{}", compared.get());
+    }
+
+    /// An entry goes where the slow way would put it: before the first of a higher place.
+    fn placed_one_by_one(kept: &[Ace], back: &[Ace]) -> Vec<Ace> {
+        let mut merged = kept.to_vec();
+        for ace in back {
+            let place = merged.iter().position(|other| rank(other) > rank(ace));
+            merged.insert(place.unwrap_or(merged.len()), *ace);
+        }
+        merged
+    }
+
+    proptest! {
+        #[test]
+        fn entries_come_back_where_one_at_a_time_would(kept in list(), back in list()) {
+            prop_assert_eq!(placed(&kept, &back), placed_one_by_one(&kept, &back));
         }
     }
 
