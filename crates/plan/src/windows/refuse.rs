@@ -93,6 +93,8 @@ pub enum Reason {
     AmbiguousVolume,
     /// A link leads to it that another root's target could have made.
     LinkThroughRoot,
+    /// Its own name is a link: a target may have made it one while it was empty.
+    Link,
 }
 
 impl Reason {
@@ -125,7 +127,8 @@ impl Reason {
             Self::NullDacl => "it has no access control list: everybody may do everything to it",
             Self::NoWriteDac => "you may not change who has access to it",
             Self::AmbiguousVolume => "two mounted volumes have the same serial number",
-            Self::LinkThroughRoot => "a link leads to it by way of another writable root",
+            Self::LinkThroughRoot => "a link leads to it by way of a writable root",
+            Self::Link => "it is a link, and commands can make an empty root one",
         }
     }
 
@@ -167,7 +170,9 @@ impl Reason {
                 "use a directory that you own, or let an administrator grant it: `ringfence setup repair DIRECTORY`"
             }
             Self::AmbiguousVolume => "unmount the copy, or give it a new serial number",
-            Self::LinkThroughRoot => "if that directory is what you mean, name it without the link",
+            Self::LinkThroughRoot | Self::Link => {
+                "if the directory that it leads to is what you mean, name that; else remove the link: `rmdir LINK`"
+            }
         }
     }
 }
@@ -376,6 +381,12 @@ pub fn check_root<'a>(
     if let Some(reason) = volume_refusal(list.facts, root, path)? {
         return Err(forbid(bare(reason)));
     }
+    if let Some(to) = own_link(list, root, path)? {
+        return Err(forbid(Refusal {
+            reason: Reason::Link,
+            place: to.printable(),
+        }));
+    }
     if let Some(link) = link_through_root(list.facts, root) {
         return Err(forbid(Refusal {
             reason: Reason::LinkThroughRoot,
@@ -437,12 +448,32 @@ fn volume_refusal(
     Ok((same_serial > 1).then_some(Reason::AmbiguousVolume))
 }
 
-/// A link on the way to `root` that lies in another root: that root's target may have made it.
+/// Where the root leads, if its own name is a link. To add a file to a directory and to make the directory itself a
+/// junction are one right: the target of an empty root could choose the next session's root.
+fn own_link<'a>(
+    list: &RefuseList<'_>,
+    root: &WindowsRoot,
+    path: &'a WindowsPath,
+) -> Result<Option<&'a WindowsPath>, PlanError> {
+    let named = WindowsPath::parse(&root.named).ok();
+    let is_link = named.is_some_and(|named| root.links.contains(&named));
+    // The name was followed and something took its place, or it is a link that was not followed.
+    let left = list.objects.require(path)?.reparse.is_some();
+    Ok((is_link || left).then_some(path))
+}
+
+/// A link on the way to `root` that lies in another root, of this policy or an earlier one: that root's target may have
+/// made it.
 fn link_through_root<'a>(facts: &WindowsFacts, root: &'a WindowsRoot) -> Option<&'a WindowsPath> {
+    let earlier = |link: &WindowsPath| {
+        let mut given = facts.capabilities.iter();
+        given.any(|capability| link.starts_with(&capability.path))
+    };
     root.links.iter().find(|link| {
-        facts.roots.iter().any(|other| match &other.reached {
+        let in_root = facts.roots.iter().any(|other| match &other.reached {
             Reached::Directory { path } => link.is_below(path),
             Reached::Absent | Reached::File | Reached::Elsewhere { .. } => false,
-        })
+        });
+        in_root || earlier(link)
     })
 }

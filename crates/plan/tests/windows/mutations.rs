@@ -2,7 +2,8 @@
 
 use ringfence_nt::{AccessMask, Ace, AceFlags, Acl, Dacl, Sid};
 use ringfence_plan::windows::lint::{LintRule, lint};
-use ringfence_plan::windows::step::{Condition, MachineStep};
+use ringfence_plan::windows::sids::Placeholder;
+use ringfence_plan::windows::step::{Condition, MachineStep, PersonStep};
 use ringfence_plan::windows::{WindowsPath, WindowsPlan, plan};
 
 use crate::world::{POLICY, ROOT, path, policy, ready, stored};
@@ -43,29 +44,126 @@ fn below(name: &str) -> WindowsPath {
     path(&format!("{ROOT}\\{name}"))
 }
 
+/// Changes what one step sets.
+fn in_step(
+    at: &WindowsPath,
+    change: impl Fn(&mut ringfence_nt::SecurityDescriptor),
+) -> Vec<LintRule> {
+    found(|plan| {
+        let after = plan.person_steps.iter_mut().find_map(|step| match step {
+            PersonStep::SetDacl { object, after, .. } if object.path == *at => Some(after),
+            _ => None,
+        });
+        change(after.expect("a step"));
+    })
+}
+
+fn add_to(descriptor: &mut ringfence_nt::SecurityDescriptor, ace: Ace) {
+    if let Dacl::Present(acl) = &mut descriptor.dacl {
+        acl.aces.insert(0, ace);
+    }
+}
+
+/// A plan that breaks the rule, as the linter sees it, and the rule after this one: a rule without a plan that breaks
+/// it does not compile.
+fn broken(rule: LintRule) -> (Vec<LintRule>, Option<LintRule>) {
+    let allow = |mask, sid| Ace::allow(AceFlags::NONE, mask, sid);
+    match rule {
+        LintRule::DeleteChildGranted => (
+            widened(AccessMask::FILE_DELETE_CHILD),
+            Some(LintRule::PermissionsGranted),
+        ),
+        LintRule::PermissionsGranted => (owner_may_too_much(), Some(LintRule::ForeignGrant)),
+        LintRule::ForeignGrant => (
+            in_step(&below(".git"), |after| {
+                add_to(after, allow(AccessMask::DELETE, Sid::EVERYONE));
+            }),
+            Some(LintRule::DenyIncomplete),
+        ),
+        LintRule::DenyIncomplete => (
+            found(on(&below(".git"), |aces| {
+                aces[0].mask |= AccessMask::SYNCHRONIZE;
+            })),
+            Some(LintRule::DenyUnnamed),
+        ),
+        LintRule::DenyUnnamed => (
+            found(on(&below(".git"), |aces| {
+                aces.remove(0);
+            })),
+            Some(LintRule::RefusedPlace),
+        ),
+        LintRule::RefusedPlace => (
+            inherited_at("C:\\Users\\ann"),
+            Some(LintRule::InheritedAboveRoot),
+        ),
+        LintRule::InheritedAboveRoot => (
+            inherited_at("C:\\Users\\ann\\src"),
+            Some(LintRule::OrderNotCanonical),
+        ),
+        LintRule::OrderNotCanonical => (
+            found(on(&path(ROOT), |aces| aces.swap(1, 2))),
+            Some(LintRule::BetweenMissing),
+        ),
+        LintRule::BetweenMissing => (
+            found(|plan| plan.held.retain(|held| held.object.path != below("vendor"))),
+            Some(LintRule::SecretReadable),
+        ),
+        LintRule::SecretReadable => (
+            found(on(&below(".env"), |aces| {
+                aces.push(allow(AccessMask::FILE_READ_DATA, Sid::USERS));
+            })),
+            Some(LintRule::NotInvertible),
+        ),
+        LintRule::NotInvertible => (
+            in_step(&below(".git"), |after| after.owner = Some(Sid::SYSTEM)),
+            Some(LintRule::PlaceholderWritten),
+        ),
+        LintRule::PlaceholderWritten => (
+            in_step(&below(".git"), |after| {
+                let group = Placeholder::Group.sid();
+                add_to(after, Ace::deny(AceFlags::NONE, AccessMask::DELETE, group));
+            }),
+            Some(LintRule::FilterUnbound),
+        ),
+        LintRule::FilterUnbound => (anybodys_filter(), Some(LintRule::TokenTooWide)),
+        LintRule::TokenTooWide => (
+            token(|token| token.restricting[0].sid = Sid::EVERYONE),
+            Some(LintRule::RunnerOpen),
+        ),
+        LintRule::RunnerOpen => (open_runner(), None),
+    }
+}
+
+#[test]
+fn every_rule_is_broken_by_a_plan() {
+    let mut next = Some(LintRule::DeleteChildGranted);
+    let mut seen = Vec::new();
+    while let Some(rule) = next {
+        let (found, after) = broken(rule);
+        assert!(found.contains(&rule), "{rule:?} is not found: {found:?}");
+        assert!(!seen.contains(&rule), "{rule:?} comes twice");
+        seen.push(rule);
+        next = after;
+    }
+    assert_eq!(seen.len(), 15, "{seen:?}");
+}
+
 fn is_write(ace: &&mut Ace) -> bool {
     ace.mask == AccessMask::FILE_MODIFY
 }
 
-#[test]
-fn a_right_too_many_is_found() {
-    let root = path(ROOT);
-    let widen = |with: AccessMask| {
-        found(on(&root, move |aces| {
-            aces.iter_mut()
-                .filter(is_write)
-                .for_each(|ace| ace.mask |= with);
-        }))
-    };
-    assert!(widen(AccessMask::FILE_DELETE_CHILD).contains(&LintRule::DeleteChildGranted));
-    assert!(widen(AccessMask::GENERIC_ALL).contains(&LintRule::DeleteChildGranted));
-    assert!(widen(AccessMask::WRITE_DAC).contains(&LintRule::PermissionsGranted));
-    assert!(widen(AccessMask::WRITE_OWNER).contains(&LintRule::PermissionsGranted));
+/// The root grants more.
+fn widened(with: AccessMask) -> Vec<LintRule> {
+    found(on(&path(ROOT), move |aces| {
+        aces.iter_mut()
+            .filter(is_write)
+            .for_each(|ace| ace.mask |= with);
+    }))
 }
 
-#[test]
-fn an_owner_who_may_too_much_is_found() {
-    let rules = found(|plan| {
+/// The account owns the root, and OWNER RIGHTS gives more than it should.
+fn owner_may_too_much() -> Vec<LintRule> {
+    found(|plan| {
         let offline = plan.accounts.sids().expect("accounts").offline;
         let root = plan
             .held
@@ -77,8 +175,58 @@ fn an_owner_who_may_too_much_is_found() {
             let owner = aces.iter_mut().filter(|ace| ace.sid == Sid::OWNER_RIGHTS);
             owner.for_each(|ace| ace.mask |= AccessMask::WRITE_DAC);
         })(plan);
-    });
-    assert!(rules.contains(&LintRule::PermissionsGranted));
+    })
+}
+
+/// What must stay where it stands is inherited.
+fn inherited_at(at: &str) -> Vec<LintRule> {
+    found(on(&path(at), |aces| aces[1].flags = AceFlags::INHERIT_ALL))
+}
+
+fn token(change: fn(&mut ringfence_plan::windows::launch::TokenSpec)) -> Vec<LintRule> {
+    found(move |plan| change(&mut plan.launch.as_mut().expect("a launch").token))
+}
+
+/// A sandbox user gets at the runner's process.
+fn open_runner() -> Vec<LintRule> {
+    found(|plan| {
+        let offline = plan.accounts.sids().expect("accounts").offline;
+        let runner = plan
+            .launch
+            .as_mut()
+            .and_then(|launch| launch.runner.as_mut())
+            .expect("a runner");
+        add_to(
+            &mut runner.process,
+            Ace::allow(AceFlags::NONE, AccessMask(0x10), offline),
+        );
+    })
+}
+
+/// A filter that names nobody.
+fn anybodys_filter() -> Vec<LintRule> {
+    let (facts, ledger) = stored();
+    let mut plan = plan(&policy(POLICY, &facts), &facts, &ledger).expect("a plan");
+    assert_eq!(lint(&plan, &facts), Vec::new());
+    for step in &mut plan.machine_steps {
+        if let MachineStep::InstallFilters { filters } = step {
+            filters[0]
+                .conditions
+                .retain(|one| !matches!(one, Condition::UserOr(..)));
+        }
+    }
+    lint(&plan, &facts)
+        .into_iter()
+        .map(|one| one.rule)
+        .collect()
+}
+
+#[test]
+fn a_right_too_many_is_found() {
+    let widen = widened;
+    assert!(widen(AccessMask::GENERIC_ALL).contains(&LintRule::DeleteChildGranted));
+    assert!(widen(AccessMask::WRITE_DAC).contains(&LintRule::PermissionsGranted));
+    assert!(widen(AccessMask::WRITE_OWNER).contains(&LintRule::PermissionsGranted));
 }
 
 #[test]
@@ -96,29 +244,13 @@ fn each_bit_that_a_deny_lacks_is_found() {
 }
 
 #[test]
-fn a_deny_that_breaks_reads_or_names_nobody_is_found() {
-    let rules = found(on(&below(".git"), |aces| {
-        aces[0].mask |= AccessMask::SYNCHRONIZE;
-    }));
-    assert!(rules.contains(&LintRule::DenyIncomplete));
+fn a_deny_that_names_nobody_is_found() {
     for index in [0, 1] {
         let rules = found(on(&below(".git"), |aces| {
             aces.remove(index);
         }));
         assert!(rules.contains(&LintRule::DenyUnnamed), "{index}");
     }
-}
-
-#[test]
-fn a_wrong_order_is_found() {
-    let rules = found(on(&path(ROOT), |aces| aces.swap(1, 2)));
-    assert!(rules.contains(&LintRule::OrderNotCanonical));
-}
-
-#[test]
-fn a_directory_in_between_that_is_forgotten_is_found() {
-    let rules = found(|plan| plan.held.retain(|held| held.object.path != below("vendor")));
-    assert!(rules.contains(&LintRule::BetweenMissing));
 }
 
 #[test]
@@ -137,37 +269,7 @@ fn a_secret_that_is_still_read_is_found() {
 }
 
 #[test]
-fn an_inherited_entry_above_a_root_or_on_a_refused_place_is_found() {
-    let inherit = |at: &str| found(on(&path(at), |aces| aces[1].flags = AceFlags::INHERIT_ALL));
-    assert!(inherit("C:\\Users\\ann\\src").contains(&LintRule::InheritedAboveRoot));
-    assert!(inherit("C:\\Users\\ann").contains(&LintRule::RefusedPlace));
-}
-
-#[test]
-fn an_entry_for_somebody_else_is_found() {
-    let rules = found(|plan| {
-        for step in &mut plan.person_steps {
-            if let ringfence_plan::windows::step::PersonStep::SetDacl { after, .. } = step
-                && let Dacl::Present(acl) = &mut after.dacl
-            {
-                acl.aces.insert(
-                    0,
-                    Ace::allow(AceFlags::NONE, AccessMask::DELETE, Sid::EVERYONE),
-                );
-            }
-        }
-    });
-    assert!(rules.contains(&LintRule::ForeignGrant));
-}
-
-#[test]
 fn a_token_that_is_too_wide_is_found() {
-    let token = |change: fn(&mut ringfence_plan::windows::launch::TokenSpec)| {
-        found(move |plan| change(&mut plan.launch.as_mut().expect("a launch").token))
-    };
-    assert!(
-        token(|token| token.restricting[0].sid = Sid::EVERYONE).contains(&LintRule::TokenTooWide)
-    );
     assert!(
         token(|token| token
             .restricting
@@ -175,40 +277,4 @@ fn a_token_that_is_too_wide_is_found() {
         .contains(&LintRule::TokenTooWide)
     );
     assert!(token(|token| token.flags.0 &= !0x8).contains(&LintRule::TokenTooWide));
-}
-
-#[test]
-fn an_open_runner_is_found() {
-    let rules = found(|plan| {
-        let offline = plan.accounts.sids().expect("accounts").offline;
-        let runner = plan
-            .launch
-            .as_mut()
-            .and_then(|launch| launch.runner.as_mut())
-            .expect("a runner");
-        let entry = Ace::allow(AceFlags::NONE, AccessMask(0x10), offline);
-        if let Dacl::Present(acl) = &mut runner.process.dacl {
-            acl.aces.push(entry);
-        }
-    });
-    assert!(rules.contains(&LintRule::RunnerOpen));
-}
-
-#[test]
-fn a_filter_that_anybody_matches_is_found() {
-    let (facts, ledger) = stored();
-    let mut plan = plan(&policy(POLICY, &facts), &facts, &ledger).expect("a plan");
-    assert_eq!(lint(&plan, &facts), Vec::new());
-    for step in &mut plan.machine_steps {
-        if let MachineStep::InstallFilters { filters } = step {
-            filters[0]
-                .conditions
-                .retain(|one| !matches!(one, Condition::UserOr(..)));
-        }
-    }
-    assert!(
-        lint(&plan, &facts)
-            .iter()
-            .any(|one| one.rule == LintRule::FilterUnbound)
-    );
 }

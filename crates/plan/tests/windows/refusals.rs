@@ -2,7 +2,8 @@
 
 use ringfence_nt::Sid;
 use ringfence_plan::windows::facts::{
-    AccessControl, Elsewhere, Reached, Volume, VolumeKind, WindowsFacts, WindowsRoot,
+    AccessControl, Capability, Elsewhere, Presence, Reached, Reparse, Volume, VolumeKind,
+    WindowsFacts, WindowsRoot,
 };
 use ringfence_plan::windows::reach::Reach;
 use ringfence_plan::windows::refuse::{Reason, RefuseList, check_root};
@@ -202,12 +203,58 @@ fn descriptors_that_hold_no_boundary_are_refused() {
 
 #[test]
 fn a_link_in_another_root_leads_nowhere() {
-    let (facts, _) = ready();
-    let link = WindowsRoot {
-        links: vec![path(&format!("{ROOT}\\out"))],
-        ..root(&format!("{ROOT}\\out"), "D:\\scratch")
+    let (mut facts, _) = ready();
+    let through = |link: &str| WindowsRoot {
+        links: vec![path(link)],
+        ..root(&format!("{link}\\x"), "D:\\scratch")
     };
-    assert_eq!(refused_root(&facts, &link), Some(Reason::LinkThroughRoot));
+    let inside = through(&format!("{ROOT}\\out"));
+    assert_eq!(refused_root(&facts, &inside), Some(Reason::LinkThroughRoot));
+    // The person's own link, above every root, is theirs to follow.
+    let above = through("C:\\Users\\ann\\work");
+    assert_eq!(refused_root(&facts, &above), None);
+    // Unless it lies in a root of an earlier policy.
+    facts.capabilities.push(Capability {
+        sid: Sid::EVERYONE,
+        root: facts.objects[0].object.id,
+        path: path("C:\\Users\\ann\\work"),
+        presence: Presence::Present,
+    });
+    assert_eq!(refused_root(&facts, &above), Some(Reason::LinkThroughRoot));
+}
+
+#[test]
+fn a_root_that_has_become_a_link_is_refused() {
+    let (mut facts, ledger) = ready();
+    // The target of the empty root `D:\scratch` has made it a junction to the notes, and the session is over.
+    let scratch = &mut facts.roots[1];
+    scratch.links = vec![path("D:\\scratch")];
+    scratch.reached = Reached::Directory {
+        path: path("D:\\notes"),
+    };
+    let policy = crate::world::policy("[filesystem]\nwritable_roots = ['D:\\scratch']\n", &facts);
+    let refused = ringfence_plan::windows::plan(&policy, &facts, &ledger).expect_err("no plan");
+    let PlanError::ForbiddenRoot { named, refusal } = &refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(
+        (named.as_str(), refusal.reason),
+        ("D:\\scratch", Reason::Link)
+    );
+    assert_eq!(
+        refusal.place, "D:\\notes",
+        "the person is told where it leads"
+    );
+    // Followed or not: a directory whose own name holds a reparse point is none.
+    let (mut facts, _) = ready();
+    let fact = facts
+        .objects
+        .iter_mut()
+        .find(|one| one.object.path == path("D:\\scratch"))
+        .expect("the root");
+    fact.reparse = Some(Reparse { target: None });
+    let scratch = root("D:\\scratch", "D:\\scratch");
+    assert_eq!(refused_root(&facts, &scratch), Some(Reason::Link));
 }
 
 #[test]
@@ -282,4 +329,168 @@ fn another_users_sid_is_no_person_of_ours() {
         refused_root(&other, &root(ROOT, ROOT)),
         Some(Reason::NoWriteDac)
     );
+}
+
+/// Facts and a root that are refused for this reason, and the reason after this one: a reason without a root that is
+/// refused for it does not compile.
+fn case(reason: Reason) -> (Option<Reason>, Option<Reason>) {
+    let at = |text: &str| {
+        let (mut facts, _) = ready();
+        let above = path(text).parent().expect("a parent").to_string();
+        for one in [above.as_str(), text] {
+            if path(one).parent().is_some() {
+                add(&mut facts, one, ObjectKind::Directory, None);
+            }
+        }
+        refused_root(&facts, &root(text, text))
+    };
+    let reached = |reached| {
+        let (facts, _) = ready();
+        let root = WindowsRoot {
+            reached,
+            ..root(ROOT, ROOT)
+        };
+        refused_root(&facts, &root)
+    };
+    let elsewhere = |what| {
+        reached(Reached::Elsewhere {
+            path: "\\\\server\\share".to_owned(),
+            what,
+        })
+    };
+    let volume = |change: &dyn Fn(&mut Volume)| {
+        let (mut facts, _) = ready();
+        change(&mut facts.volumes[1]);
+        refused_root(&facts, &root("D:\\scratch", "D:\\scratch"))
+    };
+    let described = |sddl: &str| {
+        let (mut facts, _) = ready();
+        set(&mut facts, "D:\\scratch", Some(sddl));
+        refused_root(&facts, &root("D:\\scratch", "D:\\scratch"))
+    };
+    match reason {
+        Reason::Absent => (reached(Reached::Absent), Some(Reason::NotADirectory)),
+        Reason::NotADirectory => (reached(Reached::File), Some(Reason::DriveRoot)),
+        Reason::DriveRoot => (
+            refused_root(&ready().0, &root("D:\\", "D:\\")),
+            Some(Reason::Users),
+        ),
+        Reason::Users => (at("C:\\Users"), Some(Reason::Profile)),
+        Reason::Profile => (at("C:\\Users\\ann"), Some(Reason::OthersProfile)),
+        Reason::OthersProfile => (of_another_person(), Some(Reason::KnownFolder)),
+        Reason::KnownFolder => (at("C:\\Users\\ann\\Desktop"), Some(Reason::AppData)),
+        Reason::AppData => (
+            at("C:\\Users\\ann\\AppData\\Local\\mine"),
+            Some(Reason::Temp),
+        ),
+        Reason::Temp => (
+            at("C:\\Users\\ann\\AppData\\Local\\Temp\\x"),
+            Some(Reason::ProgramFiles),
+        ),
+        Reason::ProgramFiles => (at("C:\\Program Files\\mine"), Some(Reason::WindowsApps)),
+        Reason::WindowsApps => (
+            at("C:\\Program Files\\WindowsApps\\x"),
+            Some(Reason::ProgramData),
+        ),
+        Reason::ProgramData => (at("C:\\ProgramData\\mine"), Some(Reason::Windows)),
+        Reason::Windows => (at("C:\\Windows\\Temp"), Some(Reason::Ssh)),
+        Reason::Ssh => (at("C:\\Users\\ann\\.ssh\\work"), Some(Reason::SshNamed)),
+        Reason::SshNamed => (named_by_ssh(), Some(Reason::State)),
+        Reason::State => (
+            at("C:\\Users\\ann\\AppData\\Local\\Ringfence\\tmp"),
+            Some(Reason::HoldsState),
+        ),
+        Reason::HoldsState => (holding_state(), Some(Reason::NoAccessControl)),
+        Reason::NoAccessControl => (
+            volume(&|volume| volume.access_control = AccessControl::None),
+            Some(Reason::Network),
+        ),
+        Reason::Network => (elsewhere(Elsewhere::Network), Some(Reason::Substitute)),
+        Reason::Substitute => (
+            volume(&|volume| {
+                volume.kind = VolumeKind::Substitute {
+                    target: "C:\\x".to_owned(),
+                };
+            }),
+            Some(Reason::Wsl),
+        ),
+        Reason::Wsl => (elsewhere(Elsewhere::Wsl), Some(Reason::Device)),
+        Reason::Device => (elsewhere(Elsewhere::Device), Some(Reason::NullDacl)),
+        Reason::NullDacl => (described("D:NO_ACCESS_CONTROL"), Some(Reason::NoWriteDac)),
+        Reason::NoWriteDac => (
+            described("O:BAD:(A;OICI;0x1301bf;;;WD)"),
+            Some(Reason::AmbiguousVolume),
+        ),
+        Reason::AmbiguousVolume => {
+            let serial = ready().0.volumes[0].serial;
+            let same = volume(&|volume| volume.serial = serial);
+            (same, Some(Reason::LinkThroughRoot))
+        }
+        Reason::LinkThroughRoot => {
+            let inside = format!("{ROOT}\\out");
+            let link = WindowsRoot {
+                links: vec![path(&inside)],
+                ..root(&format!("{inside}\\x"), "D:\\scratch")
+            };
+            (refused_root(&ready().0, &link), Some(Reason::Link))
+        }
+        Reason::Link => {
+            let link = WindowsRoot {
+                links: vec![path("C:\\Users\\ann\\src\\link")],
+                ..root("C:\\Users\\ann\\src\\link", "D:\\scratch")
+            };
+            (refused_root(&ready().0, &link), None)
+        }
+    }
+}
+
+/// A directory in somebody else's profile.
+fn of_another_person() -> Option<Reason> {
+    let (mut facts, _) = ready();
+    for at in ["C:\\Users\\bob", "C:\\Users\\bob\\src"] {
+        add(&mut facts, at, ObjectKind::Directory, None);
+    }
+    facts.places.push(ringfence_plan::windows::facts::Place {
+        name: ringfence_plan::windows::facts::PlaceName::Profile,
+        path: path("C:\\Users\\bob"),
+        id: None,
+    });
+    refused_root(&facts, &root("C:\\Users\\bob\\src", "C:\\Users\\bob\\src"))
+}
+
+/// A directory in which a path of the SSH configuration lies, or that it names.
+fn named_by_ssh() -> Option<Reason> {
+    let (mut facts, _) = ready();
+    assert_eq!(
+        refused_root(&facts, &root("D:\\scratch", "D:\\scratch")),
+        None
+    );
+    facts.ssh_names.push(path("D:\\scratch"));
+    refused_root(&facts, &root("D:\\scratch", "D:\\scratch"))
+}
+
+/// A directory above Ringfence's own.
+fn holding_state() -> Option<Reason> {
+    let (mut facts, _) = ready();
+    assert_eq!(
+        refused_root(&facts, &root("D:\\scratch", "D:\\scratch")),
+        None
+    );
+    facts.state = path("D:\\scratch\\deep\\Ringfence");
+    refused_root(&facts, &root("D:\\scratch", "D:\\scratch"))
+}
+
+#[test]
+fn every_reason_refuses_a_root() {
+    let mut next = Some(Reason::Absent);
+    let mut seen = Vec::new();
+    while let Some(reason) = next {
+        let (found, after) = case(reason);
+        assert_eq!(found, Some(reason));
+        assert!(!reason.text().is_empty() && !reason.alternative().is_empty());
+        assert!(!seen.contains(&reason), "{reason:?} comes twice");
+        seen.push(reason);
+        next = after;
+    }
+    assert_eq!(seen.len(), 27, "{seen:?}");
 }
