@@ -9,6 +9,11 @@
     reason = "a benchmark talks to a person"
 )]
 
+/// The allocator of the static release: warm starts are measured through the library, as a program that embeds it.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 mod again;
 mod arguments;
 mod contender;
@@ -23,7 +28,6 @@ mod start;
 mod steady;
 mod table;
 mod tail;
-
 mod tree;
 mod trial;
 mod warm;

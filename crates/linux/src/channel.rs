@@ -23,8 +23,8 @@ use ringfence_backend::wire;
 pub(crate) const MAX_DESCRIPTORS: usize = 4;
 /// The most descriptors that may wait for their frame.
 const MAX_WAITING: usize = 64;
-/// What is read at once.
-const CHUNK: usize = 64 << 10;
+/// What is read at once, at first and at most: most messages are small, and room for more has to be cleared each time.
+const CHUNK: std::ops::RangeInclusive<usize> = 4 << 10..=64 << 10;
 
 /// Why the channel failed.
 #[derive(Debug, thiserror::Error)]
@@ -154,7 +154,8 @@ impl Channel {
     /// Reads once from the socket, which is readable or may be waited for.
     pub(crate) fn fill(&mut self) -> Result<(), ChannelError> {
         let start = self.incoming.len();
-        self.incoming.resize(start + CHUNK, 0);
+        let chunk = start.clamp(*CHUNK.start(), *CHUNK.end());
+        self.incoming.resize(start + chunk, 0);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let result = loop {

@@ -112,6 +112,17 @@ pub(crate) enum StartError {
     Child(Stage, Errno),
 }
 
+/// What a child runs on between clone and execve. Kept from one start to the next: to give it back, and any memory, is
+/// an interrupt to each processor that another thread of the process has run on.
+#[derive(Debug)]
+pub(crate) struct ChildStack(Vec<u128>);
+
+impl ChildStack {
+    pub(crate) fn new() -> Self {
+        Self(vec![0; CHILD_STACK / size_of::<u128>()])
+    }
+}
+
 /// Starts `program` in a child made with `namespaces` (`CLONE_NEW*`), and waits until it executes or fails.
 ///
 /// # Errors
@@ -120,6 +131,7 @@ pub(crate) fn start(
     program: &Program,
     preparation: &Preparation,
     namespaces: c_int,
+    stack: &mut ChildStack,
 ) -> Result<Pid, StartError> {
     let argument_pointers = pointers(&program.arguments);
     let environment_pointers = pointers(&program.environment);
@@ -134,8 +146,7 @@ pub(crate) fn start(
         environment: environment_pointers.as_ptr(),
         failure: (Stage::Running, 0),
     };
-    let mut stack = vec![0_u128; CHILD_STACK / size_of::<u128>()];
-    let top = stack.as_mut_ptr_range().end.cast::<c_void>();
+    let top = stack.0.as_mut_ptr_range().end.cast::<c_void>();
     // Signals stay blocked while two processes share this memory, so that no handler runs in the child.
     let mask = sys::block_all_signals();
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | namespaces;
@@ -144,7 +155,6 @@ pub(crate) fn start(
     let pid = unsafe { libc::clone(enter_child, top, flags, (&raw mut child).cast()) };
     let clone_error = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO);
     sys::set_signal_mask(&mask);
-    drop(stack);
     let Some(pid) = Pid::from_raw(pid.max(0)) else {
         return Err(StartError::Clone(clone_error));
     };
@@ -439,7 +449,10 @@ mod tests {
                 process_limit: None,
                 open_files: sys::raise_open_files().unwrap(),
             };
-            let pid = start(&program, &Preparation::Command(Box::new(preparation)), 0)?;
+            let pid = {
+                let preparation = Preparation::Command(Box::new(preparation));
+                start(&program, &preparation, 0, &mut ChildStack::new())?
+            };
             let (_, status) =
                 rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty())
                     .unwrap()

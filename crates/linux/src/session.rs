@@ -23,7 +23,7 @@ use ringfence_plan::step::{Identity, Namespace};
 use ringfence_plan::{Plan, Step};
 
 use crate::channel::{Channel, ChannelError};
-use crate::exec::{self, Lookup, Preparation, Program, Stage, StartError};
+use crate::exec::{self, ChildStack, Lookup, Preparation, Program, Stage, StartError};
 use crate::init::INIT_NAME;
 use crate::init::limits::groups_of;
 
@@ -201,12 +201,14 @@ impl Session {
         let preparation = Preparation::Init {
             channel: theirs.as_raw_fd(),
         };
-        let init = exec::start(&program, &preparation, flags).map_err(|error| match error {
-            StartError::Clone(errno) | StartError::Child(Stage::Capabilities, errno) => {
-                LaunchError::Namespaces(errno)
-            }
-            StartError::Child(_, errno) => LaunchError::Init(errno),
-        })?;
+        let init = exec::start(&program, &preparation, flags, &mut ChildStack::new()).map_err(
+            |error| match error {
+                StartError::Clone(errno) | StartError::Child(Stage::Capabilities, errno) => {
+                    LaunchError::Namespaces(errno)
+                }
+                StartError::Child(_, errno) => LaunchError::Init(errno),
+            },
+        )?;
         drop(theirs);
         // From here on dropping the session closes the channel, and init ends.
         let session = Self {

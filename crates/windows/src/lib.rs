@@ -8,7 +8,7 @@
 
 pub mod command_line;
 pub mod environment_block;
-pub mod observe;
 pub mod launch;
+pub mod observe;
 #[cfg(windows)]
 pub mod sys;

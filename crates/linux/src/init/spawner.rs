@@ -23,7 +23,7 @@ use ringfence_backend::CommandId;
 use ringfence_plan::step::Observe;
 
 use super::build::Restrictions;
-use crate::exec::{self, CommandPreparation, Preparation, Program, StartError};
+use crate::exec::{self, ChildStack, CommandPreparation, Preparation, Program, StartError};
 use crate::landlock::{LandlockError, Prepared};
 use crate::seccomp::{self, SeccompError};
 use crate::sys;
@@ -209,6 +209,7 @@ impl AsFd for Spawner {
 }
 
 fn serve(jobs: &Receiver<Job>, starts: &Sender<Start>, wake: &OwnedFd) {
+    let mut stack = ChildStack::new();
     while let Ok(job) = jobs.recv() {
         let Job {
             id,
@@ -216,7 +217,8 @@ fn serve(jobs: &Receiver<Job>, starts: &Sender<Start>, wake: &OwnedFd) {
             preparation,
             held,
         } = job;
-        let result = exec::start(&program, &Preparation::Command(Box::new(preparation)), 0);
+        let preparation = Preparation::Command(Box::new(preparation));
+        let result = exec::start(&program, &preparation, 0, &mut stack);
         drop(held);
         if starts.send(Start { id, result }).is_err() {
             return;

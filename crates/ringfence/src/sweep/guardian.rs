@@ -264,7 +264,10 @@ impl Guardian {
     /// Whether `path` was made when the session was dead. Nobody can set the time at which a file was made; a time of
     /// another file system's clock, and none, are no proof.
     fn was_made_later(&self, path: &AbsolutePath) -> bool {
-        let (Some(ended), Ok(metadata)) = (self.ended, path.as_path().symlink_metadata()) else {
+        let Some(ended) = self.ended else {
+            return false;
+        };
+        let Ok(metadata) = path.as_path().symlink_metadata() else {
             return false;
         };
         let made = metadata.created().ok();
