@@ -66,7 +66,7 @@ pub fn build(program: &[u16], arguments: &[Vec<u16>]) -> Result<Vec<u16>, Comman
 
 /// Makes the command line with which `interpreter`, a `cmd.exe`, runs the batch file `script`, without a final zero.
 ///
-/// Without AutoRun (`/d`) and without delayed expansion; what stands between the outer quotation marks is the command
+/// Without `AutoRun` (`/d`) and without delayed expansion; what stands between the outer quotation marks is the command
 /// as it is (`cmd /?`, on `/s`).
 ///
 /// # Errors

@@ -53,6 +53,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ringfence-policy",
         ],
     ),
+    ("ringfence-runner", &["ringfence-windows"]),
     (
         "ringfence-bench",
         &[

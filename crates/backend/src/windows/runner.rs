@@ -172,8 +172,25 @@ pub enum Lacking {
     /// The limits on windows, clipboard and settings: a job with them can't be nested, and the session's limits or
     /// the runner's own job need nested ones.
     DesktopLimits,
+    /// The network is discouraged, and nothing holds it: same-user mode.
+    NetworkBoundary,
+    /// What the person may read, commands may read: same-user mode.
+    Secrets,
     /// Directories of the session are not watched: what a command has closed is looked for everywhere.
     Watch,
+}
+
+impl Lacking {
+    /// What every record and screen says of it.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::DesktopLimits => "desktop limits: none",
+            Self::NetworkBoundary => "network: advisory",
+            Self::Secrets => "secrets: readable",
+            Self::Watch => "watch: none",
+        }
+    }
 }
 
 /// Why a session was refused.

@@ -22,8 +22,12 @@ mod serve;
 #[cfg(windows)]
 mod session;
 #[cfg(windows)]
+mod start;
+mod stubs;
+#[cfg(windows)]
 mod target;
-#[cfg(all(test, windows))]
+#[cfg(test)]
+#[cfg(windows)]
 mod tests;
 
 #[cfg(windows)]
@@ -35,4 +39,5 @@ pub use engine::{Engine, OwnedStreams, Sink};
 #[cfg(windows)]
 pub use serve::{ServeError, serve};
 #[cfg(windows)]
-pub use session::{LentStreams, OpenError, Order, Session, SessionError};
+pub use session::{Account, LentStreams, OpenError, Order, Session, SessionError};
+pub use stubs::{STUBS, lay_stubs, with_stubs};

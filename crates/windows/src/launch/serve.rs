@@ -79,7 +79,7 @@ pub(super) fn serve_with(
                 return Err(ServeError::Refused(refusal));
             }
             Request::Start(start, streams) => match adopt(streams) {
-                Ok(streams) => engine.start(*start, streams),
+                Ok(streams) => engine.start(&start, &streams),
                 Err(error) => sink(Event::NotStarted {
                     command: start.command,
                     why: NotStarted::Call(error),

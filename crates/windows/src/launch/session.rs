@@ -24,13 +24,14 @@ use ringfence_plan::windows::sids::{self, SidShape};
 use ringfence_plan::windows::step::Object;
 
 use super::engine::{Engine, OwnedStreams, Sink};
+use super::stubs::{lay_stubs, with_stubs};
 use crate::sys::logon::Logon;
 use crate::sys::object::ProtectError;
 use crate::sys::process::StartError;
 use crate::sys::station::{Desktop, Station};
 use crate::sys::{CallError, Win32Error, handle, random};
-use inbox::{Inbox, Taken};
-use runner::Runner;
+pub(super) use inbox::{Inbox, Taken};
+pub(super) use runner::Runner;
 
 /// What a session is opened with.
 #[derive(Clone, Copy)]
@@ -45,8 +46,21 @@ pub struct Order<'a> {
     pub roots: &'a [Object],
     /// The runner's program, by absolute path: it also hosts consoles in same-user mode.
     pub runner: &'a Path,
-    /// How to log on to the sandbox account; none in same-user mode.
-    pub logon: Option<Logon<'a>>,
+    /// Who runs the commands.
+    pub account: Account<'a>,
+}
+
+/// Who runs a session's commands.
+#[derive(Clone, Copy)]
+pub enum Account<'a> {
+    /// A sandbox account, logged on to in this way.
+    Sandbox(Logon<'a>),
+    /// The person themselves, with programs that stand in for `ssh` and its like in this directory of ours: one for
+    /// each session, made anew.
+    Person {
+        /// The directory.
+        stubs: &'a Path,
+    },
 }
 
 impl fmt::Debug for Order<'_> {
@@ -67,6 +81,15 @@ pub enum OpenError {
         /// Its path.
         path: String,
         /// What is wrong.
+        #[source]
+        cause: io::Error,
+    },
+    /// The programs that stand in for `ssh` could not be put where they are looked for first.
+    #[error("put the stand-ins for ssh into {path}")]
+    Stubs {
+        /// The directory.
+        path: String,
+        /// Why.
         #[source]
         cause: io::Error,
     },
@@ -197,23 +220,34 @@ impl Session {
         let desktop = launch::bind_descriptor(&order.launch.desktop, session, logon);
         let (desktop, name) = make_desktop(&station, &desktop, session)?;
         let opening = opening(order, session, name);
-        match (order.launch.identity, order.logon) {
-            (Identity::Account(_), Some(logon)) => {
+        match (order.launch.identity, order.account) {
+            (Identity::Account(_), Account::Sandbox(logon)) => {
                 let runner = Runner::start(order, logon, &opening.desktop)?;
                 Self::through(runner, opening, Some(desktop))
             }
-            (Identity::Person, None) => Self::here(opening, order.runner, Some(desktop)),
-            (Identity::Account(_), None) | (Identity::Person, Some(_)) => Err(OpenError::Identity),
+            (Identity::Person, Account::Person { stubs }) => {
+                let mut opening = opening;
+                lay_stubs(stubs, order.runner).map_err(|cause| OpenError::Stubs {
+                    path: stubs.display().to_string(),
+                    cause,
+                })?;
+                let inherited = std::env::var("PATH").unwrap_or_default();
+                let environment = std::mem::take(&mut opening.launch.environment);
+                opening.launch.environment = with_stubs(environment, stubs, &inherited);
+                Self::here(opening, order.runner, Some(desktop))
+            }
+            (Identity::Account(_), Account::Person { .. })
+            | (Identity::Person, Account::Sandbox(_)) => Err(OpenError::Identity),
         }
     }
 
     /// Opens it through a runner that is connected.
-    fn through(
+    pub(super) fn through(
         mut runner: Runner,
         opening: Opening,
         desktop: Option<(Station, Desktop)>,
     ) -> Result<Self, OpenError> {
-        const PATIENCE: Duration = Duration::from_secs(60);
+        const PATIENCE: Duration = Duration::from_mins(1);
         let inbox = Arc::new(Inbox::new().map_err(OpenError::Pipe)?);
         runner.read_into(&inbox);
         runner
@@ -236,7 +270,7 @@ impl Session {
     }
 
     /// Opens it in this process.
-    fn here(
+    pub(super) fn here(
         opening: Opening,
         console_host: &Path,
         desktop: Option<(Station, Desktop)>,
@@ -244,7 +278,7 @@ impl Session {
         Self::here_with(desktop, |sink| Engine::open(opening, console_host, sink))
     }
 
-    fn here_with(
+    pub(super) fn here_with(
         desktop: Option<(Station, Desktop)>,
         open: impl FnOnce(Sink) -> Result<(Engine, Ready), Refusal>,
     ) -> Result<Self, OpenError> {
@@ -275,7 +309,8 @@ impl Session {
     pub fn start(&mut self, start: Start, streams: LentStreams<'_>) -> Result<(), SessionError> {
         match &mut self.link {
             Link::Here(engine) => {
-                engine.start(start, owned(streams).map_err(SessionError::Handle)?);
+                let streams = owned(streams).map_err(SessionError::Handle)?;
+                engine.start(&start, &streams);
                 Ok(())
             }
             Link::Runner(runner) => {
@@ -395,6 +430,24 @@ impl Session {
     }
 }
 
+#[cfg(test)]
+impl Session {
+    /// The runner's process.
+    pub(super) fn runner_process(&self) -> Option<u32> {
+        match &self.link {
+            Link::Runner(runner) => Some(runner.id()),
+            Link::Here(_) => None,
+        }
+    }
+
+    /// Says the first word a second time.
+    pub(super) fn send_again(&mut self, opening: Opening) {
+        if let Link::Runner(runner) = &mut self.link {
+            let _ = runner.send(&Request::Open(Box::new(opening)));
+        }
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         let _ = self.stop();
@@ -431,8 +484,9 @@ fn make_desktop(
     let station_name = station.name().map_err(OpenError::Desktop)?;
     // As random as the session: nobody can have made one of this name.
     let words = session.subauthorities().iter().rev().take(4);
-    let digits: String = words.map(|word| format!("{word:08x}")).collect();
-    let name = format!("ringfence-{digits}");
+    let name = words.fold("ringfence-".to_owned(), |name, word| {
+        format!("{name}{word:08x}")
+    });
     let desktop = station
         .desktop(&name, desktop_descriptor)
         .map_err(OpenError::Desktop)?;

@@ -74,10 +74,10 @@ impl Drop for PseudoConsole {
 
 /// A console has at least one character, and at most as many as its own numbers hold.
 fn coordinates(size: ConsoleSize) -> COORD {
-    let side = |count: u16| i16::try_from(count).unwrap_or(i16::MAX).max(1);
+    let within = |count: u16| i16::try_from(count).unwrap_or(i16::MAX).max(1);
     COORD {
-        X: side(size.columns),
-        Y: side(size.rows),
+        X: within(size.columns),
+        Y: within(size.rows),
     }
 }
 

@@ -22,6 +22,9 @@ use windows_sys::Win32::System::Threading::GetCurrentProcess;
 use super::error::{CallError, Win32Error, check};
 use super::handle::adopt;
 
+/// `ERROR_NOT_SUPPORTED`: limits were set, and others are there.
+pub const NOT_KEPT: Win32Error = Win32Error(50);
+
 /// What a job holds its processes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JobLimits {
@@ -60,28 +63,35 @@ impl Job {
     /// Makes an unnamed job with these limits, and reads them back.
     ///
     /// # Errors
-    /// The calls'; 50 (not supported) when the limits that are read back are others.
+    /// The calls'; [`NOT_KEPT`] when the limits that are read back are others.
     pub fn new(limits: JobLimits) -> Result<Self, CallError> {
+        let job = Self::make(limits)?;
+        let (kept, wanted) = (job.limits()?, information(limits)?);
+        let same = kept.BasicLimitInformation.LimitFlags == wanted.BasicLimitInformation.LimitFlags
+            && kept.JobMemoryLimit == wanted.JobMemoryLimit
+            && kept.BasicLimitInformation.ActiveProcessLimit
+                == wanted.BasicLimitInformation.ActiveProcessLimit;
+        if !same {
+            let what = "other limits than were set";
+            return Err(CallError::new("QueryInformationJobObject", what, NOT_KEPT));
+        }
+        Ok(job)
+    }
+
+    /// Makes one whose limits are set and not read back: wine ends what is in a job, and says that it has no limits.
+    #[cfg(test)]
+    pub(crate) fn unread(limits: JobLimits) -> Result<Self, CallError> {
+        Self::make(limits)
+    }
+
+    fn make(limits: JobLimits) -> Result<Self, CallError> {
         // SAFETY: no attributes (nothing inherits it) and no name.
         let handle = unsafe { CreateJobObjectW(std::ptr::null(), std::ptr::null()) };
         // SAFETY: it was just made, and is null on failure.
         let handle =
             unsafe { adopt(handle) }.ok_or_else(|| CallError::last("CreateJobObjectW", ""))?;
         let job = Self(handle);
-        let wanted = information(limits)?;
-        job.set(&wanted)?;
-        let kept = job.limits()?;
-        let same = kept.BasicLimitInformation.LimitFlags == wanted.BasicLimitInformation.LimitFlags
-            && kept.JobMemoryLimit == wanted.JobMemoryLimit
-            && kept.BasicLimitInformation.ActiveProcessLimit
-                == wanted.BasicLimitInformation.ActiveProcessLimit;
-        if !same {
-            return Err(CallError::new(
-                "QueryInformationJobObject",
-                "other limits than were set",
-                Win32Error(50),
-            ));
-        }
+        job.set(&information(limits)?)?;
         if limits.desktop != 0 {
             job.set_desktop_limits(limits.desktop)?;
         }

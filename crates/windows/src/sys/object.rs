@@ -106,11 +106,8 @@ pub fn protect_this_process(
     // SAFETY: it has no precondition; the pseudo handle is always valid.
     let current = unsafe { GetCurrentThread() };
     // SAFETY: a pseudo handle needs no closing and is valid for as long as this thread runs.
-    protect(
-        unsafe { BorrowedHandle::borrow_raw(current) },
-        thread,
-        "thread",
-    )?;
+    let current = unsafe { BorrowedHandle::borrow_raw(current) };
+    protect(current, thread, "thread")?;
     // SAFETY: as above.
     let this = unsafe { GetCurrentThreadId() };
     for id in threads()?.into_iter().filter(|id| *id != this) {
@@ -134,11 +131,8 @@ pub fn protect_this_process(
     // SAFETY: as for the thread.
     let current = unsafe { GetCurrentProcess() };
     // SAFETY: as for the thread.
-    protect(
-        unsafe { BorrowedHandle::borrow_raw(current) },
-        process,
-        "process",
-    )
+    let current = unsafe { BorrowedHandle::borrow_raw(current) };
+    protect(current, process, "process")
 }
 
 /// The numbers of this process's threads.

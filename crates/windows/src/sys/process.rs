@@ -7,7 +7,7 @@ use std::mem::{size_of, size_of_val};
 use std::os::windows::ffi::OsStrExt as _;
 use std::os::windows::io::{AsHandle, AsRawHandle as _, BorrowedHandle, OwnedHandle};
 
-use windows_sys::Win32::Foundation::HANDLE;
+use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE};
 use windows_sys::Win32::System::Threading::{
     CREATE_NO_WINDOW, CREATE_SUSPENDED, CREATE_UNICODE_ENVIRONMENT, CreateProcessAsUserW,
     CreateProcessW, DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT,
@@ -122,7 +122,6 @@ pub fn start_suspended(command: &Command<'_>) -> Result<Child, StartError> {
             lpDesktop: desktop
                 .as_mut()
                 .map_or(std::ptr::null_mut(), WideText::as_mut_ptr),
-            // With a console and without handles: else the caller's own might be passed on.
             dwFlags: STARTF_USESTDHANDLES,
             ..STARTUPINFOW::default()
         },
@@ -137,7 +136,13 @@ pub fn start_suspended(command: &Command<'_>) -> Result<Child, StartError> {
             startup.StartupInfo.hStdError = error.as_raw_handle();
             flags |= CREATE_NO_WINDOW;
         }
-        Standard::Console(console) => attributes.set_console(console)?,
+        Standard::Console(console) => {
+            attributes.set_console(console)?;
+            // Said to be none: else the process might get the caller's own in place of the console's.
+            startup.StartupInfo.hStdInput = INVALID_HANDLE_VALUE;
+            startup.StartupInfo.hStdOutput = INVALID_HANDLE_VALUE;
+            startup.StartupInfo.hStdError = INVALID_HANDLE_VALUE;
+        }
     }
     let inherits = i32::from(!inherited.is_empty());
     let mut made = PROCESS_INFORMATION::default();

@@ -7,7 +7,7 @@ use std::os::windows::io::{AsHandle, AsRawHandle as _, BorrowedHandle, OwnedHand
 
 use windows_sys::Win32::Foundation::FILETIME;
 use windows_sys::Win32::System::Threading::{
-    GetProcessTimes, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION,
+    GetProcessTimes, OpenProcess, PROCESS_QUERY_INFORMATION,
 };
 
 use super::error::{CallError, check};
@@ -24,7 +24,7 @@ impl Process {
     /// `OpenProcess`'s: 87 (invalid parameter) when there is none.
     pub fn open(id: u32) -> Result<Self, CallError> {
         // SAFETY: the call has no precondition: a number that is no process is refused.
-        let handle = unsafe { OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, id) };
+        let handle = unsafe { OpenProcess(PROCESS_QUERY_INFORMATION, 0, id) };
         // SAFETY: it was just opened, or is null.
         let handle = unsafe { adopt(handle) };
         handle

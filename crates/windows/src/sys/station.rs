@@ -114,11 +114,8 @@ impl Station {
         // SAFETY: no precondition; the process's own station is not ours to close.
         let home = unsafe { GetProcessWindowStation() };
         // SAFETY: the station is open.
-        check(
-            unsafe { SetProcessWindowStation(self.0) },
-            "SetProcessWindowStation",
-            "",
-        )?;
+        let there = unsafe { SetProcessWindowStation(self.0) };
+        check(there, "SetProcessWindowStation", "")?;
         // SAFETY: name, attributes and descriptor live for the call; no device, no mode.
         let handle = unsafe {
             CreateDesktopW(
@@ -136,11 +133,8 @@ impl Station {
             Ok(Desktop(handle))
         };
         // SAFETY: the process was in it a moment ago.
-        let back = check(
-            unsafe { SetProcessWindowStation(home) },
-            "SetProcessWindowStation",
-            "back",
-        );
+        let back = unsafe { SetProcessWindowStation(home) };
+        let back = check(back, "SetProcessWindowStation", "back");
         drop(moving);
         back?;
         made

@@ -18,7 +18,7 @@ const MOST: usize = 4096;
 
 /// Events that wait.
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(in crate::launch) struct Inbox {
     state: Mutex<State>,
     signal: Signal,
 }
@@ -32,14 +32,14 @@ struct State {
 
 /// Why nothing follows: it can be asked for again and again.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum End {
+pub(in crate::launch) enum End {
     Closed,
     Nonsense,
 }
 
 /// What was taken.
 #[derive(Debug)]
-pub(super) enum Taken {
+pub(in crate::launch) enum Taken {
     /// The next event.
     Event(Event),
     /// The time is up.
@@ -49,7 +49,7 @@ pub(super) enum Taken {
 }
 
 impl Inbox {
-    pub(super) fn new() -> Result<Self, CallError> {
+    pub(in crate::launch) fn new() -> Result<Self, CallError> {
         Ok(Self {
             state: Mutex::default(),
             signal: Signal::new()?,
@@ -57,40 +57,40 @@ impl Inbox {
     }
 
     /// Adds an event.
-    pub(super) fn put(&self, event: Event) {
+    pub(in crate::launch) fn put(&self, event: Event) {
         let mut state = self.state();
         state.waiting.push_back(event);
         self.signal.set();
     }
 
     /// Whether a reader should wait before it reads more.
-    pub(super) fn is_full(&self) -> bool {
+    pub(in crate::launch) fn is_full(&self) -> bool {
         self.state().waiting.len() >= MOST
     }
 
     /// Nothing will follow.
-    pub(super) fn end(&self, end: End) {
+    pub(in crate::launch) fn end(&self, end: End) {
         let mut state = self.state();
         state.end.get_or_insert(end);
         self.signal.set();
     }
 
     /// Whether nothing will follow.
-    pub(super) fn is_ended(&self) -> bool {
+    pub(in crate::launch) fn is_ended(&self) -> bool {
         self.state().end.is_some()
     }
 
     /// Whether the last event that waits is that everything has ended.
-    pub(super) fn saw_closed(&self) -> bool {
+    pub(in crate::launch) fn saw_closed(&self) -> bool {
         self.state().waiting.back() == Some(&Event::Closed)
     }
 
-    pub(super) fn readiness(&self) -> BorrowedHandle<'_> {
+    pub(in crate::launch) fn readiness(&self) -> BorrowedHandle<'_> {
         self.signal.as_handle()
     }
 
     /// Takes the next event, waiting for at most `timeout`, or as long as it takes.
-    pub(super) fn take(&self, timeout: Option<Duration>) -> Taken {
+    pub(in crate::launch) fn take(&self, timeout: Option<Duration>) -> Taken {
         let until = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             if let Some(taken) = self.take_now() {

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ringfence_backend::Remains;
-use ringfence_backend::frame::FrameError;
+use ringfence_backend::frame::{FrameError, ReadError};
 use ringfence_backend::windows::runner::{Event, FORMAT, Request};
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_REPARSE_POINT, FILE_FLAG_OPEN_REPARSE_POINT,
@@ -32,7 +32,7 @@ const PATIENCE_MILLISECONDS: u32 = 60_000;
 
 /// The runner's process and the pipe to it.
 #[derive(Debug)]
-pub(super) struct Runner {
+pub(in crate::launch) struct Runner {
     child: Child,
     stream: Arc<PipeStream>,
     reader: Option<JoinHandle<()>>,
@@ -40,7 +40,7 @@ pub(super) struct Runner {
 
 impl Runner {
     /// Logs on, starts the runner, closes its process to its own account before it runs, and waits for it.
-    pub(super) fn start(
+    pub(in crate::launch) fn start(
         order: &Order<'_>,
         logon: Logon<'_>,
         desktop: &str,
@@ -72,21 +72,27 @@ impl Runner {
 
     /// Takes a runner that was started by other means, suspended.
     #[cfg(test)]
-    pub(super) fn of(child: Child, server: PipeServer) -> Result<Self, OpenError> {
+    pub(in crate::launch) fn of(child: Child, server: PipeServer) -> Result<Self, OpenError> {
         EndedUnlessKept(Some(child)).connect(server)
     }
 
-    pub(super) fn process(&self) -> BorrowedHandle<'_> {
+    /// Its number.
+    #[cfg(test)]
+    pub(in crate::launch) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(in crate::launch) fn process(&self) -> BorrowedHandle<'_> {
         self.child.as_handle()
     }
 
     /// Puts what the runner says into `inbox`, until it says nothing more.
-    pub(super) fn read_into(&mut self, inbox: &Arc<Inbox>) {
+    pub(in crate::launch) fn read_into(&mut self, inbox: &Arc<Inbox>) {
         let (stream, inbox) = (Arc::clone(&self.stream), Arc::clone(inbox));
         self.reader = Some(std::thread::spawn(move || read(&stream, &inbox)));
     }
 
-    pub(super) fn send(&mut self, request: &Request) -> Result<(), SessionError> {
+    pub(in crate::launch) fn send(&mut self, request: &Request) -> Result<(), SessionError> {
         let mut frame = Vec::new();
         FORMAT
             .encode(request, &mut frame)
@@ -105,7 +111,7 @@ impl Runner {
     }
 
     /// Ends the runner, and with it its jobs.
-    pub(super) fn stop(&mut self, inbox: &Inbox) -> Remains {
+    pub(in crate::launch) fn stop(&mut self, inbox: &Inbox) -> Remains {
         let _ = self.child.terminate(1);
         let ended = self.child.wait(Some(10_000));
         if let Some(reader) = self.reader.take() {
@@ -129,9 +135,10 @@ fn read(stream: &PipeStream, inbox: &Inbox) {
     loop {
         match FORMAT.read::<Event>(&mut stream) {
             Ok(Some(event)) => inbox.put(event),
-            Ok(None) => return inbox.end(End::Closed),
-            Err(ringfence_backend::frame::ReadError::Frame(_)) => return inbox.end(End::Nonsense),
-            Err(_) => return inbox.end(End::Closed),
+            Err(ReadError::Frame(_)) => return inbox.end(End::Nonsense),
+            Ok(None) | Err(ReadError::Stream(_) | ReadError::Truncated) => {
+                return inbox.end(End::Closed);
+            }
         }
         while inbox.is_full() && !inbox.is_ended() {
             std::thread::sleep(Duration::from_millis(5));
@@ -186,7 +193,7 @@ impl Drop for EndedUnlessKept {
 }
 
 /// Opens the runner's program so that nobody changes or moves it while it is started: an absolute path, a plain file.
-pub(super) fn hold_program(path: &Path) -> Result<File, OpenError> {
+pub(in crate::launch) fn hold_program(path: &Path) -> Result<File, OpenError> {
     let wrong = |cause| OpenError::Program {
         path: path.display().to_string(),
         cause,

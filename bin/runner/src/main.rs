@@ -1,0 +1,28 @@
+//! `ringfence-runner`: starts and watches the commands of one session, under the sandbox account.
+//!
+//! The harness starts it with the name of a pipe and nothing else; no person ever does. Under the name of `ssh` and
+//! its like it stands in for these programs in same-user mode, and fails as they would without a network. It links no
+//! network, no TLS and no async runtime. Invariant: whatever else it is given, it starts nothing.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+#[cfg(windows)]
+mod windows;
+
+fn main() -> ExitCode {
+    #[cfg(windows)]
+    {
+        windows::run()
+    }
+    #[cfg(not(windows))]
+    {
+        say("ringfence-runner is a part of Ringfence on Windows; here, run `ringfence`");
+        ExitCode::from(2)
+    }
+}
+
+/// A line on standard error. Where there is none, nobody reads it.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

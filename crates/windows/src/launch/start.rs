@@ -1,0 +1,235 @@
+//! How one command starts: its file, its variables, its token, its job, and whether what was made is what was asked for.
+//!
+//! Invariant: what is answered has not run its first instruction, is in its job, and has a restricted token; what is
+//! not so is ended before it runs.
+
+use std::ffi::{OsStr, OsString};
+use std::os::windows::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::windows::io::{AsHandle as _, BorrowedHandle};
+use std::path::Path;
+
+use ringfence_backend::windows::runner::{Called, NotStarted, Refusal, Start};
+use ringfence_plan::windows::launch::Identity;
+
+use super::command::Running;
+use super::console::{CONSOLE_ROLE, ConsoleLine, Line};
+use super::engine::{Demand, OwnedStreams, Shared, make_job};
+use super::harden::called;
+use super::program::{self, Places, Program, SearchError};
+use crate::environment_block::{self, Variable};
+use crate::sys::job::Job;
+use crate::sys::process::{Arguments, Child, Command, Standard, StartError, start_suspended};
+use crate::sys::token::AccessToken;
+
+impl Shared {
+    /// Makes a command's first process, which has not run yet.
+    pub(super) fn create(
+        &self,
+        start: &Start,
+        streams: &OwnedStreams,
+    ) -> Result<(Child, Running), NotStarted> {
+        let launch = &self.opening.launch;
+        let directory = start.directory.as_ref().unwrap_or(&launch.directory);
+        let directory = OsString::from(directory.to_string());
+        let variables = self.variables(start);
+        let (program, line) = find_program(start, &variables, &directory)?;
+        let environment: Vec<(OsString, OsString)> = variables
+            .iter()
+            .map(|(name, value)| (OsString::from_wide(name), OsString::from_wide(value)))
+            .collect();
+        let job = make_job(self.limits, self.demand).map_err(called)?;
+        let jobs: Vec<&Job> = self.session.iter().chain([&job]).collect();
+        let token = match self.demand {
+            Demand::Enforced => Some(self.target.make().map_err(not_started)?),
+            #[cfg(test)]
+            Demand::Plumbing => None,
+        };
+        let desktop = Some(self.opening.desktop.as_str()).filter(|name| !name.is_empty());
+        let mut command = Command {
+            program: &program,
+            arguments: line.arguments(),
+            environment: &environment,
+            directory: &directory,
+            desktop: desktop.map(OsStr::new),
+            standard: Standard::Handles([streams.first(), streams.second(), streams.third()]),
+            token: token.as_ref().map(AccessToken::as_handle),
+            jobs: &jobs,
+        };
+        let (child, console) = match streams {
+            OwnedStreams::Direct(_) => (start_suspended(&command).map_err(start_failed)?, None),
+            OwnedStreams::Terminal {
+                input,
+                output,
+                size,
+            } => {
+                let (mut console, orders) =
+                    ConsoleLine::new().map_err(|error| pipe_failed(&error))?;
+                let role = [OsString::from(CONSOLE_ROLE)];
+                command.program = self.console_host.as_os_str();
+                command.arguments = Arguments::Plain(&role);
+                let handles = [input.as_handle(), output.as_handle(), orders.as_handle()];
+                command.standard = Standard::Handles(handles);
+                let child = start_suspended(&command).map_err(start_failed)?;
+                let told = console.start(program.clone(), line.clone(), *size);
+                if told.is_err() {
+                    let _ = job.terminate(1);
+                    return Err(NotStarted::Malformed(
+                        "its arguments are too long".to_owned(),
+                    ));
+                }
+                (child, Some(console))
+            }
+        };
+        if let Err(why) = self.verify(&child, &job) {
+            let _ = job.terminate(1);
+            let _ = child.terminate(1);
+            return Err(why);
+        }
+        Ok((child, Running::new(start.command, job, console)))
+    }
+
+    /// Whether what was made is what was asked for, before its first instruction.
+    fn verify(&self, child: &Child, job: &Job) -> Result<(), NotStarted> {
+        if !job.contains(child.as_handle()).map_err(called)? {
+            let what = "the command is not in its job";
+            return Err(NotStarted::NotEnforced(what.to_owned()));
+        }
+        match self.demand {
+            #[cfg(test)]
+            Demand::Plumbing => Ok(()),
+            Demand::Enforced => {
+                let token = AccessToken::of_process(child.as_handle()).map_err(called)?;
+                let mut there = token.restricting().map_err(called)?;
+                there.sort_unstable();
+                if there != self.target.restricting() {
+                    let what = "the command's token is not restricted as asked";
+                    return Err(NotStarted::NotEnforced(what.to_owned()));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The command's variables, the launch's own over them, and those without which nothing starts.
+    fn variables(&self, start: &Start) -> Vec<Variable> {
+        let units = |text: &OsStr| text.encode_wide().collect::<Vec<u16>>();
+        let own = |names: &[&str]| {
+            let set = names.iter().filter_map(|name| {
+                let value = std::env::var_os(name)?;
+                Some((units(OsStr::new(name)), units(&value)))
+            });
+            set.collect::<Vec<Variable>>()
+        };
+        let needed = own(&["SystemRoot", "SystemDrive", "windir", "ComSpec", "PATHEXT"]);
+        let asked = start.variables.iter().filter(|(name, _)| {
+            // `=C:` and its like: where `cmd.exe` remembers the directories of drives.
+            !name.is_empty() && !name.as_encoded_bytes().contains(&b'=')
+        });
+        let asked = asked.map(|(name, value)| (units(name), units(value)));
+        let launch = self.opening.launch.environment.iter();
+        let launch =
+            launch.map(|(name, value)| (units(OsStr::new(name)), units(OsStr::new(value))));
+        let mut merged = environment_block::overlay(needed, asked.collect());
+        merged = environment_block::overlay(merged, launch.collect());
+        match self.opening.launch.identity {
+            // Who they are is not what the person's variables say.
+            Identity::Account(_) => {
+                environment_block::overlay(merged, own(&["USERNAME", "USERDOMAIN"]))
+            }
+            Identity::Person => merged,
+        }
+    }
+}
+
+impl OwnedStreams {
+    fn first(&self) -> BorrowedHandle<'_> {
+        match self {
+            Self::Direct([input, _, _]) | Self::Terminal { input, .. } => input.as_handle(),
+        }
+    }
+
+    fn second(&self) -> BorrowedHandle<'_> {
+        match self {
+            Self::Direct([_, output, _]) | Self::Terminal { output, .. } => output.as_handle(),
+        }
+    }
+
+    fn third(&self) -> BorrowedHandle<'_> {
+        match self {
+            Self::Direct([_, _, error]) | Self::Terminal { output: error, .. } => error.as_handle(),
+        }
+    }
+}
+
+fn find_program(
+    start: &Start,
+    variables: &[Variable],
+    directory: &OsStr,
+) -> Result<(OsString, Line), NotStarted> {
+    let units = |text: &OsStr| text.encode_wide().collect::<Vec<u16>>();
+    let directory = units(directory);
+    let places = Places {
+        path: environment_block::find(variables, "PATH").unwrap_or_default(),
+        extensions: environment_block::find(variables, "PATHEXT"),
+        directory: &directory,
+    };
+    let is_file = |path: &[u16]| Path::new(&OsString::from_wide(path)).is_file();
+    let found = program::find(&units(&start.program), places, is_file);
+    match found {
+        Ok(Program::Native(path)) => Ok((
+            OsString::from_wide(&path),
+            Line::Plain(start.arguments.clone()),
+        )),
+        Ok(Program::Batch(path)) => {
+            let root = environment_block::find(variables, "SystemRoot").unwrap_or_default();
+            let interpreter = Path::new(&OsString::from_wide(root)).join(r"System32\cmd.exe");
+            let script = OsString::from_wide(&path);
+            Ok((
+                interpreter.into_os_string(),
+                Line::Batch(script, start.arguments.clone()),
+            ))
+        }
+        Err(SearchError::NotFound) => Err(NotStarted::NotFound),
+        Err(error @ SearchError::Kind(_)) => Err(NotStarted::NotExecutable(error.to_string())),
+    }
+}
+
+/// A token that could not be made for a command.
+fn not_started(refusal: Refusal) -> NotStarted {
+    match refusal {
+        Refusal::Call(called) => NotStarted::Call(called),
+        Refusal::NotEnforced(what) => NotStarted::NotEnforced(what),
+        other @ (Refusal::OutOfOrder
+        | Refusal::Unknown(_)
+        | Refusal::TemporaryProfile
+        | Refusal::WriteClass { .. }) => NotStarted::NotEnforced(other.to_string()),
+    }
+}
+
+fn pipe_failed(error: &std::io::Error) -> NotStarted {
+    NotStarted::Call(Called {
+        call: "CreatePipe".to_owned(),
+        object: "console".to_owned(),
+        code: error.raw_os_error().map_or(0, i32::cast_unsigned),
+    })
+}
+
+fn start_failed(error: StartError) -> NotStarted {
+    /// Codes that say something of the file: not found, path not found, bad format, not a program.
+    const OF_THE_FILE: [u32; 3] = [11, 193, 216];
+    match error {
+        StartError::Call(error) if [2, 3].contains(&error.error.0) => NotStarted::NotFound,
+        StartError::Call(error) if OF_THE_FILE.contains(&error.error.0) => {
+            NotStarted::NotExecutable(error.error.to_string())
+        }
+        StartError::Call(error) => NotStarted::Call(called(error)),
+        error
+        @ (StartError::CommandLine(_) | StartError::Environment(_) | StartError::Path(..)) => {
+            let mut text = error.to_string();
+            if let Some(source) = std::error::Error::source(&error) {
+                text = format!("{text}: {source}");
+            }
+            NotStarted::Malformed(text)
+        }
+    }
+}
