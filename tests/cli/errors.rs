@@ -36,7 +36,6 @@ fn a_policy_that_can_not_be_is_101_and_nothing_runs() {
         ("missing_root", &["--writable-root", "~/nothing"]),
         ("workspace_is_home", &["--workspace", ".."]),
         ("workspace_is_missing", &["--workspace", "nothing"]),
-        ("unix_socket", &["--unix-socket", "/run/docker.sock"]),
         ("config_is_missing", &["--config", "nothing.toml"]),
     ] {
         let mut arguments = vec!["run"];

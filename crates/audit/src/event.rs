@@ -112,7 +112,7 @@ pub enum Event {
         command: Option<u64>,
         /// The destination, escaped: a host and port, a socket's path or a socket family.
         destination: String,
-        /// By which way it came to the proxy: `captured-tls`, `captured-http`, `captured-tcp`, `connect`, `absolute-form` or `socks`, or `published` from the host's loopback into the session;
+        /// By which way it came to the proxy: `captured-tls`, `captured-http`, `captured-tcp`, `connect`, `absolute-form` or `socks`, `unix-socket` for one of the host's file system, or `published` from the host's loopback into the session;
         /// absent where no proxy saw it.
         #[serde(skip_serializing_if = "Option::is_none")]
         ingress: Option<String>,

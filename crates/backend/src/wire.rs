@@ -68,6 +68,12 @@ pub enum Event {
     },
     /// The way to dial published ports travels with this frame; before [`Event::Ready`].
     Dialling,
+    /// The harness's side of the way to Unix sockets of the host travels with this frame; before [`Event::Ready`].
+    ///
+    /// A wish on it is a number (four bytes, little-endian), which [`ringfence_plan::Step::ReachSocket`] (two, counted
+    /// from 0), and a socket; the answer is the number and an error number, or 0 when the socket is joined with that
+    /// one (four and four).
+    Reaching,
     /// A command runs. The terminal's other side travels with this frame where it has one.
     Started {
         /// Which command.

@@ -38,6 +38,8 @@ pub enum Ingress {
     Socks,
     /// A question to the name server.
     Dns,
+    /// A connect to a Unix socket of the host.
+    UnixSocket,
     /// The other way round: from the host's loopback to a port that `publish` names.
     Published,
 }

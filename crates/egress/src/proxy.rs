@@ -15,6 +15,7 @@ mod name_server;
 mod open;
 mod published;
 mod request;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -39,6 +40,7 @@ use live::{Registry, lock};
 
 pub use gate::{Answer, Nobody, Review};
 pub use listener::{AddError, Listener};
+pub use socket::{Answer as SocketAnswer, SocketWish};
 
 /// What a proxy works with; each part can be somebody else's.
 #[derive(Clone)]
@@ -110,6 +112,7 @@ pub struct Control {
 
 enum Order {
     Add(Listener),
+    Reach(SocketWish),
     Shutdown,
 }
 
@@ -169,6 +172,13 @@ impl Proxy {
                     Some(Order::Add(listener)) => {
                         listener.start(&self.shared, &mut listeners)?;
                     }
+                    Some(Order::Reach(wish)) => {
+                        let serving = wish.serve(Arc::clone(&self.shared));
+                        listeners.spawn(async move {
+                            serving.await;
+                            Ok(())
+                        });
+                    }
                     Some(Order::Shutdown) | None => return Ok(()),
                 },
                 Some(ended) = listeners.join_next() => ended.map_err(ServeError::Panicked)??,
@@ -195,6 +205,18 @@ impl Control {
         listener.make_ready()?;
         let order = Order::Add(listener);
         self.orders.send(order).map_err(|_| AddError::Ended)
+    }
+
+    /// Connects a program to a Unix socket of the host, where the policy opens it.
+    ///
+    /// # Errors
+    /// The wish itself, unanswered, where the proxy has ended.
+    pub fn reach(&self, wish: SocketWish) -> Result<(), Box<SocketWish>> {
+        match self.orders.send(Order::Reach(wish)) {
+            Err(mpsc::error::SendError(Order::Reach(wish))) => Err(Box::new(wish)),
+            // What comes back is what was sent.
+            Ok(()) | Err(mpsc::error::SendError(Order::Add(_) | Order::Shutdown)) => Ok(()),
+        }
     }
 
     /// Decides by `policy` from now on, and closes the connections that it does not allow.

@@ -257,9 +257,10 @@ impl Session {
         loop {
             if let Some(event) = self.channel.next::<Event>()? {
                 let descriptor = match event {
-                    Event::Started { .. } | Event::Serving { .. } | Event::Dialling => {
-                        self.channel.next_descriptor()
-                    }
+                    Event::Started { .. }
+                    | Event::Serving { .. }
+                    | Event::Dialling
+                    | Event::Reaching => self.channel.next_descriptor(),
                     _ => None,
                 };
                 return Ok(Some((event, descriptor)));

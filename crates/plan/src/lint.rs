@@ -111,6 +111,7 @@ fn needs_capabilities(step: &Step) -> bool {
         | Step::CaptureAddresses { .. }
         | Step::Serve { .. }
         | Step::Publish { .. }
+        | Step::ReachSocket { .. }
         | Step::SealMounts
         | Step::MountProc
         | Step::KeepProc
@@ -227,6 +228,7 @@ impl<'a> View<'a> {
                 | Step::CaptureAddresses { .. }
                 | Step::Serve { .. }
                 | Step::Publish { .. }
+                | Step::ReachSocket { .. }
                 | Step::MountProc
                 | Step::KeepProc
                 | Step::MountDevices

@@ -293,6 +293,17 @@ pub fn render_step(step: &Step) -> String {
         Step::Publish { port } => {
             format!("reach port {port} of the session's loopback from the host's")
         }
+        Step::ReachSocket { named, path, .. } => {
+            format!(
+                "let commands connect to the host's socket {}{}",
+                printable(named),
+                if named == path {
+                    String::new()
+                } else {
+                    format!(" ({})", printable(path))
+                }
+            )
+        }
         Step::SealMounts => "make every mount private, read-only, nosuid, nodev".to_owned(),
         Step::MountProc => "mount a new /proc".to_owned(),
         Step::KeepProc => "keep the host's /proc, read-only".to_owned(),

@@ -209,6 +209,15 @@ pub enum Step {
         /// Which.
         port: u16,
     },
+    /// Lets commands connect to this Unix socket of the host, through the harness and to no other.
+    ReachSocket {
+        /// As the policy names it.
+        named: AbsolutePath,
+        /// Where it lies, resolved.
+        path: AbsolutePath,
+        /// The object that the planner judged; the harness connects to it and to nothing that takes its name later.
+        identity: FileId,
+    },
     /// Makes every mount private, read-only, nosuid and nodev, recursively from `/`.
     SealMounts,
     /// Mounts a new `/proc` for the session's process namespace; kernel settings in it read-only.
@@ -348,6 +357,7 @@ impl Step {
             | Self::CaptureAddresses { .. }
             | Self::Serve { .. }
             | Self::Publish { .. }
+            | Self::ReachSocket { .. }
             | Self::SealMounts
             | Self::MountProc
             | Self::KeepProc

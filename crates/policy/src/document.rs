@@ -257,7 +257,11 @@ pub struct NetworkDocument {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("default" = [], "examples" = [["127.0.0.1:5432"]]))]
     pub connect: Vec<String>,
-    /// Unix sockets that may be connected to: absolute, or below `~`.
+    /// Unix sockets of this machine that may be connected to: absolute, or below `~`.
+    ///
+    /// The server must be there when the session begins: it is reached as the object that it is then, and whatever
+    /// takes its name later is not. Stream sockets only; bytes pass, descriptors do not. What whoever reaches the
+    /// server can do is allowed with it: Docker's socket equals root, and is granted with a warning.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("default" = [], "examples" = [["~/.cache/example/daemon.sock"]]))]
     pub unix_sockets: Vec<String>,

@@ -19,7 +19,7 @@ const DENY_READ_CAUTION: &str = "a policy hides this on purpose";
 const ROOT_CAUTION: &str = "everything below that directory becomes writable";
 const NEW_ROOT_CAUTION: &str =
     "must be a directory that exists; everything below it becomes writable";
-pub(crate) const EQUALS_ROOT_CAUTION: &str =
+const EQUALS_ROOT_CAUTION: &str =
     "whoever reaches this socket can become root on this machine: it equals no boundary at all";
 
 /// Sockets whose owner does anything for anybody who reaches them, by the last parts of their path.
@@ -34,6 +34,68 @@ const SOCKETS_EQUAL_TO_ROOT: [&str; 9] = [
     "libvirt/libvirt-sock",
     "systemd/private",
 ];
+
+/// What the owner of a socket does for whoever reaches it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketPower {
+    /// Anything at all.
+    Root,
+    /// Anything that the person can do outside of the boundary: start programs, type into windows.
+    Person,
+    /// Signing with the person's keys.
+    Keys,
+}
+
+/// Sockets that obey the person, by the last parts of their path.
+const SOCKETS_EQUAL_TO_PERSON: [&str; 3] = ["bus", "systemd/notify", "tmux/default"];
+/// Sockets of agents that hold keys.
+const AGENTS: [&str; 6] = [
+    "S.gpg-agent",
+    "S.gpg-agent.ssh",
+    "keyring/ssh",
+    "gcr/ssh",
+    "agent.sock",
+    "ssh-agent.socket",
+];
+
+/// What whoever reaches the socket at `path` can do, by its usual place; `None` for an ordinary server.
+#[must_use]
+pub fn socket_power(path: &Path) -> Option<SocketPower> {
+    let ends = |endings: &[&str]| endings.iter().any(|ending| path.ends_with(ending));
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.unwrap_or_default();
+    let directory = path.parent().and_then(Path::file_name);
+    let directory = directory.and_then(|name| name.to_str()).unwrap_or_default();
+    // OpenSSH's own: /tmp/ssh-XXXXXXXXXX/agent.<pid>
+    let is_agent = name.starts_with("agent.") && directory.starts_with("ssh-");
+    // `wayland-0`, /tmp/.X11-unix/X0, /tmp/tmux-1000/default
+    let is_display = name.starts_with("wayland-")
+        || directory == ".X11-unix"
+        || (directory.starts_with("tmux-") && name == "default");
+    if equals_root(path) {
+        Some(SocketPower::Root)
+    } else if is_agent || ends(&AGENTS) {
+        Some(SocketPower::Keys)
+    } else if is_display || ends(&SOCKETS_EQUAL_TO_PERSON) {
+        Some(SocketPower::Person)
+    } else {
+        None
+    }
+}
+
+impl SocketPower {
+    /// The caution that goes with it.
+    #[must_use]
+    pub fn caution(self) -> &'static str {
+        match self {
+            Self::Root => EQUALS_ROOT_CAUTION,
+            Self::Person => {
+                "whoever reaches this socket can do what you can on this machine: it equals no boundary at all"
+            }
+            Self::Keys => "whoever reaches this socket can sign with your keys as long as it does",
+        }
+    }
+}
 
 /// Words collected for a [`Grant`].
 #[derive(Default)]
@@ -79,11 +141,7 @@ pub(crate) fn for_path(
         Operation::Connect => words.option(
             "--unix-socket",
             escape_os(path),
-            if equals_root(path) {
-                EQUALS_ROOT_CAUTION
-            } else {
-                ""
-            },
+            socket_power(path).map_or("", SocketPower::caution),
         ),
         Operation::Syscall => return None,
         Operation::Read | Operation::Write => lift_place(&mut words, rules, operation, path)?,

@@ -13,7 +13,7 @@ use crate::address::{AddressClass, classify};
 use crate::decision::{Decision, Grant};
 use crate::document::{Mode, NetworkMode};
 use crate::escape::{escape, escape_os};
-use crate::grant::equals_root;
+use crate::grant::{SocketPower, socket_power};
 use crate::host::{DEFAULT_PORTS, Host, HostError, HostName, HostRule, parse_port};
 use crate::layers::{LayerKind, Sourced};
 use crate::policy::{NetworkPolicy, Policy};
@@ -303,11 +303,7 @@ impl NetworkPolicy {
         if let Some(socket) = granted {
             return allow(RuleId::UnixSocket, socket.value.to_string());
         }
-        let caution = if equals_root(path) {
-            crate::grant::EQUALS_ROOT_CAUTION
-        } else {
-            ""
-        };
+        let caution = socket_power(path).map_or("", SocketPower::caution);
         let grant = path.is_absolute().then(|| Grant {
             arguments: vec!["--unix-socket".to_owned(), escape_os(path)],
             caution: caution.to_owned(),

@@ -101,6 +101,12 @@ impl<'a> Launch<'a> {
         }
     }
 
+    /// Where it is run.
+    #[must_use]
+    pub fn fixture(&self) -> &'a Fixture {
+        self.fixture
+    }
+
     /// Adds options of `ringfence run`.
     #[must_use]
     pub fn options<S: AsRef<OsStr>>(mut self, options: &[S]) -> Self {

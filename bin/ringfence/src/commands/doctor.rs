@@ -198,6 +198,7 @@ fn carried_out(step: &Step) -> Option<Finding> {
         | Step::CaptureAddresses { .. }
         | Step::Serve { .. }
         | Step::Publish { .. }
+        | Step::ReachSocket { .. }
         | Step::SealMounts
         | Step::MountDevices
         | Step::MountTemporary { .. }

@@ -8,8 +8,10 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ringfence_policy::AbsolutePath;
 use ringfence_policy::decision::Decision;
 use ringfence_policy::host::Host;
+use ringfence_policy::network::Destination;
 use ringfence_policy::policy::NetworkPolicy;
 use ringfence_policy::rule::RuleId;
 use tokio::sync::Notify;
@@ -50,6 +52,11 @@ pub(crate) enum Route {
     },
     /// From the host's loopback into the session.
     In,
+    /// To a Unix socket of the host.
+    Socket {
+        /// As the policy names it.
+        path: AbsolutePath,
+    },
 }
 
 impl Opening {
@@ -57,6 +64,7 @@ impl Opening {
         match &self.route {
             Route::Out { host, .. } => format!("{host}:{}", self.port),
             Route::In => format!("session:{}", self.port),
+            Route::Socket { path } => Destination::UnixPath(path.as_path()).to_string(),
         }
     }
 
@@ -64,7 +72,7 @@ impl Opening {
     fn counter(&self) -> String {
         match &self.route {
             Route::Out { allowed_by, .. } => allowed_by.clone(),
-            Route::In => self.destination(),
+            Route::In | Route::Socket { .. } => self.destination(),
         }
     }
 }
@@ -177,6 +185,10 @@ impl Registry {
 fn refused_now(opening: &Opening, policy: &NetworkPolicy) -> Option<Decision> {
     let (decision, address, basis) = match &opening.route {
         Route::In => (policy.decide_published(opening.port), None, Basis::Policy),
+        Route::Socket { path } => {
+            let decision = policy.decide(&Destination::UnixPath(path.as_path()));
+            (decision, None, Basis::Policy)
+        }
         Route::Out {
             host,
             address,

@@ -7,5 +7,6 @@ mod attacks;
 mod exchanges;
 mod lifetimes;
 mod names;
+mod sockets;
 mod tunnels;
 mod world;

@@ -21,6 +21,7 @@ use super::mounts::{Hold, MountError, View};
 use super::network::{self, Network};
 use super::overlay::{Caches, LayerLock, Layers};
 use crate::landlock::{LandlockError, Prepared};
+use crate::observer::Granted;
 use crate::seccomp;
 
 /// Why the boundary could not be built.
@@ -97,6 +98,12 @@ impl Restrictions {
     /// Those of `plan`.
     pub(crate) fn of(plan: &Plan) -> Self {
         let mut restrictions = Self::default();
+        let reaches = |step: &Step| matches!(step, Step::ReachSocket { .. });
+        let unix_sockets = if plan.steps.iter().any(reaches) {
+            seccomp::UnixSockets::Supervised
+        } else {
+            seccomp::UnixSockets::Refused
+        };
         for step in &plan.steps {
             match step {
                 Step::EnterNamespaces { identity, .. } => restrictions.identity = Some(*identity),
@@ -109,6 +116,7 @@ impl Restrictions {
                     restrictions.filter = Some(seccomp::FilterProfile {
                         observe: *observe,
                         ip_sockets: *ip_sockets,
+                        unix_sockets,
                     });
                 }
                 Step::MakePrivateDirectory { .. }
@@ -128,6 +136,7 @@ impl Restrictions {
                 | Step::CaptureAddresses { .. }
                 | Step::Serve { .. }
                 | Step::Publish { .. }
+                | Step::ReachSocket { .. }
                 | Step::LimitMemory { .. }
                 | Step::LimitProcesses { .. }
                 | Step::RestrictPaths { .. } => {}
@@ -256,6 +265,17 @@ impl Builder<'_> {
             }
             Step::Publish { port } => {
                 self.built.network.published.push(*port);
+                Ok(())
+            }
+            Step::ReachSocket {
+                named,
+                path,
+                identity,
+            } => {
+                self.built.network.sockets.push(Granted {
+                    names: [named.clone(), path.clone()],
+                    identity: *identity,
+                });
                 Ok(())
             }
             Step::SealMounts => {

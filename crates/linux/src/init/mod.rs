@@ -29,7 +29,7 @@ use ringfence_plan::step::Identity;
 use ringfence_plan::{Plan, Step};
 
 use crate::channel::{Channel, ChannelError};
-use crate::observer::{Observer, ObserverError, Reach};
+use crate::observer::{Door, Observer, ObserverError, Reach};
 use crate::sys;
 use build::{BuildError, Restrictions, build, limit};
 use overlay::LayerLock;
@@ -137,6 +137,9 @@ fn receive_plan(channel: &mut Channel) -> Result<(Box<Plan>, Leased), InitError>
     }
 }
 
+/// Descriptors for the harness, each with the event that announces it.
+type Announced = Vec<(Event, OwnedFd)>;
+
 /// What a built boundary consists of.
 struct Parts {
     spawner: Spawner,
@@ -147,8 +150,7 @@ struct Parts {
     watch: Option<Watch>,
     signals: OwnedFd,
     layer: Option<LayerLock>,
-    /// Sockets for the harness, each with the event that announces it.
-    handed_out: Vec<(Event, OwnedFd)>,
+    handed_out: Announced,
     enforcement: Enforcement,
 }
 
@@ -175,12 +177,13 @@ fn launch(plan: &Plan) -> Result<Parts, Event> {
     if let Some(watch) = &mut watch {
         watch.open_parents().map_err(watch_failed)?;
     }
-    let handed_out = hand_out(built.network)?;
+    let (handed_out, door) = hand_out(built.network)?;
     let observer = match (restricted.listener, profile) {
         (Some(listener), Some(profile)) => Some(
             Observer::new(listener, profile, plan.rules.clone(), &plan.guard)
                 .map_err(|error| failed(&describe(&error), system_error(&error)))?
-                .with_reach(reach(plan)),
+                .with_reach(reach(plan))
+                .with_door(door),
         ),
         (None, _) | (_, None) => None,
     };
@@ -216,9 +219,9 @@ fn reach(plan: &Plan) -> Reach {
     }
 }
 
-/// What of the session's network the harness gets.
-fn hand_out(network: network::Network) -> Result<Vec<(Event, OwnedFd)>, Event> {
-    let mut all: Vec<(Event, OwnedFd)> = network
+/// What of the session's network the harness gets, and the runner's side of the way to Unix sockets.
+fn hand_out(network: network::Network) -> Result<(Announced, Option<Door>), Event> {
+    let mut all: Announced = network
         .served
         .into_iter()
         .map(|(socket, made)| (Event::Serving { socket }, made))
@@ -228,7 +231,13 @@ fn hand_out(network: network::Network) -> Result<Vec<(Event, OwnedFd)>, Event> {
             .map_err(|errno| failed("start the dialer", errno.raw_os_error()))?;
         all.push((Event::Dialling, dialer));
     }
-    Ok(all)
+    if network.sockets.is_empty() {
+        return Ok((all, None));
+    }
+    let (door, harness) = Door::open(network.sockets)
+        .map_err(|errno| failed("make the way to Unix sockets", errno.raw_os_error()))?;
+    all.push((Event::Reaching, harness));
+    Ok((all, Some(door)))
 }
 
 fn build_failed(step: usize, error: &BuildError) -> Event {

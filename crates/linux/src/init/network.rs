@@ -19,6 +19,7 @@ use rustix::net::{
 
 use ringfence_plan::step::{AddressFamily, ServedSocket, Service};
 
+use crate::observer::Granted;
 use crate::sys;
 
 /// Connections that may wait to be accepted.
@@ -33,6 +34,8 @@ pub(crate) struct Network {
     pub(crate) served: Vec<(ServedSocket, OwnedFd)>,
     /// Ports that may be dialled.
     pub(crate) published: Vec<u16>,
+    /// Unix sockets of the host that may be reached.
+    pub(crate) sockets: Vec<Granted>,
 }
 
 /// Brings the loopback interface up.

@@ -515,6 +515,12 @@ impl Init {
             .observer
             .as_ref()
             .map(|observer| push(&mut fds, observer.as_fd()));
+        let door = self
+            .parts
+            .observer
+            .as_ref()
+            .and_then(|observer| observer.door())
+            .map(|door| push(&mut fds, door.as_fd()));
         let watch = self
             .parts
             .watch
@@ -543,7 +549,7 @@ impl Init {
                 .is_some_and(|fd| fd.revents().intersects(readable)),
             children: is_ready(1),
             spawner: is_ready(2),
-            observer: observer.is_some_and(is_ready),
+            observer: observer.is_some_and(is_ready) || door.is_some_and(is_ready),
             watch: watch.is_some_and(is_ready),
             harness: harness.is_some_and(is_ready),
         })

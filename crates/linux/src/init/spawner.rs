@@ -20,7 +20,6 @@ use rustix::thread::{
 };
 
 use ringfence_backend::CommandId;
-use ringfence_plan::step::Observe;
 
 use super::build::Restrictions;
 use crate::exec::{self, ChildStack, CommandPreparation, Preparation, Program, StartError};
@@ -258,12 +257,11 @@ fn restrict(restrictions: &Restrictions) -> Result<Restricted, ConfineError> {
     let mut listener = None;
     if let Some(profile) = &restrictions.filter {
         let program = seccomp::compile(profile);
-        match profile.observe {
-            Observe::Off => seccomp::install(&program).map_err(ConfineError::Filter)?,
-            Observe::Writes | Observe::All => {
-                listener =
-                    Some(seccomp::install_with_listener(&program).map_err(ConfineError::Filter)?);
-            }
+        if profile.has_listener() {
+            let installed = seccomp::install_with_listener(&program);
+            listener = Some(installed.map_err(ConfineError::Filter)?);
+        } else {
+            seccomp::install(&program).map_err(ConfineError::Filter)?;
         }
         proven.push(format!(
             "seccomp: filter of {} instructions in force",

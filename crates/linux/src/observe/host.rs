@@ -111,8 +111,8 @@ fn is_unconfined() -> bool {
     setting("/proc/self/attr/current").is_none_or(|label| label.starts_with(b"unconfined"))
 }
 
-/// What of seccomp works; a process that is filtered and may make no namespace is in somebody's sandbox, whose
-/// listener leaves no room for a second.
+/// What of seccomp works. A process that is filtered and may make no namespace is in somebody's sandbox or container:
+/// whether that leaves room for a listener of ours is found out by making one.
 pub(super) fn probe_seccomp(namespaces: &UserNamespaces) -> Seccomp {
     let Some(actions) = setting("/proc/sys/kernel/seccomp/actions_avail") else {
         return probe_seccomp_status();
@@ -121,7 +121,7 @@ pub(super) fn probe_seccomp(namespaces: &UserNamespaces) -> Seccomp {
         .split(|byte| *byte == b' ')
         .any(|action| action == b"user_notif");
     match namespaces {
-        UserNamespaces::Refused { .. } if is_filtered() => Seccomp::FilterOnly,
+        UserNamespaces::Refused { .. } if is_filtered() && !can_listen() => Seccomp::FilterOnly,
         UserNamespaces::Available | UserNamespaces::Refused { .. } if listener => Seccomp::Listener,
         UserNamespaces::Available | UserNamespaces::Refused { .. } => Seccomp::FilterOnly,
     }
@@ -134,6 +134,10 @@ fn probe_seccomp_status() -> Seccomp {
         // Nothing is known: the launch finds out.
         Err(_) => Seccomp::Listener,
     }
+}
+
+fn can_listen() -> bool {
+    crate::seccomp::probe_listener().is_ok() && crate::observer::probe_memory().is_ok()
 }
 
 fn is_filtered() -> bool {

@@ -88,6 +88,7 @@ fn gather(policy: &Policy, namespaces: UserNamespaces) -> Result<LinuxFacts, Obs
         git_references,
         cgroups: cgroup::observe(policy, &mounts),
         network: network::observe(policy)?,
+        sockets: network::sockets(policy)?,
         listings: Vec::new(),
         caches: caches::observe(policy, &home, &mounts)?,
         overlay: caches::probe_overlay(&state),

@@ -1,16 +1,18 @@
-//! What a session's own network depends on: IPv6, and whom programs ask for names.
+//! What a session's own network depends on: IPv6, whom programs ask for names, and the host's sockets it may reach.
 
 use std::net::IpAddr;
 use std::path::Path;
 
-use ringfence_plan::linux::facts::{Ipv6, NetworkFacts};
+use ringfence_plan::linux::facts::{Ipv6, NetworkFacts, SocketFact, SocketState};
 use ringfence_policy::Policy;
 use ringfence_policy::document::NetworkMode;
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::error::ObserveError;
 use super::host::read_file;
+use super::resolve::resolve;
 
 /// As many name servers as the system's resolver asks (resolv.conf(5), `MAXNS`).
 const MAX_SERVERS: usize = 3;
@@ -28,6 +30,31 @@ pub(super) fn observe(policy: &Policy) -> Result<Option<NetworkFacts>, ObserveEr
         ipv6: probe_ipv6(),
         name_servers: name_servers()?,
     }))
+}
+
+/// What is at the paths that the policy opens as Unix sockets.
+///
+/// # Errors
+/// As [`resolve`].
+pub(super) fn sockets(policy: &Policy) -> Result<Vec<SocketFact>, ObserveError> {
+    let mut facts = Vec::new();
+    for socket in &policy.network.unix_sockets {
+        let found = resolve(socket.value.as_path())?;
+        let is_socket = found
+            .stat
+            .as_ref()
+            .is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket);
+        let state = match found.object() {
+            Some(object) if is_socket => SocketState::Socket(object),
+            Some(_) => SocketState::Other,
+            None => SocketState::Absent,
+        };
+        facts.push(SocketFact {
+            named: socket.value.clone(),
+            state,
+        });
+    }
+    Ok(facts)
 }
 
 fn probe_ipv6() -> Ipv6 {

@@ -4,8 +4,32 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Enough for `struct sockaddr_in6`.
-pub(super) const LONGEST: usize = 28;
+/// Enough for `struct sockaddr_un`, the longest that is looked at.
+pub(super) const LONGEST: usize = 110;
+
+/// What a Unix socket's address names, unix(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnixName<'a> {
+    /// A path, relative or absolute.
+    Path(&'a [u8]),
+    /// A name in the network namespace's own table.
+    Abstract(&'a [u8]),
+    /// Nothing.
+    Unnamed,
+}
+
+/// The name in a `struct sockaddr_un`; `None` for other families.
+pub(super) fn parse_unix(bytes: &[u8]) -> Option<UnixName<'_>> {
+    let family = u16::from_ne_bytes(*bytes.first_chunk()?);
+    if i32::from(family) != libc::AF_UNIX {
+        return None;
+    }
+    Some(match bytes.get(2..).unwrap_or_default() {
+        [] => UnixName::Unnamed,
+        [0, name @ ..] => UnixName::Abstract(name),
+        path => UnixName::Path(path.split(|byte| *byte == 0).next().unwrap_or_default()),
+    })
+}
 
 /// The IP address and port in a `struct sockaddr`; `None` for other families and for short ones.
 pub(super) fn parse(bytes: &[u8]) -> Option<SocketAddr> {

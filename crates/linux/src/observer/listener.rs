@@ -17,6 +17,8 @@ use super::ObserverError;
 const SYNC_WAKE_UP: u64 = 1;
 /// `SECCOMP_USER_NOTIF_FLAG_CONTINUE`
 const CONTINUE: u32 = 1;
+/// `SECCOMP_ADDFD_FLAG_SEND`
+const ADD_AND_SEND: u32 = 2;
 
 /// A call that waits for its answer.
 #[derive(Clone, Copy, Debug)]
@@ -34,12 +36,32 @@ pub(super) struct Notification {
 }
 
 /// What a notified call gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Answer {
     /// The kernel runs it.
     Continue,
     /// It fails with this error number.
     Fail(u16),
+    /// It is said to have succeeded, and nothing is run.
+    Succeed,
+    /// It returns a copy of this descriptor.
+    HandOver(OwnedFd, CloseOnExec),
+    /// It waits for an answer that comes later.
+    Later,
+}
+
+/// Whether a descriptor is closed by execve(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CloseOnExec {
+    Yes,
+    No,
+}
+
+/// Whether there was still a call to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    Heard,
+    Gone,
 }
 
 /// The listener's descriptor.
@@ -179,10 +201,22 @@ impl Listener {
     }
 
     /// Answers a call. One whose thread has died needs no answer.
-    pub(super) fn answer(&self, id: u64, answer: Answer) -> Result<(), ObserverError> {
+    pub(super) fn answer(&self, id: u64, answer: Answer) -> Result<Delivery, ObserverError> {
         let (error, flags) = match answer {
             Answer::Continue => (0, CONTINUE),
             Answer::Fail(errno) => (-i32::from(errno), 0),
+            Answer::Succeed => (0, 0),
+            Answer::Later => return Ok(Delivery::Heard),
+            Answer::HandOver(descriptor, close) => {
+                return match self.hand_over(id, &descriptor, close) {
+                    Ok(delivery) => Ok(delivery),
+                    // Its table is full, or the kernel is older than 5.14 and has no such call.
+                    Err(error) => {
+                        let number = error.raw_os_error().unwrap_or(libc::EACCES);
+                        self.answer(id, Answer::Fail(u16::try_from(number).unwrap_or(u16::MAX)))
+                    }
+                };
+            }
         };
         let mut response = libc::seccomp_notif_resp {
             id,
@@ -200,13 +234,47 @@ impl Listener {
                 )
             };
             if result == 0 {
-                return Ok(());
+                return Ok(Delivery::Heard);
             }
             let source = io::Error::last_os_error();
             match source.raw_os_error() {
-                Some(libc::ENOENT | libc::EINPROGRESS) => return Ok(()),
+                Some(libc::ENOENT | libc::EINPROGRESS) => return Ok(Delivery::Gone),
                 Some(libc::EINTR) => {}
                 Some(_) | None => return Err(ObserverError::Send { source }),
+            }
+        }
+    }
+
+    /// Puts a copy of `descriptor` into the caller's table and answers with its number, in one.
+    fn hand_over(&self, id: u64, descriptor: &OwnedFd, close: CloseOnExec) -> io::Result<Delivery> {
+        let flags = match close {
+            CloseOnExec::Yes => libc::O_CLOEXEC.unsigned_abs(),
+            CloseOnExec::No => 0,
+        };
+        let added = libc::seccomp_notif_addfd {
+            id,
+            flags: ADD_AND_SEND,
+            srcfd: descriptor.as_raw_fd().unsigned_abs(),
+            newfd: 0,
+            newfd_flags: flags,
+        };
+        loop {
+            // SAFETY: NOTIF_ADDFD reads one `struct seccomp_notif_addfd`; both descriptors are open.
+            let result = unsafe {
+                libc::ioctl(
+                    self.descriptor.as_raw_fd(),
+                    libc::SECCOMP_IOCTL_NOTIF_ADDFD,
+                    &raw const added,
+                )
+            };
+            if result >= 0 {
+                return Ok(Delivery::Heard);
+            }
+            let error = io::Error::last_os_error();
+            match error.raw_os_error() {
+                Some(libc::ENOENT | libc::EINPROGRESS) => return Ok(Delivery::Gone),
+                Some(libc::EINTR) => {}
+                Some(_) | None => return Err(error),
             }
         }
     }

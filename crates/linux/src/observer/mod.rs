@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use ringfence_backend::wire::Event;
 use ringfence_plan::plan::Guard;
+use ringfence_plan::step::Observe;
 use ringfence_policy::decision::{Denial, Evidence, OwnPermissions};
 use ringfence_policy::escape::escape_os;
 use ringfence_policy::{AbsolutePath, Decision, FilesystemRules, Operation, RuleId};
@@ -25,6 +26,7 @@ use crate::seccomp::{self, Access, Call, Family, FilterProfile, Verdict};
 mod address;
 mod call;
 mod connection;
+mod door;
 mod guard;
 mod listener;
 mod memory;
@@ -33,9 +35,11 @@ mod resolve;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod unix;
 
 use call::{Effect, PathArgument};
 pub use connection::Reach;
+pub use door::{Door, Granted};
 use guard::Watch;
 use listener::{Answer, Listener, Notification};
 use permissions::{Credentials, Prospect};
@@ -131,6 +135,7 @@ pub struct Observer {
     tally: Tally,
     last_made: Option<Instant>,
     reach: Reach,
+    door: Option<Door>,
 }
 
 impl AsFd for Observer {
@@ -151,10 +156,7 @@ impl Observer {
         rules: FilesystemRules,
         guard: &Guard,
     ) -> Result<Self, ObserverError> {
-        let probe = [1_u8];
-        let mut copy = [0_u8];
-        memory::read(std::process::id(), probe.as_ptr().addr() as u64, &mut copy)
-            .map_err(|source| ObserverError::ReadMemory { source })?;
+        probe_memory()?;
         Ok(Self {
             listener: Listener::new(listener)?,
             profile,
@@ -165,6 +167,7 @@ impl Observer {
             tally: Tally::default(),
             last_made: None,
             reach: Reach::Offline,
+            door: None,
         })
     }
 
@@ -180,6 +183,7 @@ impl Observer {
     /// # Errors
     /// [`ObserverError`] when the listener is lost; the session must end then, since notified calls only fail.
     pub fn handle_ready(&mut self, report: &mut dyn FnMut(Event)) -> Result<(), ObserverError> {
+        self.hear_harness()?;
         let mut touched = Vec::new();
         for _ in 0..BATCH {
             let Some(notification) = self.listener.receive()? else {
@@ -245,7 +249,14 @@ impl Observer {
                 let denial = refused(family, self.refused_object(examined), call.name);
                 (Answer::Fail(errno), [Some(Report::Denied(denial)), None])
             }
+            Verdict::Supervise => (self.make_socket(notification), [None, None]),
             Verdict::Observe(Access::Connect) => {
+                if let Some((answer, denial)) = self.connect_socket(notification) {
+                    return (answer, [denial.map(Report::Denied), None]);
+                }
+                if self.profile.observe == Observe::Off {
+                    return (Answer::Continue, [None, None]);
+                }
                 let denial = self
                     .destination(notification)
                     .and_then(|address| connection::refused(&address, self.reach, call.name));
@@ -408,6 +419,18 @@ impl Observer {
             own_permissions,
         })
     }
+}
+
+/// Proves that memory can be read as the observer reads it, on this process's own.
+///
+/// # Errors
+/// [`ObserverError::ReadMemory`].
+pub fn probe_memory() -> Result<(), ObserverError> {
+    let probe = [1_u8];
+    let mut copy = [0_u8];
+    memory::read(std::process::id(), probe.as_ptr().addr() as u64, &mut copy)
+        .map_err(|source| ObserverError::ReadMemory { source })?;
+    Ok(())
 }
 
 /// What permissions say of a call that the boundary refuses; `None` when it fails whatever they say.

@@ -19,7 +19,7 @@ use ringfence_policy::{AbsolutePath, FilesystemRules, Operation, PathAccess, Pat
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::{MAX_DISTINCT, Observer};
-use crate::seccomp::{FilterProfile, compile, install_with_listener};
+use crate::seccomp::{FilterProfile, UnixSockets, compile, install_with_listener};
 
 mod guarded;
 mod hostile;
@@ -138,6 +138,7 @@ impl Scene {
         let profile = FilterProfile {
             observe,
             ip_sockets: IpSockets::InNamespace,
+            unix_sockets: UnixSockets::Refused,
         };
         let program = compile(&profile);
         let (send, receive) = mpsc::channel();

@@ -118,7 +118,7 @@ fn chain(rules: &[Rule], profile: FilterProfile, number: u32) -> impl Iterator<I
 
 fn body(rules: &[Rule], profile: FilterProfile, number: u32) -> Body {
     let mut answers: Vec<u32> = chain(rules, profile, number)
-        .map(|rule| table::answer(rule.verdict, profile.observe))
+        .map(|rule| table::answer(rule.verdict, &profile))
         .collect();
     if chain(rules, profile, number).all(|rule| !rule.when.is_empty()) {
         answers.push(libc::SECCOMP_RET_ALLOW);
@@ -153,7 +153,7 @@ fn call(assembler: &mut Assembler, rules: &[Rule], profile: FilterProfile, numbe
     let rules: Vec<&Rule> = chain(rules, profile, number).collect();
     let mut next = assembler.ret(libc::SECCOMP_RET_ALLOW);
     for rule in rules.into_iter().rev() {
-        let mut success = assembler.ret(table::answer(rule.verdict, profile.observe));
+        let mut success = assembler.ret(table::answer(rule.verdict, &profile));
         for condition in rule.when.iter().rev() {
             success = test(assembler, condition, success, next);
         }

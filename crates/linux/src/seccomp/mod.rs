@@ -17,7 +17,7 @@ mod tests;
 pub use bpf::Instruction;
 pub use compile::{ARCHITECTURE, Program};
 pub use install::{SeccompError, install, install_with_listener, probe_listener, probe_seccomp};
-pub use table::{Access, Call, Family, FilterProfile, Verdict};
+pub use table::{Access, Call, Family, FilterProfile, UnixSockets, Verdict};
 
 /// Compiles the filter of a session.
 #[must_use]

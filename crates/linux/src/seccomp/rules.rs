@@ -131,6 +131,7 @@ const IP_OR_NETLINK: &[u32] = &[
 /// `SOCK_TYPE_MASK`: the rest of the argument is `SOCK_CLOEXEC` and `SOCK_NONBLOCK`.
 const TYPE: u32 = 0xF;
 const STREAM_OR_DATAGRAM: &[u32] = &[unsigned(libc::SOCK_STREAM), unsigned(libc::SOCK_DGRAM)];
+const STREAM: &[u32] = &[unsigned(libc::SOCK_STREAM)];
 const CONNECTED: &[u32] = &[unsigned(libc::SOCK_STREAM), unsigned(libc::SOCK_SEQPACKET)];
 const TCP_OR_UDP: &[u32] = &[0, unsigned(libc::IPPROTO_TCP), unsigned(libc::IPPROTO_UDP)];
 /// `IPPROTO_MPTCP`
@@ -166,6 +167,17 @@ const SOCKETS: &[Rule] = &[
         &[is(0, NETLINK), is(2, &[unsigned(libc::NETLINK_ROUTE)])],
         Verdict::Allow,
     ),
+    // What comes of it is no socket that could connect: one end of a pair, whose other end the harness holds. So no
+    // connect(2) that the kernel is let do can reach a path, whatever its memory holds by then.
+    Rule {
+        scope: Scope::WithUnixSockets,
+        ..rule(
+            Family::UnixSocket,
+            calls![SYS_socket],
+            &[is(0, UNIX), masked(1, TYPE, STREAM), is(2, &[0])],
+            Verdict::Supervise,
+        )
+    },
     rule(
         Family::UnixSocket,
         calls![SYS_socket],

@@ -12,6 +12,28 @@ pub struct FilterProfile {
     pub observe: Observe,
     /// Whether namespaces hold IP sockets. Where none do, none hold System V IPC either: both are refused.
     pub ip_sockets: IpSockets,
+    /// Whether some Unix socket of the host may be reached.
+    pub unix_sockets: UnixSockets,
+}
+
+/// What a target gets that asks for a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnixSockets {
+    /// Nothing.
+    Refused,
+    /// One end of a pair, which the observer connects to what the policy opens.
+    Supervised,
+}
+
+impl FilterProfile {
+    /// Whether calls wait for an answer.
+    #[must_use]
+    pub fn has_listener(&self) -> bool {
+        match (self.observe, self.unix_sockets) {
+            (Observe::Off, UnixSockets::Refused) => false,
+            (Observe::Off, UnixSockets::Supervised) | (Observe::Writes | Observe::All, _) => true,
+        }
+    }
 }
 
 /// A system call of this machine's own architecture.
@@ -66,6 +88,8 @@ pub enum Verdict {
     Refuse(u16),
     /// It runs, and the observer looks at it first.
     Observe(Access),
+    /// The observer does it in the kernel's stead.
+    Supervise,
 }
 
 /// Which values a condition takes.
@@ -97,6 +121,8 @@ pub enum Scope {
     Always,
     /// In sessions without namespaces.
     WithoutNamespaces,
+    /// In sessions that may reach some Unix socket.
+    WithUnixSockets,
 }
 
 /// One rule: these calls, under all of these conditions.
@@ -137,9 +163,10 @@ impl Rule {
     /// Whether it is in force in this session.
     #[must_use]
     pub fn in_force(&self, profile: &FilterProfile) -> bool {
-        match (self.scope, profile.ip_sockets) {
-            (Scope::Always, _) | (Scope::WithoutNamespaces, IpSockets::Refused) => true,
-            (Scope::WithoutNamespaces, IpSockets::InNamespace) => false,
+        match self.scope {
+            Scope::Always => true,
+            Scope::WithoutNamespaces => profile.ip_sockets == IpSockets::Refused,
+            Scope::WithUnixSockets => profile.unix_sockets == UnixSockets::Supervised,
         }
     }
 
@@ -172,8 +199,14 @@ pub fn decide(
 
 /// What the filter answers for a verdict, as the kernel's return value of a filter.
 #[must_use]
-pub fn answer(verdict: Verdict, observe: Observe) -> u32 {
-    match (verdict, observe) {
+pub fn answer(verdict: Verdict, profile: &FilterProfile) -> u32 {
+    match (verdict, profile.observe) {
+        (Verdict::Supervise, _) => libc::SECCOMP_RET_USER_NOTIF,
+        (Verdict::Observe(Access::Connect), Observe::Off)
+            if profile.unix_sockets == UnixSockets::Supervised =>
+        {
+            libc::SECCOMP_RET_USER_NOTIF
+        }
         (Verdict::Allow, _)
         | (Verdict::Observe(_), Observe::Off)
         | (Verdict::Observe(Access::Read | Access::Execute), Observe::Writes) => {

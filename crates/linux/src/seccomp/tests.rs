@@ -5,7 +5,7 @@ use ringfence_plan::step::{IpSockets, Observe};
 use super::bpf::{AND, JUMP, JUMP_AT_LEAST, JUMP_EQUAL, LOAD, RETURN};
 use super::compile::{ARCHITECTURE, SKIPPED, X32_BIT, compile as compile_table};
 use super::rules::RULES;
-use super::table::{self, FilterProfile, Rule, Values};
+use super::table::{self, FilterProfile, Rule, UnixSockets, Values};
 use super::{Program, compile};
 
 mod kernel;
@@ -26,9 +26,13 @@ fn profiles() -> impl Iterator<Item = FilterProfile> {
     [Observe::Off, Observe::Writes, Observe::All]
         .into_iter()
         .flat_map(|observe| {
-            [IpSockets::InNamespace, IpSockets::Refused].map(|ip_sockets| FilterProfile {
+            [IpSockets::InNamespace, IpSockets::Refused].map(|ip_sockets| (observe, ip_sockets))
+        })
+        .flat_map(|(observe, ip_sockets)| {
+            [UnixSockets::Refused, UnixSockets::Supervised].map(|unix_sockets| FilterProfile {
                 observe,
                 ip_sockets,
+                unix_sockets,
             })
         })
 }
@@ -36,6 +40,7 @@ fn profiles() -> impl Iterator<Item = FilterProfile> {
 const PLAIN: FilterProfile = FilterProfile {
     observe: Observe::Off,
     ip_sockets: IpSockets::InNamespace,
+    unix_sockets: UnixSockets::Refused,
 };
 
 /// Runs a program as the kernel does; an instruction that it does not know is a failed test.
@@ -75,7 +80,7 @@ fn expected(rules: &[Rule], profile: FilterProfile, number: u32, arguments: &[u6
     match table::decide(rules, &profile, number, arguments) {
         _ if number == SKIPPED => ALLOW,
         _ if number >= X32_BIT => refused(libc::ENOSYS),
-        Some((_, _, verdict)) => table::answer(verdict, profile.observe),
+        Some((_, _, verdict)) => table::answer(verdict, &profile),
         None => ALLOW,
     }
 }
@@ -293,6 +298,35 @@ fn observed_calls_depend_on_the_mode() {
     assert_eq!(answers(libc::SYS_utimensat, [0, 1, 0, 0, 0, 0]), write);
     assert_eq!(answers(libc::SYS_utimensat, [3, 0, 0, 0, 0, 0]), [ALLOW; 3]);
     assert_eq!(answers(libc::SYS_read, [0; 6]), [ALLOW; 3]);
+}
+
+#[test]
+fn where_a_unix_socket_may_be_reached_stream_sockets_and_connects_are_supervised_and_nothing_else_is_opened()
+ {
+    let supervised = FilterProfile {
+        unix_sockets: UnixSockets::Supervised,
+        ..PLAIN
+    };
+    assert!(supervised.has_listener() && !PLAIN.has_listener());
+    let program = compile(&supervised);
+    let answer = |number: libc::c_long, arguments: [u64; 6]| {
+        let number = u32::try_from(number).unwrap();
+        run(&program, ARCHITECTURE, number, &arguments)
+    };
+    let notified = libc::SECCOMP_RET_USER_NOTIF;
+    for flags in [0, 0o4000, 0o2_000_000, 0o2_004_000] {
+        let call = answer(libc::SYS_socket, [1, 1 | flags, 0, 0, 0, 0]);
+        assert_eq!(call, notified);
+        for kind in [2, 3, 5] {
+            let call = answer(libc::SYS_socket, [1, kind | flags, 0, 0, 0, 0]);
+            assert_eq!(call, refused(libc::EACCES), "{kind}");
+        }
+    }
+    let other_protocol = answer(libc::SYS_socket, [1, 1, 1, 0, 0, 0]);
+    assert_eq!(other_protocol, refused(libc::EACCES));
+    assert_eq!(answer(libc::SYS_connect, [3, 0, 16, 0, 0, 0]), notified);
+    let pair = answer(libc::SYS_socketpair, [1, 2, 0, 0, 0, 0]);
+    assert_eq!(pair, refused(libc::ESOCKTNOSUPPORT));
 }
 
 #[test]

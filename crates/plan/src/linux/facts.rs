@@ -54,6 +54,9 @@ pub struct LinuxFacts {
     /// The network's facts, where the policy lets anything leave the session or be published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkFacts>,
+    /// What the Unix sockets are that the policy opens, in its order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sockets: Vec<SocketFact>,
     /// Entries of directories that Landlock alone has to grant piecemeal; empty where namespaces work.
     pub listings: Vec<Listing>,
     /// The person's caches, where tools look for them.
@@ -247,6 +250,27 @@ pub enum PlaceName {
     RuntimeDirectory,
     /// `/dev/shm`
     SharedMemory,
+}
+
+/// A path of the host that the policy names as a Unix socket to be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketFact {
+    /// As the policy names it.
+    pub named: AbsolutePath,
+    /// What is there.
+    pub state: SocketState,
+}
+
+/// What is found where a socket is expected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SocketState {
+    /// A socket.
+    Socket(Object),
+    /// Something else.
+    Other,
+    /// Nothing, or nothing that the caller may see.
+    Absent,
 }
 
 /// A path below a hidden place that commands need.

@@ -17,7 +17,7 @@ use crate::linux::landlock::{Abi, Rights, Ruleset};
 use crate::linux::limits::{self, UserNamespace};
 use crate::linux::places::{PlaceKind, Places};
 use crate::linux::session::{self, GitWrites};
-use crate::linux::{filesystem_rules, guard, network};
+use crate::linux::{filesystem_rules, guard, network, sockets};
 use crate::plan::{Level, Missing, Plan};
 use crate::step::{
     FileId, Identity, IpSockets, MountAccess, MountPoint, Namespace, Observe, Placeholder, Step,
@@ -63,6 +63,7 @@ pub(crate) fn plan(
         });
     }
     steps.extend(hold_steps(&holds));
+    steps.extend(sockets::steps(facts, &mut missing));
     steps.extend(limits::steps(policy, facts, UserNamespace::Own));
     steps.push(Step::DropCapabilities);
     steps.push(Step::SetNoNewPrivs);
@@ -217,6 +218,7 @@ fn places(policy: &Policy, facts: &LinuxFacts) -> Result<Places, PlanError> {
             );
         }
     }
+    sockets::add_places(facts, &mut places);
     for node in [
         "null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts",
     ] {
@@ -378,6 +380,10 @@ fn shown(facts: &LinuxFacts) -> Vec<(AbsolutePath, AbsolutePath, Kind)> {
                 .needed
                 .iter()
                 .map(|needed| (needed.path.clone(), needed.source.clone(), needed.kind)),
+        )
+        .chain(
+            sockets::present(facts)
+                .map(|(_, object)| (object.path.clone(), object.path.clone(), object.kind)),
         )
         .collect()
 }

@@ -18,6 +18,7 @@ mod partial;
 mod places;
 mod roots;
 mod session;
+mod sockets;
 
 pub use full::NAMESPACES;
 pub use partial::directories_to_list;
@@ -45,7 +46,6 @@ pub fn plan(policy: &Policy, facts: &LinuxFacts) -> Result<Plan, PlanError> {
     if policy.mode.value == Mode::FullAccess {
         return Ok(session::unbounded(policy));
     }
-    refuse_unsupported(policy)?;
     roots::check(policy, facts)?;
     let plan = match walls(facts)? {
         Walls::Namespaces(abi) => full::plan(policy, facts, abi)?,
@@ -90,15 +90,6 @@ fn walls(facts: &LinuxFacts) -> Result<Walls, PlanError> {
             cause: format!("user namespaces are refused ({cause}) and the kernel has no Landlock"),
             cure: cure.clone(),
         }),
-    }
-}
-
-fn refuse_unsupported(policy: &Policy) -> Result<(), PlanError> {
-    match policy.network.unix_sockets.first() {
-        Some(socket) => Err(PlanError::Unsupported {
-            setting: format!("network.unix_sockets = [\"{}\"]", socket.value),
-        }),
-        None => Ok(()),
     }
 }
 

@@ -4,10 +4,12 @@ use ringfence_policy::Policy;
 use ringfence_policy::document::HardLinks;
 
 use crate::linux::facts::LinuxFacts;
+use crate::linux::sockets;
 use crate::render::printable;
 
 /// Adds the notes that follow from the facts alone.
 pub(crate) fn collect(policy: &Policy, facts: &LinuxFacts, notes: &mut Vec<String>) {
+    sockets::notes(facts, notes);
     for root in &facts.roots {
         let count = root.outside_links.len();
         if let (Some(first), HardLinks::Warn) = (

@@ -18,7 +18,7 @@ use crate::linux::holds::{self, Hold, Holds};
 use crate::linux::landlock::{Abi, Rights, Ruleset};
 use crate::linux::limits::{self, UserNamespace};
 use crate::linux::places::{PlaceKind, Places};
-use crate::linux::{filesystem_rules, guard, network, notes, session};
+use crate::linux::{filesystem_rules, guard, network, notes, session, sockets};
 use crate::plan::{Level, Missing, Plan};
 use crate::render::printable;
 use crate::step::{IpSockets, Step};
@@ -52,6 +52,7 @@ pub(crate) fn plan(
     missing.extend(network::loss(policy));
     let mut steps = session::make_private(facts, &tmp)?;
     steps.extend(caches.made);
+    steps.extend(sockets::steps(facts, &mut missing));
     steps.extend(limits::steps(policy, facts, UserNamespace::Shared));
     steps.push(Step::DropCapabilities);
     steps.push(Step::SetNoNewPrivs);

@@ -74,6 +74,7 @@ const fn ingress(ingress: Ingress) -> &'static str {
         Ingress::AbsoluteForm => "absolute-form",
         Ingress::Socks => "socks",
         Ingress::Dns => "dns",
+        Ingress::UnixSocket => "unix-socket",
         Ingress::Published => "published",
     }
 }

@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use super::sockets::{HostSockets, SocketError};
 use ringfence_audit::SessionId;
 use ringfence_egress::caller::OneSession;
 use ringfence_egress::event::Event as Decided;
@@ -46,6 +47,9 @@ pub enum EgressError {
         #[source]
         source: io::Error,
     },
+    /// A Unix socket of the plan can't be reached.
+    #[error("reach a Unix socket of the policy")]
+    Socket(#[source] SocketError),
     /// There is no descriptor for news.
     #[error("make a descriptor for the proxy's news")]
     News(#[source] Errno),
@@ -62,11 +66,28 @@ impl EgressError {
             Self::Publish { port, .. } => {
                 format!("free port {port} of this machine's loopback, or publish another")
             }
-            Self::Listen(_) | Self::News(_) | Self::Thread(_) => {
+            Self::Socket(SocketError::Open { path, .. } | SocketError::Changed { path }) => {
+                format!("see whether its server runs: `ls -l {path}`, and try again")
+            }
+            Self::Socket(SocketError::Thread(_))
+            | Self::Listen(_)
+            | Self::News(_)
+            | Self::Thread(_) => {
                 "raise the limits on open files and processes (`ulimit -n`, `ulimit -u`)".to_owned()
             }
         }
     }
+}
+
+/// What the runner has handed out of the session.
+#[derive(Debug, Default)]
+pub(crate) struct HandedOut {
+    /// Sockets of the session's network, to be served.
+    pub(crate) sockets: Vec<(ServedSocket, OwnedFd)>,
+    /// The way to dial published ports.
+    pub(crate) dialler: Option<OwnedFd>,
+    /// The way from programs to Unix sockets of the host, and those.
+    pub(crate) door: Option<(OwnedFd, HostSockets)>,
 }
 
 /// The proxy of one session. Dropped, it ends with every connection.
@@ -124,10 +145,14 @@ impl Egress {
     pub(crate) fn start(
         policy: &NetworkPolicy,
         session: &SessionId,
-        sockets: Vec<(ServedSocket, OwnedFd)>,
-        dialler: Option<OwnedFd>,
+        handed_out: HandedOut,
         published: &[u16],
     ) -> Result<Self, EgressError> {
+        let HandedOut {
+            sockets,
+            dialler,
+            door,
+        } = handed_out;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let (sender, news) = sync_channel(MAX_WAITING);
         let post = Arc::new(Post {
@@ -172,6 +197,10 @@ impl Egress {
                 };
                 control.add(published).map_err(EgressError::Listen)?;
             }
+        }
+        if let Some((door, held)) = door {
+            held.serve(door, control.clone(), subject)
+                .map_err(EgressError::Socket)?;
         }
         let ending = Ending(Arc::clone(&post));
         let thread = std::thread::Builder::new()

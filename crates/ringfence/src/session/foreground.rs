@@ -379,6 +379,7 @@ impl Foreground<'_> {
             | Event::Ready(_)
             | Event::Serving { .. }
             | Event::Dialling
+            | Event::Reaching
             | Event::LaunchFailed { .. } => {}
         }
         Ok(())

@@ -19,6 +19,8 @@ mod foreground;
 mod network;
 #[cfg(target_os = "linux")]
 mod signals;
+#[cfg(target_os = "linux")]
+mod sockets;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests;
@@ -50,6 +52,8 @@ use self::network::Network;
 use self::opening::{OpenError, Opening};
 use self::report::Journal;
 pub use self::report::Report;
+#[cfg(target_os = "linux")]
+pub use self::sockets::SocketError;
 use crate::load::LoadedLayer;
 use crate::platform;
 use crate::state::StateDirectory;

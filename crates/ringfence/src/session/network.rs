@@ -9,7 +9,8 @@ use ringfence_plan::step::ServedSocket;
 use ringfence_plan::{Plan, Step};
 use ringfence_policy::policy::NetworkPolicy;
 
-use super::egress::{Egress, EgressError};
+use super::egress::{Egress, EgressError, HandedOut};
+use super::sockets::{HostSockets, SocketError};
 
 /// The network of one session, as far as the harness has a part in it.
 #[derive(Debug)]
@@ -19,6 +20,9 @@ pub(super) struct Network {
     planned: usize,
     sockets: Vec<(ServedSocket, OwnedFd)>,
     dialler: Option<OwnedFd>,
+    /// Unix sockets of the host that the plan opens, until they are served.
+    host_sockets: Option<HostSockets>,
+    door: Option<OwnedFd>,
     /// The ports that the plan publishes.
     published: Vec<u16>,
     egress: Option<Egress>,
@@ -26,7 +30,10 @@ pub(super) struct Network {
 
 impl Network {
     /// The network that `plan` makes, before the runner has made it.
-    pub(super) fn new(policy: &NetworkPolicy, plan: &Plan) -> Self {
+    ///
+    /// # Errors
+    /// [`SocketError`] for a socket that can't be held.
+    pub(super) fn new(policy: &NetworkPolicy, plan: &Plan) -> Result<Self, SocketError> {
         let served = |step: &&Step| matches!(step, Step::Serve { .. });
         let published = plan.steps.iter().filter_map(|step| {
             if let Step::Publish { port } = step {
@@ -36,14 +43,17 @@ impl Network {
             }
         });
         let published = published.collect();
-        Self {
+        let host_sockets = HostSockets::hold(plan)?;
+        Ok(Self {
             policy: policy.clone(),
             planned: plan.steps.iter().filter(served).count(),
             sockets: Vec::new(),
             dialler: None,
+            host_sockets: Some(host_sockets).filter(|sockets| !sockets.is_empty()),
+            door: None,
             published,
             egress: None,
-        }
+        })
     }
 
     /// Takes a socket that the runner has made; `None` when it sent none, or more than the plan has.
@@ -64,14 +74,26 @@ impl Network {
         Some(())
     }
 
+    /// Takes the way from programs to Unix sockets of the host.
+    pub(super) fn collect_door(&mut self, door: Option<OwnedFd>) -> Option<()> {
+        let door = door.filter(|_| self.door.is_none() && self.host_sockets.is_some())?;
+        self.door = Some(door);
+        Some(())
+    }
+
     /// Whether anything of it is served from outside.
     pub(super) fn is_served(&self) -> bool {
-        self.planned > 0 || !self.published.is_empty() || self.egress.is_some()
+        self.planned > 0
+            || !self.published.is_empty()
+            || self.host_sockets.is_some()
+            || self.egress.is_some()
     }
 
     /// Whether the runner has handed out all that the plan says.
     pub(super) fn is_whole(&self) -> bool {
-        self.sockets.len() == self.planned && self.dialler.is_some() != self.published.is_empty()
+        self.sockets.len() == self.planned
+            && self.dialler.is_some() != self.published.is_empty()
+            && self.door.is_some() == self.host_sockets.is_some()
     }
 
     /// Serves what was handed out.
@@ -81,17 +103,17 @@ impl Network {
     pub(super) fn open(&mut self, session: &SessionId) -> Result<(), EgressError> {
         let sockets = std::mem::take(&mut self.sockets);
         let published = std::mem::take(&mut self.published);
-        if sockets.is_empty() && published.is_empty() {
+        let door = self.door.take().zip(self.host_sockets.take());
+        if sockets.is_empty() && published.is_empty() && door.is_none() {
             return Ok(());
         }
-        let dialler = self.dialler.take();
-        self.egress = Some(Egress::start(
-            &self.policy,
-            session,
+        let handed_out = HandedOut {
             sockets,
-            dialler,
-            &published,
-        )?);
+            dialler: self.dialler.take(),
+            door,
+        };
+        let egress = Egress::start(&self.policy, session, handed_out, &published)?;
+        self.egress = Some(egress);
         Ok(())
     }
 

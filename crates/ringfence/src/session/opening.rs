@@ -18,6 +18,8 @@ use ringfence_policy::escape::escape_os;
 use ringfence_policy::layers::LayerKind;
 
 #[cfg(target_os = "linux")]
+use super::egress::EgressError;
+#[cfg(target_os = "linux")]
 use super::network::Network;
 use super::report::Journal;
 use super::{Life, Session, SessionOptions, StartError, Sweep};
@@ -198,7 +200,13 @@ impl<'a> Opening<'a> {
         };
         let lent = lease.as_ref().and_then(Lease::descriptor);
         #[cfg(target_os = "linux")]
-        let network = Network::new(&self.policy.network, &plan);
+        let network = match Network::new(&self.policy.network, &plan) {
+            Ok(network) => network,
+            Err(error) => {
+                let (error, swept) = (EgressError::Socket(error), crate::sweep::Swept::default());
+                return Err((StartError::Egress { error, swept }, Box::new(plan)));
+            }
+        };
         let running = match self.backend.launch(&plan, lent) {
             Ok(running) => running,
             Err(fault) => return Err((StartError::Launch(fault), Box::new(plan))),
@@ -274,6 +282,11 @@ impl Session {
                     Some(()) => continue,
                     None => "dialling",
                 },
+                #[cfg(target_os = "linux")]
+                Event::Reaching => match self.network.collect_door(received.descriptor) {
+                    Some(()) => continue,
+                    None => "reaching",
+                },
                 Event::LaunchFailed {
                     step,
                     operation,
@@ -291,6 +304,8 @@ impl Session {
                 Event::Serving { .. } => "serving",
                 #[cfg(not(target_os = "linux"))]
                 Event::Dialling => "dialling",
+                #[cfg(not(target_os = "linux"))]
+                Event::Reaching => "reaching",
                 Event::Started { .. } => "started",
                 Event::Denied { .. } => "denied",
                 Event::Touched { .. } => "touched",

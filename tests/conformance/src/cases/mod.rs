@@ -21,6 +21,7 @@ mod secrets;
 mod sockets;
 mod streams;
 mod terminal;
+mod unix_sockets;
 mod writes;
 
 use crate::suite::Case;
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Case> {
         replace::CASES,
         secrets::CASES,
         sockets::CASES,
+        unix_sockets::CASES,
         egress::CASES,
         proxy_end::CASES,
         clients::CASES,

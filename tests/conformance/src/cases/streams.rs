@@ -298,7 +298,7 @@ fn policy_errors(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         "[filesystem]\nwritable_rootz = []\n",
     )?;
     let unknown = unknown.to_string_lossy().into_owned();
-    let cases: [(&str, &[&str]); 9] = [
+    let cases: [(&str, &[&str]); 8] = [
         ("root /", &["--writable-root", "/"]),
         ("root home", &["--writable-root", &home]),
         ("root ~", &["--writable-root", "~"]),
@@ -309,7 +309,6 @@ fn policy_errors(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         ),
         ("workspace home", &["--workspace", &home]),
         ("relative root", &["--writable-root", "relative/path"]),
-        ("a host socket", &["--unix-socket", "/run/docker.sock"]),
         ("unknown key", &["--config", &unknown]),
     ];
     for (label, options) in cases {

@@ -63,7 +63,9 @@ fn assert_refused(ending: &Ending, (ingress, port): (Ingress, u16), rule: RuleId
         (Ingress::CapturedHttp | Ingress::Connect | Ingress::AbsoluteForm, _) => http,
         (Ingress::Socks, _) => Ending::Socks(2),
         (Ingress::CapturedTls, _) => Ending::Alert(49),
-        (Ingress::CapturedTcp | Ingress::Dns | Ingress::Published, _) => Ending::Nothing,
+        (Ingress::CapturedTcp | Ingress::Dns | Ingress::UnixSocket | Ingress::Published, _) => {
+            Ending::Nothing
+        }
     };
     assert_eq!(*ending, expected, "{ingress:?} {port} {what}");
 }

@@ -339,7 +339,9 @@ impl World {
                     None => Ending::Nothing,
                 }
             }
-            Ingress::Dns | Ingress::Published => panic!("tested on their own"),
+            Ingress::Dns | Ingress::UnixSocket | Ingress::Published => {
+                panic!("tested on their own")
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use ringfence_policy::policy::NetworkPolicy;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, shutdown};
 
-use super::super::egress::Egress;
+use super::super::egress::{Egress, HandedOut};
 use super::{Afterwards, bench, run};
 
 /// A proxy with two listeners of this machine's loopback, and a second descriptor of the first.
@@ -27,7 +27,11 @@ fn proxy() -> (Egress, OwnedFd, [SocketAddr; 2]) {
     });
     let policy = NetworkPolicy::offline();
     let session = SessionId("0123456789abcdef".to_owned());
-    let egress = Egress::start(&policy, &session, sockets.collect(), None, &[]).unwrap();
+    let handed_out = HandedOut {
+        sockets: sockets.collect(),
+        ..HandedOut::default()
+    };
+    let egress = Egress::start(&policy, &session, handed_out, &[]).unwrap();
     (egress, handle, addresses)
 }
 

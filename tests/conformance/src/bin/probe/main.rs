@@ -16,6 +16,7 @@ mod kernel;
 mod load;
 mod reads;
 mod sockets;
+mod unix;
 mod wrappers;
 mod writes;
 
@@ -68,6 +69,7 @@ fn attack(name: &str, words: Vec<OsString>) -> Outcome {
     }
     reads::run(name, &words)
         .or_else(|| sockets::run(name, &words))
+        .or_else(|| unix::run(name, &words))
         .or_else(|| egress::run(name, &words))
         .or_else(|| kernel::run(name, &words))
         .unwrap_or_else(|| Err(Stopped::untried(format!("no attack is named {name}"))))

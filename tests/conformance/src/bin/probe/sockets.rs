@@ -151,7 +151,7 @@ fn udp_echo(ip: &CStr, port: &CStr) -> Outcome {
     Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
-fn unix_name(path: &[u8]) -> Result<([u8; 110], usize), Stopped> {
+pub(crate) fn unix_name(path: &[u8]) -> Result<([u8; 110], usize), Stopped> {
     let mut name = [0_u8; 110];
     let family = u16::try_from(libc::AF_UNIX).unwrap_or(0).to_ne_bytes();
     name[..2].copy_from_slice(&family);
