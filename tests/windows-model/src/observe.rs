@@ -99,6 +99,7 @@ pub fn observe(host: &Host, seat: &Seat, policy: &Policy, class: WriteClass) -> 
         installed: installed(seat),
         write_class: Some(class),
         firewall: FirewallPolicy::LocalRules,
+        filtering: facts::Filtering::default(),
         ports: Ports {
             dynamic: PortRange {
                 first: 49152,

@@ -77,8 +77,8 @@ fn of_machine(step: &MachineStep) -> Operation {
         },
         MachineStep::InstallFilters { .. } => Operation {
             verb: "InstallFilters",
-            does: "deletes our filters by key and adds these, in one transaction; provider and sublayer come with the first",
-            safe: "filters of our provider alone, each for an account of ours",
+            does: "deletes our filters by key and adds these, in one transaction; provider and the person's sublayer come with the first",
+            safe: "filters of our provider alone, each for an account of ours, or for everybody else beside a block beneath it",
             removal: "deletes them by key; provider and sublayer go with the last",
             kept: "filters of others; those of an earlier set-up come back when an upgrade fails",
         },

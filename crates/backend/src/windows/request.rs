@@ -135,6 +135,7 @@ pub fn admit(
         proxy,
         dynamic,
         loopback: _,
+        form: _,
     } = &request.subject;
     // Safe: accounts, group and directories bear a hash of this SID. Asked for another person, they are of use to that
     // person alone: nobody else may read the record.
@@ -173,7 +174,8 @@ pub fn admit(
     if *dynamic != here.dynamic {
         return wrong("dynamic ports", "are not this machine's");
     }
-    // Safe: both values of `loopback` are narrower than what the person may do.
+    // Safe: both values of `loopback` are narrower than what the person may do. Each form of filters blocks the Offline
+    // account alone, but for the anonymous and the restricted, which the plan names that was consented to.
     let steps = request
         .subject
         .steps()

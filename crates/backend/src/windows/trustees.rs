@@ -106,6 +106,9 @@ impl KnownAccounts {
                 Condition::User(trustee) => Condition::User(self.find(*trustee)?),
                 Condition::UserOr(trustee, sid) => Condition::UserOr(self.find(*trustee)?, *sid),
                 Condition::NotUser(trustee) => Condition::NotUser(self.find(*trustee)?),
+                Condition::NotUserNorAnonymous(trustee) => {
+                    Condition::NotUserNorAnonymous(self.find(*trustee)?)
+                }
                 Condition::Loopback
                 | Condition::Tcp
                 | Condition::RemotePorts(_)

@@ -35,6 +35,9 @@ pub struct WindowsFacts {
     pub write_class: Option<WriteClass>,
     /// Whether rules of this machine's own firewall policy take effect.
     pub firewall: FirewallPolicy,
+    /// What was seen of copies of the Offline account's token at its network filters.
+    #[serde(default)]
+    pub filtering: Filtering,
     /// TCP ports.
     pub ports: Ports,
     /// The person's Ringfence directory; what of it does not exist yet is appended as it was named.
@@ -281,6 +284,38 @@ pub enum FirewallPolicy {
     InboundBlocked,
 }
 
+/// What was seen of copies of the Offline account's token at its network filters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filtering {
+    /// Where filters name the account; `None` before it was tried on this machine.
+    pub named: Option<Copies>,
+    /// Where filters permit everybody but the account; `None` before such filters were tried.
+    pub complement: Option<Copies>,
+    /// Whether an administrator has agreed to filters that can hit others than the account.
+    pub complement_consent: Consent,
+}
+
+/// Copies that a target can make of its token without any right to another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Copies {
+    /// One in which the account is deny-only (`CreateRestrictedToken` with `SidsToDisable`).
+    pub deny_only: CopiedToken,
+    /// The anonymous token (`ImpersonateAnonymousToken`).
+    pub anonymous: CopiedToken,
+}
+
+/// What becomes of a connection that is made with a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CopiedToken {
+    /// It is refused, as the account's own.
+    Matched,
+    /// It gets out.
+    Escapes,
+}
+
 /// TCP ports of the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ports {
@@ -389,12 +424,13 @@ pub enum ToolFound {
 }
 
 /// Whether a person has agreed to something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Consent {
     /// They have.
     Given,
     /// They have not been asked, or have refused.
+    #[default]
     Missing,
 }
 

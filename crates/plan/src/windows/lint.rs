@@ -10,6 +10,7 @@ use ringfence_nt::{AccessMask, Ace, AceFlags, AceKind, Acl, Sid};
 use crate::lint::Severity;
 use crate::windows::descriptors::{PROTECT, READ, STAY, Trustees};
 use crate::windows::facts::WindowsFacts;
+use crate::windows::filters;
 use crate::windows::launch::{Identity, LaunchSpec};
 use crate::windows::objects::Objects;
 use crate::windows::path::WindowsPath;
@@ -47,7 +48,8 @@ pub enum LintRule {
     NotInvertible,
     /// A SID that only stands for another would be written.
     PlaceholderWritten,
-    /// A filter that does not name an account of the person, or a block that outweighs a permit.
+    /// A filter that can hit others than an account of the person, a block that outweighs a permit, or a sublayer that
+    /// is not the person's own.
     FilterUnbound,
     /// The token of targets lacks a flag, a SID of the second pass, or has one too many.
     TokenTooWide,
@@ -86,9 +88,7 @@ pub fn lint(plan: &WindowsPlan, facts: &WindowsFacts) -> Vec<Finding> {
     }
     for step in &plan.machine_steps {
         if let MachineStep::InstallFilters { filters } = step {
-            for filter in filters {
-                lint.filter(filter);
-            }
+            lint.filters(filters);
         }
     }
     lint.launch(launch);
@@ -311,25 +311,35 @@ impl Lint<'_> {
         }
     }
 
-    fn filter(&mut self, filter: &Filter) {
-        let bound = filter.conditions.iter().any(|condition| match condition {
-            Condition::User(Trustee::Account(_)) | Condition::UserOr(Trustee::Account(_), _) => {
-                true
+    /// Each filter hits an account of the person alone: it names one, or it is one half of a pair, a permit for
+    /// everybody else above a block of the same. And no other person's permit can stand above it.
+    fn filters(&mut self, filters: &[Filter]) {
+        let own = filters::sublayer(self.plan.person);
+        for filter in filters {
+            let weight = match filter.action {
+                FilterAction::Permit => filter.weight > 0,
+                FilterAction::Block => filter.weight == 0,
+            };
+            let is_half_of = |other: &Filter| {
+                other.layer == filter.layer
+                    && other.action != filter.action
+                    && without_user(other) == without_user(filter)
+            };
+            let bound = match (user_of(filter), filter.action) {
+                (User::Account, FilterAction::Permit | FilterAction::Block) => true,
+                (User::EverybodyElse, FilterAction::Permit) => filters
+                    .iter()
+                    .any(|other| user_of(other) == User::Nobody && is_half_of(other)),
+                (User::Nobody, FilterAction::Block) => filters
+                    .iter()
+                    .any(|other| user_of(other) == User::EverybodyElse && is_half_of(other)),
+                (User::EverybodyElse, FilterAction::Block)
+                | (User::Nobody, FilterAction::Permit)
+                | (User::Another, FilterAction::Permit | FilterAction::Block) => false,
+            };
+            if !bound || !weight || filter.sublayer != own {
+                self.error(LintRule::FilterUnbound, &filter.key);
             }
-            Condition::User(Trustee::Sid(_) | Trustee::Group)
-            | Condition::UserOr(Trustee::Sid(_) | Trustee::Group, _)
-            | Condition::NotUser(_)
-            | Condition::Loopback
-            | Condition::Tcp
-            | Condition::RemotePorts(_)
-            | Condition::RawEndpoint => false,
-        });
-        let weight = match filter.action {
-            FilterAction::Permit => filter.weight > 0,
-            FilterAction::Block => filter.weight == 0,
-        };
-        if !bound || !weight {
-            self.error(LintRule::FilterUnbound, &filter.key);
         }
     }
 
@@ -381,4 +391,53 @@ impl Lint<'_> {
             self.error(LintRule::RunnerOpen, &"what the runner makes");
         }
     }
+}
+
+/// Whom a filter speaks of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum User {
+    /// An account of the person.
+    Account,
+    /// Everybody but an account of the person.
+    EverybodyElse,
+    /// Somebody else.
+    Another,
+    /// It has no such condition.
+    Nobody,
+}
+
+fn user_of(filter: &Filter) -> User {
+    let spoken = filter
+        .conditions
+        .iter()
+        .find_map(|condition| match condition {
+            Condition::User(user) | Condition::UserOr(user, _) => Some((user, User::Account)),
+            Condition::NotUser(user) | Condition::NotUserNorAnonymous(user) => {
+                Some((user, User::EverybodyElse))
+            }
+            Condition::Loopback
+            | Condition::Tcp
+            | Condition::RemotePorts(_)
+            | Condition::RawEndpoint => None,
+        });
+    match spoken {
+        Some((Trustee::Account(_), user)) => user,
+        Some((Trustee::Sid(_) | Trustee::Group, _)) => User::Another,
+        None => User::Nobody,
+    }
+}
+
+fn without_user(filter: &Filter) -> Vec<Condition> {
+    let is_user = |condition: &Condition| match condition {
+        Condition::User(_)
+        | Condition::UserOr(..)
+        | Condition::NotUser(_)
+        | Condition::NotUserNorAnonymous(_) => true,
+        Condition::Loopback
+        | Condition::Tcp
+        | Condition::RemotePorts(_)
+        | Condition::RawEndpoint => false,
+    };
+    let rest = filter.conditions.iter().filter(|one| !is_user(one));
+    rest.copied().collect()
 }

@@ -1,23 +1,23 @@
 //! What set-up does to the machine for one person: accounts, record, filters, rules, ports.
 //!
-//! The same for every policy but for `loopback`: a policy never needs elevation. Invariant: each filter names the
-//! Offline account of one person; nobody else's connections can match.
+//! The same for every policy but for `loopback`: a policy never needs elevation. Invariant: each step is made from a
+//! [`Subject`] alone.
 
-use ringfence_nt::{AccessMask, Ace, AceFlags, AceKind, Sid};
+use ringfence_nt::{AccessMask, AceFlags, AceKind, Sid};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use ringfence_policy::document::Loopback;
 
 use crate::windows::descriptors::{EXECUTE, PASS, PROTECT};
 use crate::windows::error::{PlanError, below};
 use crate::windows::facts::{FirewallPolicy, Marker, PlaceName, WindowsFacts};
+use crate::windows::filters::{FilterForm, filters, rules};
 use crate::windows::path::WindowsPath;
 use crate::windows::plan::digest;
 use crate::windows::sids::{self, AccountNames};
 use crate::windows::step::{
-    AccountRole, AceTemplate, Condition, DescriptorTemplate, Filter, FilterAction, FirewallRule,
-    Guid, Layer, LogonRight, MachineStep, PortRange, RegistryValue, Trustee,
+    AccountRole, AceTemplate, DescriptorTemplate, LogonRight, MachineStep, PortRange,
+    RegistryValue, Trustee,
 };
 
 /// How many ports are reserved for the proxy: one per session that is alive at once.
@@ -27,9 +27,6 @@ const FIRST_PROXY_PORT: u16 = 20_000;
 /// `SOFTWARE\…\Winlogon\SpecialAccounts\UserList`: accounts that the sign-in screen does not show.
 pub const HIDDEN_ACCOUNTS: &str =
     r"SOFTWARE\Microsoft\Windows NT\CurrentVersion\Winlogon\SpecialAccounts\UserList";
-/// Permits beat blocks.
-const PERMIT_WEIGHT: u8 = 15;
-const BLOCK_WEIGHT: u8 = 0;
 
 /// The directories below `%ProgramData%\Ringfence` of one person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +111,9 @@ pub struct Subject {
     pub dynamic: PortRange,
     /// What of loopback is open.
     pub loopback: Loopback,
+    /// How filters tell the Offline account from everybody else.
+    #[serde(default)]
+    pub form: FilterForm,
 }
 
 impl Subject {
@@ -143,6 +143,7 @@ impl Subject {
             proxy: proxy_ports(facts)?,
             dynamic: facts.ports.dynamic,
             loopback,
+            form: FilterForm::of(&facts.filtering),
         })
     }
 
@@ -158,7 +159,7 @@ impl Subject {
         steps.push(MachineStep::InstallFilters {
             filters: filters(self),
         });
-        for rule in rules(&names, self.proxy, self.dynamic, self.loopback) {
+        for rule in rules(&names, self) {
             steps.push(MachineStep::AddFirewallRule { rule });
         }
         Ok(steps)
@@ -300,30 +301,44 @@ fn accounts(
 const KEY_ALL: AccessMask = AccessMask(0x000f_003f);
 /// Every right that changes a key: `0xd0026`.
 const KEY_WRITES: AccessMask = AccessMask(0x000d_0026);
+/// `KEY_CREATE_LINK`.
+const KEY_CREATE_LINK: AccessMask = AccessMask(0x20);
 /// `KEY_READ`.
 const KEY_READ: AccessMask = AccessMask(0x0002_0019);
 const FILE_ALL: AccessMask = AccessMask::FILE_ALL_ACCESS;
 
-/// The entries that set-up adds to an account's profile: the marker may not write, and the owner of what is in it may
-/// not rewrite lists. The account's SID stands in its targets' second pass: without the latter, a target that owns a
-/// file would take the former away.
+/// The entries that set-up adds to an account's profile, so that nothing in it carries state from one workspace to the
+/// next. The marker may not write: it stands in the second pass of targets and of no runner. What the second pass may
+/// not cover, `FILE_DELETE_CHILD`, is denied to the group. And the owner may not rewrite lists: the account's SID stands
+/// in its targets' second pass too, so that a target that owns a file would take the others away.
 #[must_use]
-pub fn profile_entries(marker: Sid) -> Vec<Ace> {
+pub fn profile_entries(marker: Sid) -> Vec<AceTemplate> {
     let below = AceFlags::INHERIT_ALL;
     vec![
-        Ace::deny(below, PROTECT, marker),
-        Ace::allow(below, AccessMask::READ_CONTROL, Sid::OWNER_RIGHTS),
+        deny(below, PROTECT, Trustee::Sid(marker)),
+        deny(below, AccessMask::FILE_DELETE_CHILD, Trustee::Group),
+        allow(
+            below,
+            AccessMask::READ_CONTROL,
+            Trustee::Sid(Sid::OWNER_RIGHTS),
+        ),
     ]
 }
 
 /// The same for the account's registry hive: `KEY_SET_VALUE`, `KEY_CREATE_SUB_KEY`, `KEY_CREATE_LINK`, DELETE,
-/// `WRITE_DAC`, `WRITE_OWNER` are denied (learn.microsoft.com "Registry Key Security and Access Rights").
+/// `WRITE_DAC`, `WRITE_OWNER` are denied (learn.microsoft.com "Registry Key Security and Access Rights"); what the
+/// second pass may not cover is `KEY_CREATE_LINK`.
 #[must_use]
-pub fn hive_entries(marker: Sid) -> Vec<Ace> {
+pub fn hive_entries(marker: Sid) -> Vec<AceTemplate> {
     let below = AceFlags::CONTAINER_INHERIT;
     vec![
-        Ace::deny(below, KEY_WRITES, marker),
-        Ace::allow(below, AccessMask::READ_CONTROL, Sid::OWNER_RIGHTS),
+        deny(below, KEY_WRITES, Trustee::Sid(marker)),
+        deny(below, KEY_CREATE_LINK, Trustee::Group),
+        allow(
+            below,
+            AccessMask::READ_CONTROL,
+            Trustee::Sid(Sid::OWNER_RIGHTS),
+        ),
     ]
 }
 
@@ -367,12 +382,7 @@ fn directories(paths: &MachineDirectories, person: Sid) -> Vec<MachineStep> {
 /// SYSTEM and Administrators write, the person reads, the group is denied, nobody else is named.
 fn record(person: Sid, all: AccessMask, read: AccessMask) -> DescriptorTemplate {
     template(vec![
-        AceTemplate {
-            kind: AceKind::Deny,
-            flags: AceFlags::INHERIT_ALL,
-            mask: all,
-            trustee: Trustee::Group,
-        },
+        deny(AceFlags::INHERIT_ALL, all, Trustee::Group),
         allow(AceFlags::INHERIT_ALL, all, Trustee::Sid(Sid::SYSTEM)),
         allow(
             AceFlags::INHERIT_ALL,
@@ -392,130 +402,18 @@ const fn allow(flags: AceFlags, mask: AccessMask, trustee: Trustee) -> AceTempla
     }
 }
 
+const fn deny(flags: AceFlags, mask: AccessMask, trustee: Trustee) -> AceTemplate {
+    AceTemplate {
+        kind: AceKind::Deny,
+        flags,
+        mask,
+        trustee,
+    }
+}
+
 const fn template(aces: Vec<AceTemplate>) -> DescriptorTemplate {
     DescriptorTemplate {
         owner: Sid::SYSTEM,
         aces,
     }
-}
-
-/// The filters of the Offline account; the Online account has none: it is used for `network.mode = "open"` alone.
-fn filters(subject: &Subject) -> Vec<Filter> {
-    use Condition::{Loopback as OnLoopback, RawEndpoint, RemotePorts, Tcp};
-    let Subject {
-        person,
-        marker,
-        proxy,
-        dynamic,
-        loopback,
-        ..
-    } = *subject;
-    let offline = Condition::UserOr(Trustee::Account(AccountRole::Offline), marker);
-    let mut filters = Vec::new();
-    let mut add =
-        |layer: Layer, purpose: &str, action: FilterAction, conditions: Vec<Condition>| {
-            filters.push(Filter {
-                key: key(person, layer, purpose),
-                name: format!("Ringfence: {purpose}"),
-                layer,
-                weight: match action {
-                    FilterAction::Permit => PERMIT_WEIGHT,
-                    FilterAction::Block => BLOCK_WEIGHT,
-                },
-                conditions,
-                action,
-            });
-        };
-    let (permit, block) = (FilterAction::Permit, FilterAction::Block);
-    for layer in [Layer::ConnectV4, Layer::ConnectV6] {
-        let to = |ports| vec![offline, OnLoopback, Tcp, RemotePorts(ports)];
-        add(layer, "to the proxy", permit, to(proxy));
-        match loopback {
-            Loopback::Dynamic => add(layer, "to loopback's dynamic ports", permit, to(dynamic)),
-            Loopback::ProxyOnly => {}
-        }
-        add(layer, "to anywhere else", block, vec![offline]);
-    }
-    for layer in [Layer::AcceptV4, Layer::AcceptV6] {
-        add(layer, "from loopback", permit, vec![offline, OnLoopback]);
-        add(layer, "from anywhere else", block, vec![offline]);
-    }
-    for layer in [Layer::AssignmentV4, Layer::AssignmentV6] {
-        add(layer, "raw endpoints", block, vec![offline, RawEndpoint]);
-    }
-    filters
-}
-
-/// The key of a filter, the same for the same person, layer and purpose.
-fn key(person: Sid, layer: Layer, purpose: &str) -> Guid {
-    let mut hasher = Sha256::new();
-    hasher.update(b"ringfence filter\0");
-    hasher.update(format!("{person} {layer:?} {purpose}").as_bytes());
-    let id = hasher
-        .finalize()
-        .iter()
-        .take(16)
-        .fold(0_u128, |id, byte| (id << 8) | u128::from(*byte));
-    // RFC 9562: a name-based identifier of our own making has version 8 and variant 10.
-    let version = (id & !(0xf << 76)) | (0x8 << 76);
-    Guid((version & !(0x3 << 62)) | (0x2 << 62))
-}
-
-/// Addresses that are not loopback, in the firewall's notation. The stack refuses what is neither.
-const NOT_LOOPBACK: [&str; 4] = [
-    "0.0.0.0-126.255.255.255",
-    "128.0.0.0-255.255.255.255",
-    "::",
-    "::2-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
-];
-const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1"];
-
-/// The second wall: the same ports as the filters, where an administrator can see them.
-fn rules(
-    names: &AccountNames,
-    proxy: PortRange,
-    dynamic: PortRange,
-    loopback: Loopback,
-) -> Vec<FirewallRule> {
-    let rule = |what: &str, remote_ports, addresses: &[&str]| FirewallRule {
-        name: format!("{} {what}", names.offline),
-        grouping: "Ringfence".to_owned(),
-        user: Trustee::Account(AccountRole::Offline),
-        remote_ports,
-        remote_addresses: addresses.iter().map(|&one| one.to_owned()).collect(),
-    };
-    let open: &[PortRange] = match loopback {
-        Loopback::Dynamic => &[proxy, dynamic],
-        Loopback::ProxyOnly => &[proxy],
-    };
-    vec![
-        rule("not loopback", Vec::new(), &NOT_LOOPBACK),
-        rule("loopback", all_but(open), &LOOPBACK),
-    ]
-}
-
-/// Every port that is in none of `open`.
-fn all_but(open: &[PortRange]) -> Vec<PortRange> {
-    let mut open = open.to_vec();
-    open.sort_unstable();
-    let mut closed = Vec::new();
-    let mut next = Some(1_u16);
-    for range in open {
-        if let Some(first) = next
-            && first < range.first
-        {
-            closed.push(PortRange {
-                first,
-                last: range.first - 1,
-            });
-        }
-        next = next.and_then(|first| range.last.checked_add(1).map(|above| above.max(first)));
-    }
-    if let Some(first) = next {
-        closed.push(PortRange {
-            first,
-            last: u16::MAX,
-        });
-    }
-    closed
 }

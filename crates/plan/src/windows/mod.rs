@@ -10,6 +10,7 @@ pub mod descriptors;
 mod environment;
 pub mod error;
 pub mod facts;
+pub mod filters;
 mod held;
 pub mod launch;
 pub mod lint;
@@ -42,7 +43,8 @@ pub use roots::file_policy_hash;
 
 use crate::plan::{Guard, Level, Missing};
 use crate::windows::descriptors::Trustees;
-use crate::windows::facts::{Residency, WindowsFacts};
+use crate::windows::facts::{CopiedToken, Residency, WindowsFacts};
+use crate::windows::filters::FilterForm;
 use crate::windows::held::{Collected, Collector, Describe};
 use crate::windows::launch::{Identity, Launch, LaunchSpec, Network, WriteClassRule};
 use crate::windows::machine::Machine;
@@ -205,7 +207,7 @@ impl<'a> Planner<'a> {
         let mut all_notes = self.notes(&machine);
         all_notes.extend(collected.notes.iter().cloned());
         all_notes.append(&mut notes);
-        missing.splice(0..0, self.missing());
+        missing.splice(0..0, self.missing().into_iter().chain(self.escaping()));
         let launch = self.launch(&roots.roots, &path, rule)?;
         let mut person_steps: Vec<PersonStep> =
             steps::home(&roots.roots, &roots.trustees, &self.objects)
@@ -278,6 +280,57 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Whether sessions of this policy rest on the network filters.
+    fn is_filtered(&self) -> bool {
+        self.accounts != Accounts::Person && self.policy.network.mode.value != NetworkMode::Open
+    }
+
+    /// What gets past the network filters by what was measured of them.
+    fn escaping(&self) -> Option<Missing> {
+        let filtering = &self.facts.filtering;
+        let form = FilterForm::of(filtering);
+        let copies = form.measured(filtering).filter(|_| self.is_filtered())?;
+        let which = match (copies.deny_only, copies.anonymous) {
+            (CopiedToken::Matched, CopiedToken::Matched) => return None,
+            (CopiedToken::Escapes, CopiedToken::Matched) => {
+                "a copy of its token in which the account is deny-only"
+            }
+            (CopiedToken::Matched, CopiedToken::Escapes) => "an anonymous token",
+            (CopiedToken::Escapes, CopiedToken::Escapes) => {
+                "a copy of its token in which the account is deny-only, or an anonymous one,"
+            }
+        };
+        Some(Missing {
+            what: "network".to_owned(),
+            cause: format!("network: partial. A command that connects with {which} gets past the filters"),
+            cure: match form {
+                FilterForm::Named => "let an administrator agree to filters that permit everybody else and block what is left: `ringfence setup install --complement-filters`".to_owned(),
+                FilterForm::Complement | FilterForm::ComplementWithoutAnonymous => {
+                    "`ringfence doctor` prints what was measured; please report it, with the Windows build".to_owned()
+                }
+            },
+        })
+    }
+
+    /// What is not known of the network filters, and whom else they hit.
+    fn filter_notes(&self) -> Vec<String> {
+        let filtering = &self.facts.filtering;
+        let form = FilterForm::of(filtering);
+        let mut notes = Vec::new();
+        if !self.is_filtered() {
+            return notes;
+        }
+        if form.measured(filtering).is_none() {
+            notes.push("whether a copy of a command's token (the account deny-only, or anonymous) gets past the network filters has not been measured on this machine: `ringfence doctor`".to_owned());
+        }
+        match form {
+            FilterForm::Named => {}
+            FilterForm::Complement => notes.push("the network filters block everybody whom they do not permit: programs of others whose restricted token leaves Everyone out, too".to_owned()),
+            FilterForm::ComplementWithoutAnonymous => notes.push("the network filters block everybody whom they do not permit: programs of others that connect anonymously, or whose restricted token leaves Everyone out, too".to_owned()),
+        }
+        notes
+    }
+
     fn notes(&self, machine: &Machine) -> Vec<String> {
         let mut notes = Vec::new();
         if let Accounts::ToBeMade(_) = self.accounts {
@@ -295,6 +348,7 @@ impl<'a> Planner<'a> {
                 "which rights a restricted token is checked for is measured before the first command; unless DELETE, WRITE_DAC and WRITE_OWNER are among them, nothing runs".to_owned(),
             );
         }
+        notes.extend(self.filter_notes());
         for root in &self.facts.roots {
             if let facts::Reached::Directory { path } = &root.reached
                 && self

@@ -10,6 +10,8 @@ use ringfence_nt::{AccessMask, Ace, AceFlags, AceKind, Control, SecurityDescript
 use ringfence_policy::document::NewRepositories;
 use ringfence_policy::escape::escape;
 
+use crate::plan::GuardedName;
+use crate::windows::WindowsPath;
 use crate::windows::descriptors::{EXECUTE, FULL, PASS, PROTECT, READ, STAY, WRITE};
 use crate::windows::plan::{Accounts, HeldObject, WindowsPlan};
 use crate::windows::sids::Placeholder;
@@ -52,7 +54,7 @@ impl Names {
 }
 
 /// Well-known SIDs by names that are the same on every machine.
-const KNOWN: [(Sid, &str); 14] = [
+const KNOWN: [(Sid, &str); 15] = [
     (Sid::EVERYONE, "Everyone"),
     (Sid::LOCAL, "LOCAL"),
     (Sid::CREATOR_OWNER, "CREATOR OWNER"),
@@ -67,6 +69,7 @@ const KNOWN: [(Sid, &str); 14] = [
     (Sid::USERS, "Users"),
     (Sid::TRUSTED_INSTALLER, "TrustedInstaller"),
     (Sid::ANONYMOUS, "ANONYMOUS LOGON"),
+    (Sid::ALL_APPLICATION_PACKAGES, "ALL APPLICATION PACKAGES"),
 ];
 
 /// A mask in words, as far as it is one that plans use.
@@ -78,7 +81,15 @@ fn mask_words(mask: AccessMask) -> String {
         PASS => "look at and pass through",
         EXECUTE => "read, execute",
         READ => "read data, execute",
-        FULL | AccessMask::GENERIC_ALL => "everything",
+        // Of keys, of tokens and desktops, of window stations, of processes and threads.
+        FULL
+        | AccessMask::GENERIC_ALL
+        | AccessMask(0x000f_003f | 0x000f_01ff | 0x000f_037f | 0x001f_ffff) => "everything",
+        AccessMask(0x0002_0019) => "read the key",
+        AccessMask(0x000d_0026) => "write the key, delete, permissions, owner",
+        AccessMask(0x0012_019f) => "read, write",
+        AccessMask(0x0002_0098) => "query, query source, adjust defaults",
+        AccessMask::FILE_DELETE_CHILD => "delete what is in it",
         AccessMask::READ_CONTROL => "read permissions",
         AccessMask(0xe000_0000) => "generic read, write, execute",
         _ => return mask.to_string(),
@@ -86,15 +97,26 @@ fn mask_words(mask: AccessMask) -> String {
     format!("{words} ({mask})")
 }
 
-fn flag_words(flags: AceFlags) -> &'static str {
-    let below = flags.contains(AceFlags::INHERIT_ALL);
-    let only = flags.contains(AceFlags::INHERIT_ONLY);
-    match (below, only) {
-        (true, false) => "here and below",
+fn flag_words(flags: AceFlags) -> String {
+    let directories = flags.contains(AceFlags::CONTAINER_INHERIT);
+    let files = flags.contains(AceFlags::OBJECT_INHERIT);
+    let below = match (directories, files) {
         (true, true) => "below",
-        (false, _) if flags.without(AceFlags::INHERITED) == AceFlags::NONE => "here",
-        (false, _) => "partly below",
-    }
+        (true, false) => "containers below",
+        (false, true) => "files below",
+        (false, false) => return "here".to_owned(),
+    };
+    let first_level = if flags.contains(AceFlags::NO_PROPAGATE_INHERIT) {
+        ", one level"
+    } else {
+        ""
+    };
+    let here = if flags.contains(AceFlags::INHERIT_ONLY) {
+        ""
+    } else {
+        "here and "
+    };
+    format!("{here}{below}{first_level}")
 }
 
 /// One entry in words.
@@ -181,13 +203,14 @@ impl WindowsPlan {
     fn render_sids(&self, text: &mut String) {
         let _ = writeln!(text, "\nnames");
         let mut name = |name: &str, sid: Sid, what: &str| {
-            let _ = writeln!(text, "       {name:<8} {sid} {what}");
+            let row = format!("       {name:<8} {sid} {what}");
+            let _ = writeln!(text, "{}", row.trim_end());
         };
-        name("PERSON", self.person, "");
+        name("PERSON", self.person, "who asks");
         if let Some(accounts) = self.accounts.sids() {
             let state = match self.accounts {
                 Accounts::Made(_) => "",
-                Accounts::ToBeMade(_) => "to be made",
+                Accounts::ToBeMade(_) => "stands for what set-up makes",
                 Accounts::Person => "nobody",
             };
             name("GROUP", accounts.group, state);
@@ -218,7 +241,7 @@ impl WindowsPlan {
         if self.held.is_empty() {
             return;
         }
-        let _ = writeln!(text, "\nheld");
+        let _ = writeln!(text, "\nheld ({} objects)", self.held.len());
         for held in &self.held {
             let HeldObject {
                 object,
@@ -260,15 +283,33 @@ impl WindowsPlan {
         for directory in &self.guard.commit_directories {
             let _ = writeln!(text, "       commits to {}", directory.printable());
         }
-        for name in &self.guard.absent {
-            let _ = writeln!(
-                text,
-                "       absent {} ({})",
-                name.path.printable(),
-                line(&name.origin)
-            );
+        for (directory, names) in absent_by_directory(&self.guard.absent) {
+            let _ = writeln!(text, "       absent in {}", directory.printable());
+            let _ = writeln!(text, "         {}", names.join("  "));
         }
     }
+}
+
+/// Names that do not exist, by the directory that they would be in; with the words of the policy where those are not the
+/// name.
+fn absent_by_directory(absent: &[GuardedName<WindowsPath>]) -> BTreeMap<WindowsPath, Vec<String>> {
+    let mut directories: BTreeMap<WindowsPath, Vec<String>> = BTreeMap::new();
+    for guarded in absent {
+        let whole = guarded.path.printable();
+        let name = whole.rsplit('\\').next().unwrap_or_default().to_owned();
+        let origin = line(&guarded.origin);
+        let directory = guarded
+            .path
+            .parent()
+            .unwrap_or_else(|| guarded.path.clone());
+        let names = directories.entry(directory).or_default();
+        names.push(if origin == name {
+            name
+        } else {
+            format!("{name} ({origin})")
+        });
+    }
+    directories
 }
 
 /// The lines that two renderings do not share, with `-` and `+`, in order.

@@ -8,6 +8,7 @@
 )]
 
 mod mutations;
+mod network;
 mod refusals;
 mod setup;
 mod walks;

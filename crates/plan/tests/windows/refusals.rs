@@ -142,11 +142,7 @@ fn what_is_not_there_or_not_on_a_drive_is_refused() {
 
 #[test]
 fn volumes_that_hold_no_boundary_are_refused() {
-    let change = |change: &dyn Fn(&mut Volume)| {
-        let (mut facts, _) = ready();
-        change(&mut facts.volumes[1]);
-        refused_root(&facts, &root("D:\\scratch", "D:\\scratch"))
-    };
+    let change = volume;
     assert_eq!(change(&|_| ()), None);
     assert_eq!(
         change(&|volume| volume.access_control = AccessControl::None),
@@ -331,43 +327,47 @@ fn another_users_sid_is_no_person_of_ours() {
     );
 }
 
+fn at(text: &str) -> Option<Reason> {
+    let (mut facts, _) = ready();
+    let above = path(text).parent().expect("a parent").to_string();
+    for one in [above.as_str(), text] {
+        if path(one).parent().is_some() {
+            add(&mut facts, one, ObjectKind::Directory, None);
+        }
+    }
+    refused_root(&facts, &root(text, text))
+}
+
+fn reached(reached: Reached) -> Option<Reason> {
+    let root = WindowsRoot {
+        reached,
+        ..root(ROOT, ROOT)
+    };
+    refused_root(&ready().0, &root)
+}
+
+fn elsewhere(what: Elsewhere) -> Option<Reason> {
+    reached(Reached::Elsewhere {
+        path: "\\\\server\\share".to_owned(),
+        what,
+    })
+}
+
+fn volume(change: &dyn Fn(&mut Volume)) -> Option<Reason> {
+    let (mut facts, _) = ready();
+    change(&mut facts.volumes[1]);
+    refused_root(&facts, &root("D:\\scratch", "D:\\scratch"))
+}
+
+fn described(sddl: &str) -> Option<Reason> {
+    let (mut facts, _) = ready();
+    set(&mut facts, "D:\\scratch", Some(sddl));
+    refused_root(&facts, &root("D:\\scratch", "D:\\scratch"))
+}
+
 /// Facts and a root that are refused for this reason, and the reason after this one: a reason without a root that is
 /// refused for it does not compile.
 fn case(reason: Reason) -> (Option<Reason>, Option<Reason>) {
-    let at = |text: &str| {
-        let (mut facts, _) = ready();
-        let above = path(text).parent().expect("a parent").to_string();
-        for one in [above.as_str(), text] {
-            if path(one).parent().is_some() {
-                add(&mut facts, one, ObjectKind::Directory, None);
-            }
-        }
-        refused_root(&facts, &root(text, text))
-    };
-    let reached = |reached| {
-        let (facts, _) = ready();
-        let root = WindowsRoot {
-            reached,
-            ..root(ROOT, ROOT)
-        };
-        refused_root(&facts, &root)
-    };
-    let elsewhere = |what| {
-        reached(Reached::Elsewhere {
-            path: "\\\\server\\share".to_owned(),
-            what,
-        })
-    };
-    let volume = |change: &dyn Fn(&mut Volume)| {
-        let (mut facts, _) = ready();
-        change(&mut facts.volumes[1]);
-        refused_root(&facts, &root("D:\\scratch", "D:\\scratch"))
-    };
-    let described = |sddl: &str| {
-        let (mut facts, _) = ready();
-        set(&mut facts, "D:\\scratch", Some(sddl));
-        refused_root(&facts, &root("D:\\scratch", "D:\\scratch"))
-    };
     match reason {
         Reason::Absent => (reached(Reached::Absent), Some(Reason::NotADirectory)),
         Reason::NotADirectory => (reached(Reached::File), Some(Reason::DriveRoot)),

@@ -28,8 +28,8 @@ use ringfence_backend::session::Cause;
 use ringfence_nt::WriteClass;
 use ringfence_plan::layout::{Anchor, Entry, NameFact};
 use ringfence_plan::windows::facts::{
-    Capability, FirewallPolicy, Installed, LiveSession, Machine, Person, Place, PlaceName, Ports,
-    Reached, Volume, WindowsFacts, WindowsRoot,
+    Capability, Filtering, FirewallPolicy, Installed, LiveSession, Machine, Person, Place,
+    PlaceName, Ports, Reached, Volume, WindowsFacts, WindowsRoot,
 };
 use ringfence_plan::windows::{WindowsPath, WindowsPathError};
 use ringfence_policy::{AbsolutePath, Policy};
@@ -141,6 +141,8 @@ pub fn observe<L: Look>(
         installed,
         write_class,
         firewall,
+        // Unmeasured until the probe of copied tokens has run on a Windows machine.
+        filtering: Filtering::default(),
         ports,
         state: final_path(look, &state)?,
         hidden: hidden::observe(look, policy, &matches)?,

@@ -99,6 +99,7 @@ pub(super) fn filter(person: Sid, number: u128, weight: u8) -> Filter {
     Filter {
         key: Guid((u128::from(u32::from(letter(person))) << 64) | number),
         name: "block".to_owned(),
+        sublayer: Guid(u128::from(u32::from(letter(person)))),
         layer: Layer::ConnectV4,
         weight,
         conditions: vec![Condition::User(Trustee::Account(AccountRole::Offline))],

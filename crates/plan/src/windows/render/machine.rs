@@ -1,14 +1,16 @@
 //! Machine steps in words.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use ringfence_nt::Sid;
+use ringfence_nt::{AceKind, Sid};
 
-use super::{Names, line, mask_words};
-use crate::windows::render::flag_words;
+use super::{Names, flag_words, line, mask_words};
+use crate::windows::filters::match_descriptor;
+use crate::windows::machine::{hive_entries, profile_entries};
 use crate::windows::step::{
-    AccountRole, Condition, DescriptorTemplate, Filter, FilterAction, Layer, LogonRight,
-    MachineStep, PortRange, RegistryValue, Trustee,
+    AccountRole, AceTemplate, Condition, DescriptorTemplate, Filter, FilterAction, Guid, Layer,
+    LogonRight, MachineStep, PortRange, RegistryValue, Trustee,
 };
 
 const fn role(role: AccountRole) -> &'static str {
@@ -54,13 +56,12 @@ pub(super) fn render(text: &mut String, number: usize, step: &MachineStep, names
             role: of,
             comment,
             record,
-            marker,
+            marker: _,
         } => format!(
-            "make the local account {name} as {} ({}), its password sealed in {}, its profile closed to writes by {}",
+            "make the local account {name} as {} ({}), its password sealed in {}",
             role(*of),
             line(comment),
-            record.printable(),
-            names.of_sid(*marker)
+            record.printable()
         ),
         MachineStep::DenyLogon { role: of, rights } => {
             let rights: Vec<&str> = rights.iter().map(|one| right(*one)).collect();
@@ -78,11 +79,16 @@ pub(super) fn render(text: &mut String, number: usize, step: &MachineStep, names
             format!("set HKLM\\{}\\{} to {value}", line(key), line(name))
         }
         MachineStep::InstallFilters { filters } => {
-            format!("install {} filters, in one transaction", filters.len())
+            format!(
+                "install {} filters, in one transaction: below, the layer (FWPM_LAYER_), what is done, by what weight, \
+                 for whom and what",
+                filters.len()
+            )
         }
         MachineStep::AddFirewallRule { rule } => format!(
-            "add the firewall rule \"{}\": block {} to {}{}",
+            "add the firewall rule \"{}\": outbound, block {} (LocalUserAuthorizedList O:LSD:(A;;CC;;;{})) to {}{}",
             line(&rule.name),
+            trustee(rule.user, names),
             trustee(rule.user, names),
             rule.remote_addresses.join(" "),
             if rule.remote_ports.is_empty() {
@@ -107,13 +113,22 @@ fn details(text: &mut String, step: &MachineStep, names: &Names) {
             descriptor: Some(descriptor),
             ..
         } => template(text, descriptor, names),
-        MachineStep::InstallFilters { filters } => {
-            for filter in filters {
-                let _ = writeln!(text, "         {}", filter_words(filter, names));
+        MachineStep::InstallFilters { filters } => filter_set(text, filters, names),
+        MachineStep::EnsureAccount { marker, .. } => {
+            for (what, aces) in [
+                ("its profile", profile_entries(*marker)),
+                (
+                    "its registry hive (0x20 is KEY_CREATE_LINK)",
+                    hive_entries(*marker),
+                ),
+            ] {
+                let _ = writeln!(text, "         {what}, besides what Windows puts there");
+                for ace in &aces {
+                    let _ = writeln!(text, "           {}", template_words(ace, names));
+                }
             }
         }
         MachineStep::EnsureGroup { .. }
-        | MachineStep::EnsureAccount { .. }
         | MachineStep::DenyLogon { .. }
         | MachineStep::SetValue {
             descriptor: None, ..
@@ -131,30 +146,88 @@ fn template(text: &mut String, descriptor: &DescriptorTemplate, names: &Names) {
         names.of_sid(owner)
     );
     for ace in &descriptor.aces {
-        let kind = match ace.kind {
-            ringfence_nt::AceKind::Deny => "deny ",
-            ringfence_nt::AceKind::Allow
-            | ringfence_nt::AceKind::Audit
-            | ringfence_nt::AceKind::MandatoryLabel => "allow",
-        };
-        let _ = writeln!(
-            text,
-            "         {kind} {}: {}, {}",
-            trustee(ace.trustee, names),
-            mask_words(ace.mask),
-            flag_words(ace.flags)
-        );
+        let _ = writeln!(text, "         {}", template_words(ace, names));
     }
+}
+
+fn template_words(ace: &AceTemplate, names: &Names) -> String {
+    let kind = match ace.kind {
+        AceKind::Deny => "deny ",
+        AceKind::Allow | AceKind::Audit | AceKind::MandatoryLabel => "allow",
+    };
+    format!(
+        "{kind} {}: {}, {}",
+        trustee(ace.trustee, names),
+        mask_words(ace.mask),
+        flag_words(ace.flags)
+    )
+}
+
+/// Every filter on a line, and each way to name a user as the descriptor that it is.
+fn filter_set(text: &mut String, filters: &[Filter], names: &Names) {
+    let sublayers: BTreeSet<Guid> = filters.iter().map(|filter| filter.sublayer).collect();
+    for sublayer in sublayers {
+        let _ = writeln!(text, "         sublayer {sublayer}, this person's alone");
+    }
+    for filter in filters {
+        let _ = writeln!(text, "         {}", filter_words(filter, names));
+    }
+    let mut users: Vec<(String, String)> = filters
+        .iter()
+        .flat_map(|filter| &filter.conditions)
+        .filter_map(|condition| {
+            Some((
+                condition_words(condition, names),
+                user_sddl(condition, names)?,
+            ))
+        })
+        .collect();
+    users.sort();
+    users.dedup();
+    for (words, sddl) in users {
+        let _ = writeln!(text, "         \"{words}\" is ALE_USER_ID {sddl}");
+    }
+}
+
+/// The descriptor of a condition on the user, with the names of the plan where there may be no SID yet.
+fn user_sddl(condition: &Condition, names: &Names) -> Option<String> {
+    // Any SID that stands nowhere else; the text has its name instead.
+    let stand_in = Sid::NULL;
+    let who = match condition {
+        Condition::User(user)
+        | Condition::UserOr(user, _)
+        | Condition::NotUser(user)
+        | Condition::NotUserNorAnonymous(user) => trustee(*user, names),
+        Condition::Loopback
+        | Condition::Tcp
+        | Condition::RemotePorts(_)
+        | Condition::RawEndpoint => return None,
+    };
+    let descriptor = match_descriptor(condition, |_| stand_in)?;
+    let mut sddl = "O:SYG:SYD:".to_owned();
+    for ace in descriptor.acl().into_iter().flat_map(|acl| &acl.aces) {
+        let kind = match ace.kind {
+            AceKind::Deny => "D",
+            AceKind::Allow | AceKind::Audit | AceKind::MandatoryLabel => "A",
+        };
+        let sid = if ace.sid == stand_in {
+            who.clone()
+        } else {
+            names.of_sid(ace.sid)
+        };
+        let _ = write!(sddl, "({kind};;CC;;;{sid})");
+    }
+    Some(sddl)
 }
 
 fn filter_words(filter: &Filter, names: &Names) -> String {
     let layer = match filter.layer {
-        Layer::ConnectV4 => "connect v4",
-        Layer::ConnectV6 => "connect v6",
-        Layer::AcceptV4 => "accept v4",
-        Layer::AcceptV6 => "accept v6",
-        Layer::AssignmentV4 => "assign v4",
-        Layer::AssignmentV6 => "assign v6",
+        Layer::ConnectV4 => "ALE_AUTH_CONNECT_V4",
+        Layer::ConnectV6 => "ALE_AUTH_CONNECT_V6",
+        Layer::AcceptV4 => "ALE_AUTH_RECV_ACCEPT_V4",
+        Layer::AcceptV6 => "ALE_AUTH_RECV_ACCEPT_V6",
+        Layer::AssignmentV4 => "ALE_RESOURCE_ASSIGNMENT_V4",
+        Layer::AssignmentV6 => "ALE_RESOURCE_ASSIGNMENT_V6",
     };
     let action = match filter.action {
         FilterAction::Permit => "permit",
@@ -163,23 +236,34 @@ fn filter_words(filter: &Filter, names: &Names) -> String {
     let conditions: Vec<String> = filter
         .conditions
         .iter()
-        .map(|condition| match condition {
-            Condition::User(user) => trustee(*user, names),
-            Condition::UserOr(user, sid) => {
-                format!("{} or {}", trustee(*user, names), names.of_sid(*sid))
-            }
-            Condition::NotUser(user) => format!("anyone but {}", trustee(*user, names)),
-            Condition::Loopback => "loopback".to_owned(),
-            Condition::Tcp => "TCP".to_owned(),
-            Condition::RemotePorts(range) => format!("ports {}", ports(*range)),
-            Condition::RawEndpoint => "raw endpoint".to_owned(),
-        })
+        .map(|condition| condition_words(condition, names))
         .collect();
+    let conditions = if conditions.is_empty() {
+        "everything".to_owned()
+    } else {
+        conditions.join(", ")
+    };
     format!(
-        "{layer:<10} {action} weight {:<2} {} [{}] {}",
+        "{layer:<26} {action} {:>2}  {conditions}  [{}] {}",
         filter.weight,
-        conditions.join(", "),
         line(&filter.name),
         filter.key
     )
+}
+
+fn condition_words(condition: &Condition, names: &Names) -> String {
+    match condition {
+        Condition::User(user) => trustee(*user, names),
+        Condition::UserOr(user, sid) => {
+            format!("{} or {}", trustee(*user, names), names.of_sid(*sid))
+        }
+        Condition::NotUser(user) => format!("anyone but {}", trustee(*user, names)),
+        Condition::NotUserNorAnonymous(user) => {
+            format!("anyone but {} and the anonymous", trustee(*user, names))
+        }
+        Condition::Loopback => "loopback".to_owned(),
+        Condition::Tcp => "TCP".to_owned(),
+        Condition::RemotePorts(range) => format!("remote ports {}", ports(*range)),
+        Condition::RawEndpoint => "raw or promiscuous endpoint".to_owned(),
+    }
 }

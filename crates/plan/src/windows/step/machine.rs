@@ -74,8 +74,10 @@ pub enum Condition {
     /// `ALE_USER_ID`: as [`Condition::User`], with a descriptor that grants to a SID of ours as well, so that a token
     /// whose second pass is asked too finds itself named.
     UserOr(Trustee, Sid),
-    /// `ALE_USER_ID`, complemented: the token is anyone but the trustee.
+    /// `ALE_USER_ID`, complemented: the token is anyone but the trustee, and no copy in which the trustee is deny-only.
     NotUser(Trustee),
+    /// As [`Condition::NotUser`], and the token is not anonymous.
+    NotUserNorAnonymous(Trustee),
     /// The loopback flag is set.
     Loopback,
     /// The protocol is TCP.
@@ -103,6 +105,8 @@ pub struct Filter {
     pub key: Guid,
     /// What an administrator reads.
     pub name: String,
+    /// The key of the sublayer that it stands in: the person's own.
+    pub sublayer: Guid,
     /// Where it stands.
     pub layer: Layer,
     /// Explicit: 15 for permits, 0 for blocks.
@@ -209,10 +213,11 @@ pub enum MachineStep {
         /// The key's descriptor, where the key is ours.
         descriptor: Option<DescriptorTemplate>,
     },
-    /// Installs our provider, our sublayer and these filters, in one transaction.
+    /// Installs our provider, the person's sublayer and these filters, in one transaction.
     ///
-    /// Safe: filters of our provider alone are deleted and added; each names an account of ours, so nobody else's
-    /// connections can match.
+    /// Safe: filters of our provider alone are deleted and added. Each names an account of ours, so nobody else's
+    /// connections can match; where blocks name nobody, because copies of the account's token escape the others, each
+    /// lies beneath a permit for everybody else, and comes and goes with it.
     InstallFilters {
         /// All filters of this person.
         filters: Vec<Filter>,

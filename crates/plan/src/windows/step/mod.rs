@@ -132,6 +132,19 @@ pub struct AceTemplate {
     pub trustee: Trustee,
 }
 
+impl AceTemplate {
+    /// The entry.
+    #[must_use]
+    pub const fn resolve(&self, accounts: &AccountSids) -> Ace {
+        Ace {
+            kind: self.kind,
+            flags: self.flags,
+            mask: self.mask,
+            sid: accounts.resolve(self.trustee),
+        }
+    }
+}
+
 /// A protected descriptor whose trustees may still have to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DescriptorTemplate {
@@ -145,16 +158,7 @@ impl DescriptorTemplate {
     /// The descriptor, with nothing inherited into it; its primary group is its owner.
     #[must_use]
     pub fn resolve(&self, accounts: &AccountSids) -> SecurityDescriptor {
-        let acl: Acl = self
-            .aces
-            .iter()
-            .map(|ace| Ace {
-                kind: ace.kind,
-                flags: ace.flags,
-                mask: ace.mask,
-                sid: accounts.resolve(ace.trustee),
-            })
-            .collect();
+        let acl: Acl = self.aces.iter().map(|ace| ace.resolve(accounts)).collect();
         SecurityDescriptor::new(self.owner, self.owner, acl).protected()
     }
 }
