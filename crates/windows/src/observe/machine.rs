@@ -13,8 +13,8 @@ use ringfence_nt::token::GroupState;
 use ringfence_nt::{Sid, WriteClass};
 use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::facts::{
-    AccessControl, Administrator, Capability, FirewallPolicy, Installed, LiveSession, LocalAccount,
-    Machine, Membership, Person, PlaceName, Ports, Record, Volume, VolumeKind,
+    AccessControl, Administrator, Capability, Filtering, FirewallPolicy, Installed, LiveSession,
+    LocalAccount, Machine, Membership, Person, PlaceName, Ports, Record, Volume, VolumeKind,
 };
 use ringfence_plan::windows::sids::AccountNames;
 use ringfence_plan::windows::step::PortRange;
@@ -121,6 +121,8 @@ pub fn surroundings(known: Known) -> Result<Surroundings, MachineError> {
         installed: installed(sid, known.record)?,
         write_class: known.write_class,
         firewall: firewall()?,
+        // Unmeasured until a probe of copied tokens has run here.
+        filtering: Filtering::default(),
         ports: known.ports.unwrap_or_else(observe_ports),
         state: state_directory()?,
         git_global: git_files(&profile, program_files.as_ref()),

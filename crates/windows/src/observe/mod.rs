@@ -90,6 +90,8 @@ pub struct Surroundings {
     pub write_class: Option<WriteClass>,
     /// Whether local firewall rules take effect.
     pub firewall: FirewallPolicy,
+    /// What was seen of copied tokens at the network filters.
+    pub filtering: Filtering,
     /// TCP ports.
     pub ports: Ports,
     /// The person's Ringfence directory.
@@ -121,6 +123,7 @@ pub fn observe<L: Look>(
         installed,
         write_class,
         firewall,
+        filtering,
         ports,
         state,
         git_global,
@@ -141,8 +144,7 @@ pub fn observe<L: Look>(
         installed,
         write_class,
         firewall,
-        // Unmeasured until the probe of copied tokens has run on a Windows machine.
-        filtering: Filtering::default(),
+        filtering,
         ports,
         state: final_path(look, &state)?,
         hidden: hidden::observe(look, policy, &matches)?,
