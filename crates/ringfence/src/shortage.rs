@@ -29,6 +29,11 @@ fn cure(cause: &io::Error) -> Option<&'static str> {
     if is_of_open_files(cause) {
         return Some("raise the limit on open files: ulimit -n 1024");
     }
+    if is_of_user(cause) {
+        return Some(
+            "all processes of a user share these limits; raise the one that is used up: sysctl fs.inotify user",
+        );
+    }
     match cause.kind() {
         io::ErrorKind::FileTooLarge => {
             Some("raise the limit on the size of files: ulimit -f unlimited")
@@ -45,6 +50,17 @@ fn is_of_open_files(cause: &io::Error) -> bool {
     use rustix::io::Errno;
     let errno = cause.raw_os_error().map(Errno::from_raw_os_error);
     errno.is_some_and(|errno| [Errno::MFILE, Errno::NFILE, Errno::BADF].contains(&errno))
+}
+
+/// `EUSERS`: a limit of the kernel on what one user has, such as watches or namespaces.
+#[cfg(unix)]
+fn is_of_user(cause: &io::Error) -> bool {
+    cause.raw_os_error() == Some(rustix::io::Errno::USERS.raw_os_error())
+}
+
+#[cfg(not(unix))]
+fn is_of_user(_cause: &io::Error) -> bool {
+    false
 }
 
 #[cfg(not(unix))]
@@ -72,6 +88,8 @@ mod tests {
     #[test]
     fn both_forms_of_a_system_error_are_known() {
         let open_files = "raise the limit on open files: ulimit -n 1024";
+        let of_user = cure_of_shortage(&Outer(rustix::io::Errno::USERS));
+        assert!(of_user.is_some_and(|cure| cure.contains("fs.inotify")));
         let raw = Outer(rustix::io::Errno::MFILE);
         assert_eq!(cure_of_shortage(&raw), Some(open_files));
         let wrapped = Outer(io::Error::from(rustix::io::Errno::MFILE));

@@ -221,7 +221,9 @@ mod tests {
         let length = 3_000_u32;
         let compared = std::cell::Cell::new(0);
         let list = |from: u32| -> Vec<Watched<'_>> {
-            (from..from + length).map(|id| Watched(id, &compared)).collect()
+            (from..from + length)
+                .map(|id| Watched(id, &compared))
+                .collect()
         };
         let (before, after) = (list(0), list(length / 2));
         let removed = without(&before, &after);
@@ -229,7 +231,11 @@ mod tests {
         let back = returning(&removed, &after, &before);
         assert_eq!(back.len(), 1_500);
         assert!(compared.get() >= 1_500, "the control: it does count");
-        assert!(compared.get() < 10 * u64::from(length), "{}", compared.get());
+        assert!(
+            compared.get() < 10 * u64::from(length),
+            "{}",
+            compared.get()
+        );
     }
 
     /// An entry goes where the slow way would put it: before the first of a higher place.

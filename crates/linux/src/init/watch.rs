@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::Errno;
@@ -39,11 +40,25 @@ pub(crate) enum WatchError {
 
 impl WatchError {
     /// The kernel's error number.
+    ///
+    /// A limit on all watches of the user is told as `EUSERS`: what inotify(7) says for it, `EMFILE` and `ENOSPC`, means
+    /// this process's descriptors and a full disk everywhere else.
     pub(crate) fn errno(&self) -> i32 {
         match self {
-            Self::Create(errno) | Self::Add { errno, .. } => errno.raw_os_error(),
+            Self::Create(Errno::MFILE) if !descriptors_are_used_up() => Errno::USERS,
+            Self::Add {
+                errno: Errno::NOSPC,
+                ..
+            } => Errno::USERS,
+            Self::Create(errno) | Self::Add { errno, .. } => *errno,
         }
+        .raw_os_error()
     }
+}
+
+/// Whether this process can't make any descriptor.
+fn descriptors_are_used_up() -> bool {
+    eventfd(0, EventfdFlags::CLOEXEC).is_err_and(|errno| errno == Errno::MFILE)
 }
 
 /// How a name is covered.
