@@ -8,7 +8,11 @@
 
 pub mod command_line;
 pub mod environment_block;
+#[cfg(windows)]
+pub mod files;
 pub mod launch;
+#[cfg(windows)]
+pub mod ledger_file;
 pub mod observe;
 #[cfg(windows)]
 pub mod sys;
