@@ -7,6 +7,7 @@ use std::error::Error;
 use std::fmt::Debug;
 use std::time::Duration;
 
+use ringfence_plan::windows::WindowsLedger;
 use ringfence_plan::{HostFacts, Plan};
 use ringfence_policy::Policy;
 
@@ -40,6 +41,18 @@ pub enum LaunchFault {
     /// The kernel refuses the namespaces of the plan; a plan without them may still be launched.
     #[error("the kernel refuses namespaces")]
     NamespacesRefused(#[source] Cause),
+    /// What set-up makes is missing, or is not what the plan needs.
+    #[error("set-up is missing or incomplete")]
+    SetupMissing(#[source] Cause),
+    /// It failed with a code of the system's that is known, and so is what to do about it.
+    #[error("the session could not be launched")]
+    Coded {
+        /// What failed.
+        #[source]
+        cause: Cause,
+        /// What to do next.
+        hint: String,
+    },
     /// Anything else.
     #[error("the session could not be launched")]
     Failed(#[source] Cause),
@@ -91,6 +104,14 @@ pub trait Backend: Debug {
         policy: &Policy,
         cause: &str,
     ) -> Result<HostFacts, ObserveFault>;
+
+    /// What was done before for this person, on a Windows machine; elsewhere a plan depends on no such thing.
+    ///
+    /// # Errors
+    /// [`ObserveFault`] when it can't be read.
+    fn ledger(&self) -> Result<WindowsLedger, ObserveFault> {
+        Ok(WindowsLedger::default())
+    }
 
     /// A launch is about to follow: begins what needs no plan. What can't be begun is left to the launch, and what was
     /// begun ends with the executor.

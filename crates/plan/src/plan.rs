@@ -8,6 +8,7 @@ use ringfence_policy::document::NewRepositories;
 use ringfence_policy::{AbsolutePath, FilesystemRules};
 
 use crate::step::{Observe, Step};
+use crate::windows::WindowsPlan;
 
 /// How much of the boundary the plan holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -85,6 +86,9 @@ pub struct Plan {
     pub environment: Vec<(String, String)>,
     /// The directory commands start in unless told otherwise.
     pub workspace: AbsolutePath,
+    /// The plan of a Windows machine that this one tells a session of; its steps and its launch are in it alone.
+    #[serde(skip)]
+    pub windows: Option<Box<WindowsPlan>>,
 }
 
 /// SHA-256 of a plan's canonical JSON, as 64 hexadecimal digits.

@@ -35,6 +35,9 @@ impl Plan {
     /// SHA-256 of the plan's canonical JSON: fields in the order of their definition, no spaces.
     #[must_use]
     pub fn hash(&self) -> PlanHash {
+        if let Some(windows) = &self.windows {
+            return windows.hash();
+        }
         let mut hasher = Sha256::new();
         // Every field is a plain value, so serialising can't fail; a failure must still not look like another plan.
         match serde_json::to_vec(self) {
@@ -47,6 +50,9 @@ impl Plan {
     /// The plan as text: what will be done in order, what is watched, what is missing.
     #[must_use]
     pub fn render_text(&self) -> String {
+        if let Some(windows) = &self.windows {
+            return windows.render_text();
+        }
         let mut text = String::new();
         let _ = writeln!(text, "plan {}", self.hash());
         let _ = writeln!(text, "level {}", self.level.word());

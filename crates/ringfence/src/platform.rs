@@ -5,6 +5,7 @@
 use ringfence_backend::Backend;
 use ringfence_plan::linux::facts::Overlay;
 use ringfence_plan::step::Observe;
+use ringfence_plan::windows::WindowsLedger;
 use ringfence_plan::{HostFacts, Plan, Step};
 use ringfence_policy::Policy;
 
@@ -66,19 +67,23 @@ pub fn observe(policy: &Policy) -> Result<HostFacts, StartError> {
     backend()?.observe(policy).map_err(StartError::Observe)
 }
 
-/// What would be done for `policy` on the machine of `facts`.
+/// What would be done for `policy` on the machine of `facts`, after what `ledger` says was done there before.
 ///
 /// # Errors
 /// [`StartError::Plan`] when the policy can't be held there.
 pub fn plan_for(
     policy: &Policy,
     facts: &HostFacts,
+    ledger: &WindowsLedger,
     options: PlanOptions,
 ) -> Result<Plan, StartError> {
     let facts = match facts {
         HostFacts::Linux(facts) => facts,
-        // A Windows machine has a plan of its own kind, and no executor yet.
-        HostFacts::Windows(_) => return Err(StartError::Unsupported),
+        HostFacts::Windows(facts) => {
+            return ringfence_plan::windows::plan(policy, facts, ledger)
+                .and_then(|plan| ringfence_plan::windows::session_plan(policy, facts, plan))
+                .map_err(StartError::WindowsPlan);
+        }
     };
     let mut plan = ringfence_plan::linux::plan(policy, facts).map_err(StartError::Plan)?;
     for step in &mut plan.steps {
@@ -108,7 +113,8 @@ pub(crate) fn plan_on(
             cause: cause_of(error),
         };
     }
-    plan_for(policy, &facts, options)
+    let ledger = backend.ledger().map_err(StartError::Observe)?;
+    plan_for(policy, &facts, &ledger, options)
 }
 
 fn cause_of(error: &StartError) -> String {
@@ -129,7 +135,16 @@ pub fn backend() -> Result<Box<dyn Backend>, StartError> {
 ///
 /// # Errors
 /// [`StartError::Unsupported`] where there is none.
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+pub fn backend() -> Result<Box<dyn Backend>, StartError> {
+    Ok(Box::new(ringfence_windows::backend::Windows))
+}
+
+/// This machine's executor.
+///
+/// # Errors
+/// [`StartError::Unsupported`] where there is none.
+#[cfg(not(any(target_os = "linux", windows)))]
 pub fn backend() -> Result<Box<dyn Backend>, StartError> {
     Err(StartError::Unsupported)
 }

@@ -40,6 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ringfence-linux",
             "ringfence-plan",
             "ringfence-policy",
+            "ringfence-windows",
         ],
     ),
     // Not the OS crates: what a person's command does to a machine goes through the library.

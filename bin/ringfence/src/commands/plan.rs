@@ -58,7 +58,10 @@ pub(crate) fn run(options: &Plan) -> Result<u8, Failure> {
         observe: options.observe,
     };
     let plan = platform::plan(&policy, planning)?;
-    print(options, &plan, Steps::render_text)
+    match &plan.windows {
+        Some(windows) => print(options, &**windows, WindowsPlan::render_text),
+        None => print(options, &plan, Steps::render_text),
+    }
 }
 
 fn print<P: Serialize>(options: &Plan, plan: &P, text: fn(&P) -> String) -> Result<u8, Failure> {
@@ -82,7 +85,7 @@ fn stored(options: &Plan, path: &Path) -> Result<u8, Failure> {
             let planning = PlanOptions {
                 observe: options.observe,
             };
-            let plan = platform::plan_for(&policy, &facts, planning)?;
+            let plan = platform::plan_for(&policy, &facts, &WindowsLedger::default(), planning)?;
             print(options, &plan, Steps::render_text)
         }
         HostFacts::Windows(windows) => {

@@ -101,6 +101,7 @@ pub(crate) fn plan(
         guard: guard(policy, &places, &holds),
         environment,
         workspace: session::workspace(policy, facts),
+        windows: None,
     })
 }
 

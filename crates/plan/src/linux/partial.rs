@@ -73,6 +73,7 @@ pub(crate) fn plan(
         guard: guard(policy, &places, &holds),
         environment: session::environment(facts, &tmp, git_writes(policy), caches.variables),
         workspace: session::workspace(policy, facts),
+        windows: None,
     })
 }
 

@@ -193,5 +193,6 @@ pub(crate) fn unbounded(policy: &Policy) -> Plan {
         },
         environment: Vec::new(),
         workspace: policy.workspace.clone(),
+        windows: None,
     }
 }

@@ -24,6 +24,7 @@ pub mod refuse;
 pub mod render;
 mod roots;
 mod sddl;
+mod session;
 pub mod sids;
 pub mod step;
 mod steps;
@@ -40,6 +41,7 @@ pub use objects::Objects;
 pub use path::{WindowsPath, WindowsPathError};
 pub use plan::{Accounts, GrantedRoot, HeldObject, WindowsLedger, WindowsPlan};
 pub use roots::file_policy_hash;
+pub use session::{rules, session_plan};
 
 use crate::plan::{Guard, Level, Missing};
 use crate::windows::descriptors::Trustees;

@@ -24,6 +24,9 @@ pub enum StartError {
     /// The policy can't be held on this machine, or contradicts it.
     #[error("the boundary can't be planned")]
     Plan(#[source] PlanError),
+    /// The same, on a Windows machine.
+    #[error("the boundary can't be planned")]
+    WindowsPlan(#[source] ringfence_plan::windows::PlanError),
     /// What must be swept after the session could not be recorded.
     #[error("what the session may leave behind could not be recorded")]
     Record(#[source] LeaseError),
@@ -81,6 +84,7 @@ impl StartError {
             Self::Unsupported
             | Self::Observe(_)
             | Self::Plan(_)
+            | Self::WindowsPlan(_)
             | Self::Record(_)
             | Self::Launch(_)
             | Self::Step { .. } => None,
@@ -92,6 +96,8 @@ impl StartError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Plan(error) => error.exit_code(),
+            Self::WindowsPlan(error) => error.exit_code(),
+            Self::Launch(LaunchFault::SetupMissing(_)) => ExitCode::SetupMissing,
             Self::Record(_) => ExitCode::SetupMissing,
             #[cfg(target_os = "linux")]
             Self::Egress { .. } => ExitCode::NotEnforceable,
@@ -108,8 +114,13 @@ impl StartError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Unsupported => "run it on Linux".to_owned(),
+            Self::Unsupported => "run it on Linux or Windows".to_owned(),
             Self::Plan(error) => error.hints().join("; "),
+            Self::WindowsPlan(error) => error.hints().join("\n"),
+            Self::Launch(LaunchFault::SetupMissing(_)) => {
+                "ringfence setup install (asks an administrator once; `ringfence plan` shows what it does)".to_owned()
+            }
+            Self::Launch(LaunchFault::Coded { hint, .. }) => hint.clone(),
             Self::Record(error) => error.hint(),
             #[cfg(target_os = "linux")]
             Self::Egress { error, .. } => error.hint(),

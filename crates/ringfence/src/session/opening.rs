@@ -375,7 +375,10 @@ fn falls_back(error: &StartError, policy: &Policy, plan: &Plan) -> bool {
                 && plan.steps.get(*index).is_some_and(needs_namespace_rights)
         }
         StartError::Step { step: None, .. }
-        | StartError::Launch(LaunchFault::Failed(_))
+        | StartError::Launch(
+            LaunchFault::Failed(_) | LaunchFault::SetupMissing(_) | LaunchFault::Coded { .. },
+        )
+        | StartError::WindowsPlan(_)
         | StartError::Unsupported
         | StartError::Record(_)
         | StartError::Observe(_)
