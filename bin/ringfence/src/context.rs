@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ringfence::load::MANAGED_POLICY;
+use ringfence::load::managed_policy;
 use ringfence::{LoadRequest, Loaded, StateDirectory, load_policy};
 use ringfence_policy::path::PathError;
 use ringfence_policy::{AbsolutePath, ExitCode};
@@ -49,7 +49,7 @@ pub(crate) fn load(options: &PolicyOptions) -> Result<Context, Failure> {
         home: home()?,
         command_line: layer::document(options),
         config: options.config.clone(),
-        managed: PathBuf::from(MANAGED_POLICY),
+        managed: managed_policy(),
     };
     let loaded = load_policy(&request, &state)?;
     Ok(Context { state, loaded })
@@ -61,7 +61,7 @@ pub(crate) fn workspace(options: &PolicyOptions) -> Result<AbsolutePath, Failure
         Some(path) => path.clone(),
         None => current_directory()?,
     };
-    let real = path.canonicalize().map_err(|source| {
+    let real = ringfence::paths::real(&path).map_err(|source| {
         Failure::new(
             ExitCode::PolicyInvalid,
             ContextError::Workspace {
@@ -92,7 +92,7 @@ pub(crate) fn home() -> Result<AbsolutePath, Failure> {
             Failure::new(ExitCode::SetupMissing, ContextError::NoHome)
                 .with_hint("set HOME to an absolute path")
         })?;
-    absolute(home.canonicalize().unwrap_or(home))
+    absolute(ringfence::paths::real(&home).unwrap_or(home))
 }
 
 /// `path` as the policy takes it.

@@ -20,7 +20,7 @@ pub fn resolve_links(path: &Path) -> std::path::PathBuf {
     let mut missing = Vec::new();
     let mut existing = path;
     loop {
-        if let Ok(real) = existing.canonicalize() {
+        if let Ok(real) = crate::paths::real(existing) {
             return missing
                 .iter()
                 .rev()

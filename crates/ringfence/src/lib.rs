@@ -9,7 +9,7 @@
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
-    not(target_os = "linux"),
+    not(any(target_os = "linux", windows)),
     allow(
         dead_code,
         unused_imports,
@@ -28,6 +28,7 @@ pub mod expire;
 pub mod explain;
 pub mod init;
 pub mod load;
+pub mod paths;
 pub mod platform;
 pub mod quarantine;
 pub mod session;

@@ -21,6 +21,17 @@ use crate::trust::TrustStore;
 
 /// The administrator's policy file.
 pub const MANAGED_POLICY: &str = "/etc/ringfence/policy.toml";
+/// The administrator's policy file of this machine: [`MANAGED_POLICY`], on Windows `Ringfence\\policy.toml` in
+/// `%ProgramData%`, as the system tells it and not the environment.
+#[must_use]
+pub fn managed_policy() -> PathBuf {
+    #[cfg(windows)]
+    if let Ok(data) = ringfence_windows::observe::machine::program_data() {
+        return Path::new(&data.to_string()).join(r"Ringfence\policy.toml");
+    }
+    PathBuf::from(MANAGED_POLICY)
+}
+
 /// The user's policy file, below the configuration directory.
 pub const USER_POLICY: &str = "ringfence/policy.toml";
 /// The project's policy file, below the workspace.
@@ -186,7 +197,7 @@ impl LoadRequest {
             home,
             command_line: PolicyDocument::default(),
             config: None,
-            managed: PathBuf::from(MANAGED_POLICY),
+            managed: managed_policy(),
         }
     }
 

@@ -6,6 +6,8 @@
 //!
 //! Invariant: an API that succeeds and changes nothing is an error here.
 
+#[cfg(windows)]
+pub mod backend;
 pub mod command_line;
 pub mod environment_block;
 #[cfg(windows)]

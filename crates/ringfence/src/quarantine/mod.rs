@@ -20,7 +20,9 @@ mod store;
 mod tests;
 #[cfg(target_os = "linux")]
 pub(crate) mod tree;
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+mod renaming;
+#[cfg(not(any(target_os = "linux", windows)))]
 mod unsupported;
 
 /// The name of a quarantined object, as `quarantine restore` takes it.

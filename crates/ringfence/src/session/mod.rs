@@ -15,6 +15,9 @@ mod decided;
 mod egress;
 #[cfg(target_os = "linux")]
 mod foreground;
+#[cfg(windows)]
+#[path = "foreground_windows.rs"]
+mod foreground;
 #[cfg(target_os = "linux")]
 mod network;
 #[cfg(target_os = "linux")]
@@ -190,7 +193,12 @@ impl Session {
         foreground::run_alone(opening, command, own)
     }
 
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(windows)]
+    fn run_alone_on(opening: Opening<'_>, command: &CommandSpec) -> Result<Report, RunError> {
+        foreground::run_alone(opening, command)
+    }
+
+    #[cfg(not(any(target_os = "linux", windows)))]
     fn run_alone_on(_opening: Opening<'_>, _command: &CommandSpec) -> Result<Report, RunError> {
         Err(RunError::Unsupported)
     }
@@ -323,7 +331,16 @@ impl Session {
         foreground::run(self, command, afterwards, own)
     }
 
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(windows)]
+    fn foreground(
+        &mut self,
+        command: &CommandSpec,
+        afterwards: Afterwards,
+    ) -> Result<Report, RunError> {
+        foreground::run(self, command, afterwards)
+    }
+
+    #[cfg(not(any(target_os = "linux", windows)))]
     fn foreground(
         &mut self,
         _command: &CommandSpec,

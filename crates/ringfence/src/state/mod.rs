@@ -121,6 +121,8 @@ pub struct StateVariables {
     pub xdg_state_home: Option<OsString>,
     /// `HOME`
     pub home: Option<OsString>,
+    /// `%LOCALAPPDATA%`, as the system tells it; nowhere but on Windows.
+    pub local_data: Option<OsString>,
 }
 
 impl StateVariables {
@@ -132,16 +134,20 @@ impl StateVariables {
             ringfence_state: read(STATE_VARIABLE),
             xdg_state_home: read("XDG_STATE_HOME"),
             home: read("HOME"),
+            local_data: local_data(),
         }
     }
 
-    /// The place: `RINGFENCE_STATE`, else `ringfence` in `XDG_STATE_HOME`, else `~/.local/state/ringfence`.
+    /// The place: `RINGFENCE_STATE`, else `Ringfence` in `%LOCALAPPDATA%` on Windows, else `ringfence` in `XDG_STATE_HOME`, else `~/.local/state/ringfence`.
     ///
     /// # Errors
     /// [`StateError::NoPlace`] when none is set.
     pub fn place(&self) -> Result<PathBuf, StateError> {
         if let Some(path) = &self.ringfence_state {
             return Ok(PathBuf::from(path));
+        }
+        if let Some(data) = &self.local_data {
+            return Ok(Path::new(data).join("Ringfence"));
         }
         let xdg = self.xdg_state_home.as_ref().map(PathBuf::from);
         // The XDG specification says that a relative value must be ignored.
@@ -177,10 +183,8 @@ impl StateDirectory {
         make_private(path.as_path())?;
         check_private(path.as_path())?;
         // The rules that hide it are about real paths: links above it are followed, itself it is none.
-        let real = path
-            .as_path()
-            .canonicalize()
-            .map_err(|source| StateError::Examine {
+        let real =
+            crate::paths::real(path.as_path()).map_err(|source| StateError::Examine {
                 path: path.as_path().to_owned(),
                 source,
             })?;
@@ -194,6 +198,18 @@ impl StateDirectory {
     pub fn path(&self) -> &AbsolutePath {
         &self.path
     }
+}
+
+/// The directory of a person's own that does not roam.
+#[cfg(windows)]
+fn local_data() -> Option<OsString> {
+    let state = ringfence_windows::observe::machine::state_directory().ok()?;
+    state.parent().map(|data| OsString::from(data.to_string()))
+}
+
+#[cfg(not(windows))]
+fn local_data() -> Option<OsString> {
+    None
 }
 
 #[cfg(unix)]
@@ -278,6 +294,7 @@ mod tests {
             ringfence_state: state.map(OsString::from),
             xdg_state_home: xdg.map(OsString::from),
             home: home.map(OsString::from),
+            local_data: None,
         }
     }
 

@@ -15,8 +15,10 @@ mod leftovers;
 mod repository;
 #[cfg(target_os = "linux")]
 mod search;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 mod unsupported;
+#[cfg(windows)]
+mod windows;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,10 +32,14 @@ pub use self::lease::LeaseError;
 pub(crate) use self::lease::{Lease, has_orders};
 #[cfg(target_os = "linux")]
 pub use self::leftovers::sweep_leftovers;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 pub(crate) use self::unsupported::{Guardian, Lease, has_orders};
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 pub use self::unsupported::{LeaseError, sweep_leftovers};
+#[cfg(windows)]
+pub(crate) use self::windows::{Guardian, Lease, has_orders};
+#[cfg(windows)]
+pub use self::windows::{LeaseError, sweep_leftovers};
 
 /// What a sweep did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! Changes nothing. Invariant: a question that the system does not answer is an error, or is in the facts as the case
 //! that allows less.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::windows::io::AsHandle as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -33,7 +33,7 @@ use super::tools::Search;
 use super::{Surroundings, ports};
 use crate::sys::registry::{self, Hive};
 use crate::sys::token::AccessToken;
-use crate::sys::{file, machine as system, volume};
+use crate::sys::{look as file, machine as system, volume};
 
 /// What the caller knows that the machine does not tell.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +86,14 @@ pub fn state_directory() -> Result<WindowsPath, MachineError> {
     folder(&FOLDERID_LocalAppData)
         .and_then(|path| path.join("Ringfence").ok())
         .ok_or(MachineError::Folder("AppData\\Local"))
+}
+
+/// `%ProgramData%`
+///
+/// # Errors
+/// [`MachineError::Folder`].
+pub fn program_data() -> Result<WindowsPath, MachineError> {
+    folder(&FOLDERID_ProgramData).ok_or(MachineError::Folder("ProgramData"))
 }
 
 /// Asks this machine.
@@ -441,15 +449,6 @@ fn git_files(profile: &WindowsPath, program_files: Option<&WindowsPath>) -> Vec<
         .into_iter()
         .filter_map(|(base, name)| base?.join_name(name).ok())
         .collect()
-}
-
-/// The absolute path of a program of ours, beside this one: never sought on PATH.
-///
-/// # Errors
-/// The system's, where it does not tell where this program is.
-pub fn beside(name: &str) -> std::io::Result<OsString> {
-    let own = std::env::current_exe()?;
-    Ok(own.with_file_name(name).into_os_string())
 }
 
 #[cfg(test)]

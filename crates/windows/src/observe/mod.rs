@@ -22,6 +22,8 @@ mod resolve;
 mod scan;
 mod ssh;
 mod tools;
+#[cfg(windows)]
+pub mod write_class;
 
 use ringfence_backend::call::CallFailure;
 use ringfence_backend::session::Cause;

@@ -4,7 +4,7 @@
 
 use windows_sys::Win32::Foundation::{ERROR_FILE_NOT_FOUND, ERROR_NO_MORE_ITEMS, ERROR_SUCCESS};
 use windows_sys::Win32::System::Registry::{
-    HKEY, HKEY_CURRENT_USER, HKEY_LOCAL_MACHINE, KEY_READ, REG_ROUTINE_FLAGS, RRF_RT_REG_DWORD,
+    HKEY, HKEY_CURRENT_USER, HKEY_LOCAL_MACHINE, KEY_READ, REG_ROUTINE_FLAGS, RRF_RT_REG_BINARY, RRF_RT_REG_DWORD,
     RRF_RT_REG_SZ, RegCloseKey, RegEnumKeyExW, RegGetValueW, RegOpenKeyExW,
 };
 
@@ -61,6 +61,19 @@ pub fn text(hive: Hive, key: &str, value: &str) -> Result<Option<String>, CallEr
         .take_while(|unit| *unit != 0)
         .collect();
     Ok(Some(String::from_utf16_lossy(&units)))
+}
+
+/// Bytes; `None` where there are none of this name.
+///
+/// # Errors
+/// `RegGetValueW`'s.
+pub fn binary(hive: Hive, key: &str, value: &str) -> Result<Option<Vec<u8>>, CallError> {
+    let mut data = vec![0_u8; 64 * 1024];
+    let Some(length) = get(hive, key, value, RRF_RT_REG_BINARY, &mut data)? else {
+        return Ok(None);
+    };
+    data.truncate(length);
+    Ok(Some(data))
 }
 
 /// Reads a value; its length in bytes.

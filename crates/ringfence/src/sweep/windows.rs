@@ -1,0 +1,267 @@
+//! Sweeping on Windows: guarded names are looked for when a command has ended, however its session ended.
+//!
+//! Each session keeps what it must take away in a record of the state directory, beside a file that it holds open so
+//! that nobody else can; where that can be opened the session is dead, and whoever comes next sweeps for it. New
+//! repositories are not looked for here: the next plan protects them as it finds them. Invariant: a record goes when
+//! everything in it was looked for.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::windows::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use ringfence_audit::SessionId;
+use ringfence_backend::session::BorrowedDescriptor;
+use ringfence_plan::Plan;
+use ringfence_plan::plan::Guard;
+use ringfence_policy::AbsolutePath;
+use ringfence_policy::escape::escape_os;
+use serde::{Deserialize, Serialize};
+
+use super::{Leftovers, Repositories, Seen, Swept, Watching};
+use crate::quarantine::{Entry, Quarantine, Reason, Taking};
+use crate::state::StateDirectory;
+use crate::state::file::{StateFile, StateFileError};
+
+/// Where records are, in the state directory.
+const SESSIONS: &str = "sessions";
+/// `FILE_FLAG_DELETE_ON_CLOSE`
+const DELETE_ON_CLOSE: u32 = 0x0400_0000;
+
+/// Why a session's record could not be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// The record's lock could not be made.
+    #[error("`{path}` could not be made")]
+    Lock {
+        /// Which.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// The record could not be written.
+    #[error("the session's record could not be written")]
+    Record(#[source] StateFileError),
+}
+
+impl LeaseError {
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Lock { path, .. } => format!("check the permissions of {}", path.display()),
+            Self::Record(error) => error.hint(),
+        }
+    }
+}
+
+/// What a session must take away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Orders {
+    session: SessionId,
+    /// Each absent name, with its words in the policy.
+    absent: Vec<(AbsolutePath, String)>,
+    roots: Vec<AbsolutePath>,
+}
+
+/// A session's record, held.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    record: StateFile<Orders>,
+    _lock: File,
+}
+
+impl Lease {
+    pub(crate) fn take(
+        state: &StateDirectory,
+        session: &SessionId,
+    ) -> Result<Option<Self>, LeaseError> {
+        let directory = state.path().as_path().join(SESSIONS);
+        let path = directory.join(format!("{session}.lock"));
+        let failed = |source| LeaseError::Lock {
+            path: path.clone(),
+            source,
+        };
+        fs::create_dir_all(&directory).map_err(failed)?;
+        let lock = hold(&path).map_err(failed)?;
+        Ok(Some(Self {
+            record: record(&directory.join(format!("{session}.json"))),
+            _lock: lock,
+        }))
+    }
+
+    /// The job of the session ends with the harness: nobody else has to keep it.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedDescriptor<'_>> {
+        None
+    }
+
+    pub(crate) fn place(&mut self, orders: &Orders) -> Result<(), LeaseError> {
+        self.record.write(orders).map_err(LeaseError::Record)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // Swept by now; where it can't be removed the next session finds nothing to do and tries again.
+        let _ = fs::remove_file(self.record.path());
+    }
+}
+
+fn record(path: &Path) -> StateFile<Orders> {
+    StateFile::new(path.to_owned(), "session", 1)
+}
+
+/// Opens a file as nobody else can at the same time; it goes with its handle.
+fn hold(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .share_mode(0)
+        .custom_flags(DELETE_ON_CLOSE)
+        .open(path)
+}
+
+pub(crate) fn has_orders(guard: &Guard, _repositories: Repositories) -> bool {
+    !guard.absent.is_empty()
+}
+
+/// Sweeps what dead sessions have left.
+#[must_use]
+pub fn sweep_leftovers(state: &StateDirectory) -> Leftovers {
+    let mut leftovers = Leftovers::default();
+    let directory = state.path().as_path().join(SESSIONS);
+    let Ok(names) = fs::read_dir(&directory) else {
+        return leftovers;
+    };
+    let quarantine = Quarantine::open(state);
+    for path in names.flatten().map(|name| name.path()) {
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let Ok(lock) = hold(&path.with_extension("lock")) else {
+            leftovers.live += 1;
+            continue;
+        };
+        match record(&path).read() {
+            Ok(Some(orders)) => {
+                let swept = orders.sweep(&quarantine);
+                let is_whole = swept.notes.is_empty();
+                leftovers.swept.quarantined.extend(swept.quarantined);
+                leftovers.swept.notes.extend(swept.notes);
+                if is_whole && fs::remove_file(&path).is_ok() {
+                    leftovers.dead += 1;
+                } else {
+                    leftovers.unswept += 1;
+                }
+            }
+            Ok(None) => {}
+            Err(error) => {
+                leftovers.unswept += 1;
+                leftovers.swept.notes.push(format!(
+                    "WARNING: the record `{}` of a session that was killed can't be read: {error}",
+                    path.display()
+                ));
+            }
+        }
+        drop(lock);
+    }
+    leftovers
+}
+
+impl Orders {
+    /// Looks for every guarded name.
+    fn sweep(&self, quarantine: &Quarantine) -> Swept {
+        let mut swept = Swept::default();
+        for (path, origin) in &self.absent {
+            let Some(root) = self.roots.iter().find(|root| path.starts_with(root)) else {
+                continue;
+            };
+            let taking = Taking {
+                root,
+                path,
+                session: &self.session,
+                reason: Reason::ProtectedName {
+                    origin: origin.clone(),
+                },
+            };
+            match quarantine.take(&taking) {
+                Ok(Some(entry)) => swept.quarantined.push(entry),
+                Ok(None) => {}
+                Err(error) => {
+                    let cause = std::error::Error::source(&error)
+                        .map(|source| format!(": {source}"))
+                        .unwrap_or_default();
+                    swept.notes.push(format!(
+                        "WARNING: `{}` was made by the session and could not be moved away{cause}; remove it before you use the directory",
+                        escape_os(path.as_path())
+                    ));
+                }
+            }
+        }
+        swept
+    }
+}
+
+/// Guards one session.
+#[derive(Debug)]
+pub(crate) struct Guardian {
+    orders: Orders,
+    quarantine: Quarantine,
+    swept: Swept,
+    told: usize,
+}
+
+impl Guardian {
+    pub(crate) fn new(
+        plan: &Plan,
+        _watch: (Watching, Repositories),
+        quarantine: Quarantine,
+        session: SessionId,
+    ) -> Self {
+        let absent = plan.guard.absent.iter();
+        Self {
+            orders: Orders {
+                session,
+                absent: absent
+                    .map(|name| (name.path.clone(), name.origin.clone()))
+                    .collect(),
+                roots: plan.guard.roots.clone(),
+            },
+            quarantine,
+            swept: Swept::default(),
+            told: 0,
+        }
+    }
+
+    pub(crate) fn orders(&self) -> &Orders {
+        &self.orders
+    }
+
+    pub(crate) fn inherit(&mut self, swept: Swept) {
+        self.swept.quarantined.extend(swept.quarantined);
+        self.swept.notes.extend(swept.notes);
+    }
+
+    /// Everything is looked for at the end anyway.
+    pub(crate) fn touched(&mut self, _path: &AbsolutePath) {}
+
+    pub(crate) fn news(&mut self) -> Vec<Entry> {
+        let news = self.swept.quarantined.get(self.told..);
+        let news = news.unwrap_or_default().to_vec();
+        self.told += news.len();
+        news
+    }
+
+    pub(crate) fn sweep(&mut self, _seen: Seen) {
+        let swept = self.orders.sweep(&self.quarantine);
+        self.inherit(swept);
+    }
+
+    pub(crate) fn take_swept(&mut self) -> Swept {
+        self.told = 0;
+        std::mem::take(&mut self.swept)
+    }
+}

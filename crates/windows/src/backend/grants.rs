@@ -1,0 +1,196 @@
+//! The person's steps on this machine's files, by their ledger; and what the ledger and the record tell.
+//!
+//! Invariant: in steady state (no step, nothing owed) nothing is written.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use ringfence_backend::call::CallFailure;
+use ringfence_backend::ledger::{Ledger, LedgerError, read_untrusted};
+use ringfence_backend::windows::{
+    GrantError, Granted, Grants, PersonBook, PersonIntent, PlanRule, Progress, Revoked, Walking,
+    sids_of,
+};
+use ringfence_nt::Sid;
+use ringfence_plan::windows::facts::{Capability, Presence};
+use ringfence_plan::windows::machine::{ENTROPY, entropy_key};
+use ringfence_plan::windows::sids::{self, RootGrant};
+use ringfence_plan::windows::step::{Object, Purpose};
+use ringfence_plan::windows::{WindowsPath, WindowsPlan};
+
+use super::person::{Kept, PersonFiles};
+use crate::files::NtFiles;
+use crate::ledger_file::{Custody, FileStore};
+use crate::observe::disk::{Disk, failure};
+use crate::observe::look::Look as _;
+use crate::sys::look::verbatim;
+use crate::sys::protect::{self, Secret};
+use crate::sys::registry::{self, Hive};
+
+/// Why the person's steps were not done or undone.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The ledger can't be opened.
+    #[error("your ledger can't be opened")]
+    Ledger(#[source] LedgerError),
+    /// Its directory is a drive's root.
+    #[error("your Ringfence directory is no directory below a drive")]
+    Place,
+    /// The steps.
+    #[error(transparent)]
+    Grants(#[from] GrantError),
+}
+
+fn store(files: &PersonFiles) -> Option<FileStore> {
+    let path = files.directory().join("person.ledger").ok()?;
+    FileStore::new(path, Custody::Inherited)
+}
+
+/// Does what of the plan's steps is not done.
+///
+/// # Errors
+/// [`ApplyError`]; then what this call did is undone, but for what the error names.
+pub fn apply(plan: &WindowsPlan, files: &PersonFiles) -> Result<Granted, ApplyError> {
+    apply_with(plan, files, &mut |_| ControlFlow::Continue(()))
+}
+
+/// [`apply`], with somebody who is told of progress and may stop it.
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_with(
+    plan: &WindowsPlan,
+    files: &PersonFiles,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Granted, ApplyError> {
+    let mut ledger = open(files)?;
+    let is_owed = ledger.transaction(plan.person).is_some();
+    if plan.person_steps.is_empty() && !is_owed {
+        return Ok(Granted::default());
+    }
+    let ours = sids_of(plan);
+    let mut nt = NtFiles::default();
+    let mut grants = Grants {
+        person: plan.person,
+        ours: &ours,
+        ledger: &mut ledger,
+        files: &mut nt,
+    };
+    let rule = PlanRule::new(plan);
+    Ok(grants.apply(
+        &plan.person_steps,
+        &mut Walking {
+            rule: &rule,
+            progress,
+        },
+    )?)
+}
+
+/// Takes everything back that the person's ledger says was done.
+///
+/// `ours` are the SIDs whose entries go from objects that others have changed meanwhile.
+///
+/// # Errors
+/// [`ApplyError`].
+pub fn revoke(
+    person: Sid,
+    ours: &BTreeSet<Sid>,
+    files: &PersonFiles,
+) -> Result<Revoked, ApplyError> {
+    let mut ledger = open(files)?;
+    let mut nt = NtFiles::default();
+    let mut grants = Grants {
+        person,
+        ours,
+        ledger: &mut ledger,
+        files: &mut nt,
+    };
+    Ok(grants.uninstall()?)
+}
+
+fn open(files: &PersonFiles) -> Result<Ledger<PersonBook, FileStore>, ApplyError> {
+    let store = store(files).ok_or(ApplyError::Place)?;
+    Ledger::open(store).map_err(ApplyError::Ledger)
+}
+
+/// The capability SIDs that stand on roots.
+///
+/// # Errors
+/// [`CallFailure`] where the ledger or a volume can't be read.
+pub(super) fn capabilities(
+    files: &PersonFiles,
+    kept: &Kept,
+) -> Result<Vec<Capability>, CallFailure> {
+    let Some(store) = store(files) else {
+        return Ok(Vec::new());
+    };
+    let bytes = store.peek()?.unwrap_or_default();
+    let (entries, _) = read_untrusted::<PersonBook>(&bytes);
+    let roots: Vec<Object> = entries
+        .into_iter()
+        .filter_map(|entry| match entry.intent {
+            PersonIntent::SetDacl {
+                object,
+                purpose: Purpose::Root,
+                ..
+            } => Some(object),
+            PersonIntent::SetDacl { .. }
+            | PersonIntent::Walk { .. }
+            | PersonIntent::MakeHome { .. } => None,
+        })
+        .collect();
+    let mut found = Vec::new();
+    for root in roots {
+        let presence = presence(&root)?;
+        for grant in [RootGrant::Write, RootGrant::Commit] {
+            found.push(Capability {
+                sid: sids::capability(&kept.secret, kept.shape, root.id, grant),
+                root: root.id,
+                path: root.path.clone(),
+                presence,
+            });
+        }
+    }
+    found.sort_by_key(|one| one.sid);
+    found.dedup_by_key(|one| one.sid);
+    Ok(found)
+}
+
+fn presence(root: &Object) -> Result<Presence, CallFailure> {
+    let mut disk = Disk;
+    match disk.look(&root.path)? {
+        Some(seen) if seen.id == root.id => Ok(Presence::Present),
+        Some(_) => Ok(Presence::Gone),
+        None => {
+            let drive = root.path.ancestors().last();
+            let mounted = match drive {
+                Some(drive) => disk.look(&drive)?,
+                None => None,
+            };
+            Ok(match mounted {
+                Some(drive) if drive.id.volume == root.id.volume => Presence::Gone,
+                Some(_) | None => Presence::VolumeAbsent,
+            })
+        }
+    }
+}
+
+/// Opens the sealed password of an account of `person`.
+///
+/// # Errors
+/// [`CallFailure`]: it or its entropy can't be read, or was sealed elsewhere.
+pub(super) fn open_password(person: Sid, path: &WindowsPath) -> Result<Secret, CallFailure> {
+    let sealed = fs::read(PathBuf::from(verbatim(path))).map_err(|error| {
+        let code = error.raw_os_error().map_or(0, i32::cast_unsigned);
+        CallFailure::new("CreateFileW", path.printable(), code)
+    })?;
+    let key = entropy_key(person);
+    let entropy = registry::binary(Hive::Machine, &key, ENTROPY)
+        .map_err(failure)?
+        // ERROR_FILE_NOT_FOUND
+        .ok_or_else(|| CallFailure::new("RegGetValueW", format!("{key}\\{ENTROPY}"), 2))?;
+    protect::open(&sealed, &entropy).map_err(failure)
+}
+

@@ -1,0 +1,195 @@
+//! The Windows executor behind the contract: observe this machine, carry a plan's steps out with the person's own
+//! rights, launch its session.
+//!
+//! It decides nothing. In steady state (no step in the plan) no list is written and no helper started but the session's
+//! runner. Invariant: without a finished set-up nothing is launched that the plan gives to an account.
+
+pub mod grants;
+pub mod person;
+mod running;
+
+use ringfence_backend::session::{
+    Backend, BorrowedDescriptor, Cause, LaunchFault, ObserveFault, RunningSession,
+};
+use ringfence_backend::windows::explain_code;
+use ringfence_plan::windows::launch::Identity;
+use ringfence_plan::windows::{Accounts, WindowsLedger, WindowsPlan};
+use ringfence_plan::{HostFacts, Plan};
+use ringfence_policy::Policy;
+
+use crate::launch::session::{OpenError, Order, Session};
+use crate::observe::disk::Disk;
+use crate::observe::machine::{self, Known};
+use crate::observe::write_class;
+use crate::sys::logon::Logon;
+use person::{PersonError, PersonFiles};
+use running::Running;
+
+/// The file name of the runner's program, beside the harness's own.
+pub const RUNNER: &str = "ringfence-runner.exe";
+
+/// This machine, with the rights of this process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Windows;
+
+/// Why a session was not launched.
+#[derive(Debug, thiserror::Error)]
+pub enum WindowsLaunchError {
+    /// The plan is another system's, or has no boundary.
+    #[error("the plan has no launch for Windows")]
+    NoLaunch,
+    /// Set-up has not run, or not for this plan.
+    #[error("{0}")]
+    SetupMissing(&'static str),
+    /// What the person keeps can't be used.
+    #[error(transparent)]
+    Person(#[from] PersonError),
+    /// The access rights could not be set.
+    #[error("the access rights of the workspace could not be set")]
+    Grants(#[source] grants::ApplyError),
+    /// The runner's program is not where it belongs.
+    #[error("the runner's program {RUNNER} could not be found beside this one")]
+    Runner(#[source] std::io::Error),
+    /// The session did not open.
+    #[error("the session could not be opened")]
+    Open(#[source] OpenError),
+}
+
+impl Backend for Windows {
+    fn observe(&self, policy: &Policy) -> Result<HostFacts, ObserveFault> {
+        let facts = observe(policy).map_err(ObserveFault)?;
+        Ok(HostFacts::Windows(facts))
+    }
+
+    fn observe_without_namespaces(
+        &self,
+        policy: &Policy,
+        _cause: &str,
+    ) -> Result<HostFacts, ObserveFault> {
+        self.observe(policy)
+    }
+
+    fn ledger(&self) -> Result<WindowsLedger, ObserveFault> {
+        let files = PersonFiles::open().map_err(|error| ObserveFault(Box::new(error)))?;
+        files
+            .ledger()
+            .map_err(|error| ObserveFault(Box::new(error)))
+    }
+
+    fn launch(
+        &self,
+        plan: &Plan,
+        _lease: Option<BorrowedDescriptor<'_>>,
+    ) -> Result<Box<dyn RunningSession>, LaunchFault> {
+        match launch(plan) {
+            Ok(running) => Ok(Box::new(running)),
+            Err(error) => Err(fault(error)),
+        }
+    }
+}
+
+fn fault(error: WindowsLaunchError) -> LaunchFault {
+    match &error {
+        WindowsLaunchError::SetupMissing(_) => LaunchFault::SetupMissing(Box::new(error)),
+        WindowsLaunchError::NoLaunch
+        | WindowsLaunchError::Person(_)
+        | WindowsLaunchError::Grants(_)
+        | WindowsLaunchError::Runner(_)
+        | WindowsLaunchError::Open(_) => match code_of(&error).and_then(explain_code) {
+            Some(meaning) => LaunchFault::Coded {
+                hint: format!("{} ({}): {}", meaning.name, meaning.cause, meaning.cure),
+                cause: Box::new(error),
+            },
+            None => LaunchFault::Failed(Box::new(error)),
+        },
+    }
+}
+
+/// The system's code at the bottom of an error.
+fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u32> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(call) = error.downcast_ref::<crate::sys::CallError>() {
+            return Some(call.error.0);
+        }
+        if let Some(call) = error.downcast_ref::<ringfence_backend::call::CallFailure>() {
+            return Some(call.code);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The facts of this machine for `policy`.
+///
+/// # Errors
+/// The reason, with its object.
+pub fn observe(policy: &Policy) -> Result<ringfence_plan::windows::facts::WindowsFacts, Cause> {
+    let files = PersonFiles::open()?;
+    let kept = files.kept()?;
+    let person = machine::person()?;
+    let surroundings = machine::surroundings(Known {
+        agreed: kept.agreed.clone(),
+        record: files.record(person)?,
+        capabilities: files.capabilities()?,
+        sessions: Vec::new(),
+        ports: kept.ports.clone(),
+        write_class: write_class::probe(),
+    })?;
+    Ok(crate::observe::observe(&mut Disk, policy, surroundings)?)
+}
+
+fn launch(plan: &Plan) -> Result<Running, WindowsLaunchError> {
+    let windows = plan
+        .windows
+        .as_deref()
+        .ok_or(WindowsLaunchError::NoLaunch)?;
+    let spec = windows
+        .launch
+        .as_ref()
+        .ok_or(WindowsLaunchError::NoLaunch)?;
+    check_setup(windows)?;
+    let files = PersonFiles::open()?;
+    let kept = files.kept()?;
+    grants::apply(windows, &files).map_err(WindowsLaunchError::Grants)?;
+    let runner = std::env::current_exe()
+        .map(|own| own.with_file_name(RUNNER))
+        .map_err(WindowsLaunchError::Runner)?;
+    let roots: Vec<_> = windows
+        .roots
+        .iter()
+        .map(|root| root.object.clone())
+        .collect();
+    let account = match spec.identity {
+        Identity::Account(role) => Some(files.account(windows.person, role)?),
+        Identity::Person => None,
+    };
+    let session = Session::open(&Order {
+        launch: spec,
+        person: windows.person,
+        shape: kept.shape,
+        roots: &roots,
+        runner: &runner,
+        logon: account.as_ref().map(|account| Logon {
+            user: &account.name,
+            password: &account.password,
+        }),
+    })
+    .map_err(WindowsLaunchError::Open)?;
+    Ok(Running::new(session, plan))
+}
+
+/// Whether set-up has made what the plan starts from.
+fn check_setup(plan: &WindowsPlan) -> Result<(), WindowsLaunchError> {
+    match plan.accounts {
+        Accounts::ToBeMade(_) => Err(WindowsLaunchError::SetupMissing(
+            "set-up has not run on this machine for you",
+        )),
+        Accounts::Made(_) if !plan.machine_steps.is_empty() => {
+            Err(WindowsLaunchError::SetupMissing(
+                "what set-up did is not what this policy and this machine need now",
+            ))
+        }
+        Accounts::Made(_) | Accounts::Person => Ok(()),
+    }
+}

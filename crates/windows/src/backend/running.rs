@@ -1,0 +1,226 @@
+//! A session of the runner's behind the contract of every system.
+//!
+//! Invariant: what the runner says is passed on or is a fault; nothing of it is acted upon here.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use ringfence_backend::session::{BorrowedDescriptor, Received, RunningSession, SessionFault};
+use ringfence_backend::windows::runner::{Ended, Event as Told, Lacking, NotStarted, Start};
+use ringfence_backend::wire::Event;
+use ringfence_backend::{
+    Afterwards, CommandId, CommandRequest, Ending, Enforcement, Outcome, Remains, Stream,
+};
+use ringfence_plan::Plan;
+use ringfence_plan::plan::Missing;
+use ringfence_plan::windows::WindowsPath;
+
+use crate::launch::exit;
+use crate::launch::session::{LentStreams, Session, SessionError};
+
+/// 128 plus this is what a command leaves that was killed.
+const SIGKILL: i32 = 9;
+
+/// A live session.
+#[derive(Debug)]
+pub(super) struct Running {
+    session: Session,
+    /// What is due before the runner is heard again.
+    due: VecDeque<Event>,
+    /// The command after which the session ends.
+    last: Option<CommandId>,
+}
+
+/// Why a request can't be carried.
+#[derive(Debug, thiserror::Error)]
+enum RequestError {
+    #[error("the directory `{0}` is on no drive of this machine")]
+    Directory(String),
+    #[error("the command has no program")]
+    NoProgram,
+    #[error("the command's streams do not fit its descriptors")]
+    Streams,
+    #[error("the command was not started: {0}")]
+    NotStarted(NotStarted),
+}
+
+impl Running {
+    pub(super) fn new(session: Session, plan: &Plan) -> Self {
+        let ready = session.ready();
+        let mut missing = plan.missing.clone();
+        missing.extend(ready.lacking.iter().map(|lacking| lack(*lacking)));
+        let enforcement = Enforcement {
+            level: plan.level,
+            missing,
+            proven: ready.proven.clone(),
+        };
+        Self {
+            session,
+            due: VecDeque::from([Event::Ready(enforcement)]),
+            last: None,
+        }
+    }
+
+    fn take(&mut self, told: Told) -> Result<Option<Event>, SessionFault> {
+        let event = match told {
+            Told::Started { command, .. } => Event::Started { command },
+            Told::NotStarted { command, why } => self.exited(command, not_started(why)?, 0)?,
+            Told::Ended {
+                command,
+                how,
+                cpu_microseconds,
+            } => {
+                let ending = match how {
+                    Ended::Exited(status) => exit::ending(status),
+                    Ended::Killed => Ending::Signalled(SIGKILL),
+                    Ended::TimeLimit => Ending::TimeLimit,
+                };
+                self.exited(command, ending, cpu_microseconds)?
+            }
+            // What a command had closed to the person is open again: nothing that a session goes by.
+            Told::Tended { .. } | Told::Belongs { .. } => return Ok(None),
+            Told::Closed => Event::Ended,
+            Told::Ready(_) | Told::Refused(_) => {
+                return Err(failed(SessionError::Nonsense));
+            }
+        };
+        Ok(Some(event))
+    }
+
+    fn exited(
+        &mut self,
+        command: CommandId,
+        ending: Ending,
+        cpu_microseconds: u64,
+    ) -> Result<Event, SessionFault> {
+        if self.last == Some(command) {
+            self.session.close().map_err(failed)?;
+        }
+        Ok(Event::Exited {
+            command,
+            outcome: Outcome {
+                ending,
+                cpu_microseconds,
+            },
+        })
+    }
+}
+
+impl RunningSession for Running {
+    fn spawn(
+        &mut self,
+        request: &CommandRequest,
+        descriptors: &[BorrowedDescriptor<'_>],
+    ) -> Result<(), SessionFault> {
+        let refused = |error| SessionFault::Failed(Box::new(error));
+        let (program, arguments) = request
+            .arguments
+            .split_first()
+            .ok_or_else(|| refused(RequestError::NoProgram))?;
+        let directory = WindowsPath::from_policy(&request.directory)
+            .map_err(|_| refused(RequestError::Directory(format!("{}", request.directory))))?;
+        let streams = match (request.terminal, descriptors) {
+            (Some(size), [input, output]) => LentStreams::Terminal {
+                input: *input,
+                output: *output,
+                size,
+            },
+            (None, [input, output, error])
+                if !request.streams.contains(&Stream::Terminal) =>
+            {
+                LentStreams::Direct([*input, *output, *error])
+            }
+            _ => return Err(refused(RequestError::Streams)),
+        };
+        match request.afterwards {
+            Afterwards::End => self.last = Some(request.id),
+            Afterwards::Stay => {}
+        }
+        let start = Start {
+            command: request.id,
+            program: program.clone(),
+            arguments: arguments.to_vec(),
+            variables: request.environment.clone(),
+            directory: Some(directory),
+            time_limit: request.time_limit,
+        };
+        self.session.start(start, streams).map_err(failed)
+    }
+
+    fn receive(&mut self, timeout: Option<Duration>) -> Result<Option<Received>, SessionFault> {
+        loop {
+            let event = match self.due.pop_front() {
+                Some(event) => Some(event),
+                None => match self.session.receive(timeout) {
+                    Ok(Some(told)) => self.take(told)?,
+                    Ok(None) => return Ok(None),
+                    Err(SessionError::Ended) => return Err(SessionFault::Closed),
+                    Err(error) => return Err(failed(error)),
+                },
+            };
+            if let Some(event) = event {
+                return Ok(Some(Received {
+                    event,
+                    descriptor: None,
+                }));
+            }
+        }
+    }
+
+    /// Whatever the signal, Windows knows one end: the command is ended with all it has started.
+    fn signal(&mut self, command: CommandId, _signal: i32) -> Result<(), SessionFault> {
+        self.session.kill(command).map_err(failed)
+    }
+
+    fn end(&mut self) -> Result<(), SessionFault> {
+        self.session.close().map_err(failed)
+    }
+
+    fn stop(&mut self) -> Remains {
+        self.session.stop()
+    }
+
+    fn readiness(&self) -> BorrowedDescriptor<'_> {
+        self.session.readiness()
+    }
+}
+
+fn failed(error: SessionError) -> SessionFault {
+    SessionFault::Failed(Box::new(error))
+}
+
+/// How a command ended that never began; what is no fault of the command's is one of the session's.
+fn not_started(why: NotStarted) -> Result<Ending, SessionFault> {
+    match why {
+        NotStarted::NotFound => Ok(Ending::NotFound),
+        NotStarted::NotExecutable(_) => {
+            // ERROR_BAD_EXE_FORMAT, which is what it comes to.
+            let error = io::Error::from_raw_os_error(193);
+            Ok(Ending::NotExecutable(error.raw_os_error().unwrap_or(193)))
+        }
+        NotStarted::Malformed(_) | NotStarted::NotEnforced(_) | NotStarted::Call(_) => Err(
+            SessionFault::Failed(Box::new(RequestError::NotStarted(why))),
+        ),
+    }
+}
+
+fn lack(lacking: Lacking) -> Missing {
+    let missing = |what: &str, cause: &str, cure: &str| Missing {
+        what: what.to_owned(),
+        cause: cause.to_owned(),
+        cure: cure.to_owned(),
+    };
+    match lacking {
+        Lacking::DesktopLimits => missing(
+            "desktop-limits",
+            "a job with limits on windows and clipboard can't be nested here",
+            "start Ringfence from a program that is in no job of its own",
+        ),
+        Lacking::Watch => missing(
+            "watch",
+            "directories of the session are not watched: what a command has closed is looked for everywhere",
+            "",
+        ),
+    }
+}
