@@ -17,7 +17,7 @@ use ringfence_plan::windows::{Accounts, WindowsLedger, WindowsPlan};
 use ringfence_plan::{HostFacts, Plan};
 use ringfence_policy::Policy;
 
-use crate::launch::session::{OpenError, Order, Session};
+use crate::launch::{OpenError, Order, Session};
 use crate::observe::disk::Disk;
 use crate::observe::machine::{self, Known};
 use crate::observe::write_class;

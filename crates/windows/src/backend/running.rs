@@ -17,7 +17,7 @@ use ringfence_plan::plan::Missing;
 use ringfence_plan::windows::WindowsPath;
 
 use crate::launch::exit;
-use crate::launch::session::{LentStreams, Session, SessionError};
+use crate::launch::{LentStreams, Session, SessionError};
 
 /// 128 plus this is what a command leaves that was killed.
 const SIGKILL: i32 = 9;
