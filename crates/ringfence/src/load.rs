@@ -358,7 +358,7 @@ fn absolute(path: &Path) -> Result<AbsolutePath, LoadError> {
 
 fn real(path: &AbsolutePath) -> Result<AbsolutePath, LoadError> {
     let path = path.as_path();
-    let real = path.canonicalize().map_err(|source| LoadError::Resolve {
+    let real = crate::paths::real(path).map_err(|source| LoadError::Resolve {
         path: path.to_owned(),
         source,
     })?;
@@ -370,7 +370,7 @@ fn root_that_holds(policy: &Policy, file: &Path) -> Option<AbsolutePath> {
     if policy.mode.value != Mode::WorkspaceWrite {
         return None;
     }
-    let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let real = crate::paths::real(file).unwrap_or_else(|_| file.to_owned());
     let roots = policy
         .filesystem
         .writable_roots

@@ -208,7 +208,7 @@ fn resolve(path: &Path) -> Result<AbsolutePath, TrustError> {
         path: path.to_owned(),
         source,
     };
-    let real = path.canonicalize().map_err(resolve_error)?;
+    let real = crate::paths::real(path).map_err(resolve_error)?;
     AbsolutePath::new(real).map_err(|error| {
         resolve_error(std::io::Error::new(std::io::ErrorKind::InvalidInput, error))
     })

@@ -1,5 +1,11 @@
 //! What the executor observes of hostile and of ordinary trees, on simulated files.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a world that can't be built is a failed test"
+)]
+
 use ringfence_nt::WriteClass;
 use ringfence_nt::fs::{Node, NodeId, Reparse, ReparseKind};
 use ringfence_plan::layout::{BackLink, Entry};

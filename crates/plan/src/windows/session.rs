@@ -39,7 +39,12 @@ pub fn session_plan(
                 })
             })
             .collect::<Result<_, PlanError>>()?,
-        roots: plan.guard.roots.iter().map(absolute).collect::<Result<_, _>>()?,
+        roots: plan
+            .guard
+            .roots
+            .iter()
+            .map(absolute)
+            .collect::<Result<_, _>>()?,
         new_repositories: plan.guard.new_repositories,
         commit_directories: plan
             .guard
@@ -56,7 +61,9 @@ pub fn session_plan(
         steps: Vec::new(),
         rules: rules(policy, facts, &plan)?,
         guard,
-        environment: launch.map(|launch| launch.environment.clone()).unwrap_or_default(),
+        environment: launch
+            .map(|launch| launch.environment.clone())
+            .unwrap_or_default(),
         workspace: match launch {
             Some(launch) => absolute(&launch.directory)?,
             None => policy.workspace.clone(),
@@ -134,7 +141,10 @@ impl Rules {
             Accounts::Person => {}
             Accounts::Made(_) | Accounts::ToBeMade(_) => {
                 for profile in facts.places(PlaceName::Profile) {
-                    let why = (RuleId::HiddenPlace, "a profile: the sandbox accounts have no rights in it");
+                    let why = (
+                        RuleId::HiddenPlace,
+                        "a profile: the sandbox accounts have no rights in it",
+                    );
                     self.add(&profile.path, PathAccess::Hidden, Strength::Place, why)?;
                 }
             }
@@ -270,17 +280,19 @@ impl Rules {
                 .map(|directories| absolute(&directories.top))
                 .transpose()?,
         );
-        self.paths.extend(own.into_iter().map(|path| PathRule {
-            except: homes
-                .iter()
-                .filter(|home| home.starts_with(&path))
-                .cloned()
-                .collect(),
-            path,
-            access: PathAccess::Hidden,
-            strength: Strength::HardBlock,
-            rule: RuleId::RingfenceState,
-            origin: "state".to_owned(),
+        self.paths.extend(own.into_iter().map(|path| {
+            PathRule {
+                except: homes
+                    .iter()
+                    .filter(|home| home.starts_with(&path))
+                    .cloned()
+                    .collect(),
+                path,
+                access: PathAccess::Hidden,
+                strength: Strength::HardBlock,
+                rule: RuleId::RingfenceState,
+                origin: "state".to_owned(),
+            }
         }));
         Ok(())
     }

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::state::StateDirectory;
 use crate::state::file::StateFileError;
 
+#[cfg(windows)]
+mod renaming;
 #[cfg(target_os = "linux")]
 mod store;
 #[cfg(test)]
@@ -20,8 +22,6 @@ mod store;
 mod tests;
 #[cfg(target_os = "linux")]
 pub(crate) mod tree;
-#[cfg(windows)]
-mod renaming;
 #[cfg(not(any(target_os = "linux", windows)))]
 mod unsupported;
 

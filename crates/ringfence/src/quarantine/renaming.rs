@@ -67,9 +67,10 @@ impl Quarantine {
             self.forget(&id)?;
             return Err(failed(error));
         }
-        entry.place = Place::Aside(AbsolutePath::new(&aside).map_err(|error| {
-            object_error(path, "quarantined", io::Error::other(error))
-        })?);
+        entry.place = Place::Aside(
+            AbsolutePath::new(&aside)
+                .map_err(|error| object_error(path, "quarantined", io::Error::other(error)))?,
+        );
         self.write(&entry)?;
         Ok(Some(entry))
     }

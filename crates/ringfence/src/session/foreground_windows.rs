@@ -24,10 +24,7 @@ use super::{BreakError, CommandSpec, Report, RunError, Seen, Session, Sweep};
 use crate::environment;
 
 /// Opens a session and runs `command` in it to its end.
-pub(super) fn run_alone(
-    opening: Opening<'_>,
-    command: &CommandSpec,
-) -> Result<Report, RunError> {
+pub(super) fn run_alone(opening: Opening<'_>, command: &CommandSpec) -> Result<Report, RunError> {
     if command.arguments.is_empty() {
         return Err(RunError::NoCommand);
     }
@@ -51,7 +48,11 @@ pub(super) fn run(
         environment::compose_from_process(&session.variables, &session.plan.environment);
     session.commands += 1;
     let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
-    let is_console = [input.is_terminal(), output.is_terminal(), error.is_terminal()];
+    let is_console = [
+        input.is_terminal(),
+        output.is_terminal(),
+        error.is_terminal(),
+    ];
     let size = match is_console {
         // Both: the command gets a terminal; standard error goes there too, as in any terminal.
         [true, true, _] => terminal::size(output.as_handle()).ok(),
@@ -251,7 +252,10 @@ fn conclude(
     request: &CommandRequest,
     result: Result<Outcome, BreakError>,
     begun: Instant,
-    withheld: Vec<(std::ffi::OsString, ringfence_policy::environment::WithheldReason)>,
+    withheld: Vec<(
+        std::ffi::OsString,
+        ringfence_policy::environment::WithheldReason,
+    )>,
 ) -> Result<Report, RunError> {
     let (ending, status) = match &result {
         Ok(outcome) => (ending_name(outcome.ending), exit_status(outcome.ending)),

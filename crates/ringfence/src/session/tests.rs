@@ -73,7 +73,13 @@ fn bench_with(command_line: PolicyDocument, furnish: impl FnOnce(&Path)) -> Benc
     let options = PlanOptions {
         observe: Observe::Writes,
     };
-    let plan = platform::plan_for(&policy, &facts, &ringfence_plan::windows::WindowsLedger::default(), options).unwrap();
+    let plan = platform::plan_for(
+        &policy,
+        &facts,
+        &ringfence_plan::windows::WindowsLedger::default(),
+        options,
+    )
+    .unwrap();
     let host = FakeHost::new(facts, without);
     Bench {
         _directory: directory,

@@ -183,11 +183,10 @@ impl StateDirectory {
         make_private(path.as_path())?;
         check_private(path.as_path())?;
         // The rules that hide it are about real paths: links above it are followed, itself it is none.
-        let real =
-            crate::paths::real(path.as_path()).map_err(|source| StateError::Examine {
-                path: path.as_path().to_owned(),
-                source,
-            })?;
+        let real = crate::paths::real(path.as_path()).map_err(|source| StateError::Examine {
+            path: path.as_path().to_owned(),
+            source,
+        })?;
         Ok(Self {
             path: absolute(&real)?,
         })

@@ -25,7 +25,7 @@ use crate::files::NtFiles;
 use crate::ledger_file::{Custody, FileStore};
 use crate::observe::disk::{Disk, failure};
 use crate::observe::look::Look as _;
-use crate::sys::look::verbatim;
+use crate::sys::file::verbatim;
 use crate::sys::protect::{self, Secret};
 use crate::sys::registry::{self, Hive};
 
@@ -193,4 +193,3 @@ pub(super) fn open_password(person: Sid, path: &WindowsPath) -> Result<Secret, C
         .ok_or_else(|| CallFailure::new("RegGetValueW", format!("{key}\\{ENTROPY}"), 2))?;
     protect::open(&sealed, &entropy).map_err(failure)
 }
-

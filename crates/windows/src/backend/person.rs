@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::grants;
 use crate::observe::machine::{self, MachineError};
-use crate::sys::look::verbatim;
+use crate::sys::file::verbatim;
 use crate::sys::protect::Secret;
 use crate::sys::{CallError, random};
 
@@ -93,12 +93,17 @@ pub struct Kept {
 }
 
 /// An account to log on with.
-#[derive(Debug)]
 pub struct AccountLogon {
     /// Its name.
     pub name: String,
     /// Its password.
     pub password: Secret,
+}
+
+impl std::fmt::Debug for AccountLogon {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "AccountLogon({})", self.name)
+    }
 }
 
 /// The files of the person whose process this is.
@@ -141,23 +146,21 @@ impl PersonFiles {
     /// [`PersonError`].
     pub fn kept(&self) -> Result<Kept, PersonError> {
         let path = self.path("person.json");
-        match read(&path)? {
-            Some(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|source| PersonError::Damaged { path, source }),
-            None => {
-                let mut bytes = [0; 32];
-                random::fill(&mut bytes).map_err(PersonError::Random)?;
-                let kept = Kept {
-                    version: VERSION,
-                    secret: SidSecret::new(bytes),
-                    shape: SidShape::default(),
-                    agreed: Vec::new(),
-                    ports: None,
-                };
-                self.keep(&kept)?;
-                Ok(kept)
-            }
+        if let Some(bytes) = read(&path)? {
+            return serde_json::from_slice(&bytes)
+                .map_err(|source| PersonError::Damaged { path, source });
         }
+        let mut bytes = [0; 32];
+        random::fill(&mut bytes).map_err(PersonError::Random)?;
+        let kept = Kept {
+            version: VERSION,
+            secret: SidSecret::new(bytes),
+            shape: SidShape::default(),
+            agreed: Vec::new(),
+            ports: None,
+        };
+        self.keep(&kept)?;
+        Ok(kept)
     }
 
     /// Writes what is kept: whole, or as it was.
@@ -231,10 +234,11 @@ impl PersonFiles {
             AccountRole::Offline => (names.offline, offline),
             AccountRole::Online => (names.online, online),
         };
-        let password = grants::open_password(person, &path).map_err(|source| PersonError::Password {
-            account: name.clone(),
-            source,
-        })?;
+        let password =
+            grants::open_password(person, &path).map_err(|source| PersonError::Password {
+                account: name.clone(),
+                source,
+            })?;
         Ok(AccountLogon { name, password })
     }
 }

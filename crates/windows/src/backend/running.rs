@@ -126,9 +126,7 @@ impl RunningSession for Running {
                 output: *output,
                 size,
             },
-            (None, [input, output, error])
-                if !request.streams.contains(&Stream::Terminal) =>
-            {
+            (None, [input, output, error]) if !request.streams.contains(&Stream::Terminal) => {
                 LentStreams::Direct([*input, *output, *error])
             }
             _ => return Err(refused(RequestError::Streams)),

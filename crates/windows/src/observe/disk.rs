@@ -15,7 +15,7 @@ use ringfence_plan::windows::step::ObjectKind;
 
 use super::look::{Leads, Listed, ListedKind, Look, MAX_FILE, Off, Seen};
 use super::resolve::kind_elsewhere;
-use crate::sys::look::{self as file, READ_ATTRIBUTES, READ_CONTROL};
+use crate::sys::file::{self, READ_ATTRIBUTES, READ_CONTROL};
 use crate::sys::{CallError, Win32Error};
 
 /// `FILE_READ_DATA`

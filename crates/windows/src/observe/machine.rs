@@ -33,7 +33,7 @@ use super::tools::Search;
 use super::{Surroundings, ports};
 use crate::sys::registry::{self, Hive};
 use crate::sys::token::AccessToken;
-use crate::sys::{look as file, machine as system, volume};
+use crate::sys::{file, machine as system, volume};
 
 /// What the caller knows that the machine does not tell.
 #[derive(Clone, Debug, Default)]

@@ -23,7 +23,7 @@ pub fn probe() -> Option<WriteClass> {
 pub fn measured() -> Option<Measured> {
     let own = AccessToken::of_this_process().ok()?;
     // In no token of anybody's: `S-1-0` with parts of ours.
-    let restricting = Sid::new(0, &[ringfence_plan::windows::sids::TAG, 0xffff])?;
+    let restricting = Sid::new(0, &[ringfence_plan::windows::sids::TAG, 0xffff]).ok()?;
     let token = own
         .restrict(&RestrictedToken {
             deny_only: Vec::new(),
@@ -42,7 +42,12 @@ pub fn measured() -> Option<Measured> {
         restricting,
     };
     measure(sids, |descriptor, desired| {
-        access::granted(descriptor, asking.as_handle(), desired, &GenericMapping::FILE)
+        access::granted(
+            descriptor,
+            asking.as_handle(),
+            desired,
+            &GenericMapping::FILE,
+        )
     })
     .ok()
 }

@@ -10,10 +10,11 @@ pub mod connections;
 pub mod console;
 pub mod error;
 
+pub mod file;
 pub mod handle;
 pub mod job;
 pub mod logon;
-pub mod look;
+
 pub mod machine;
 mod memory;
 pub mod nt_file;
