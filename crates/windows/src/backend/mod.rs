@@ -17,13 +17,13 @@ use ringfence_plan::windows::{Accounts, WindowsLedger, WindowsPlan};
 use ringfence_plan::{HostFacts, Plan};
 use ringfence_policy::Policy;
 
-use crate::launch::{OpenError, Order, Session};
+use crate::launch::{Account, OpenError, Order, Session};
 use crate::observe::disk::Disk;
 use crate::observe::machine::{self, Known};
 use crate::observe::write_class;
 use crate::sys::logon::Logon;
 use person::{PersonError, PersonFiles};
-use running::Running;
+use running::{Running, Stubs};
 
 /// The file name of the runner's program, beside the harness's own.
 pub const RUNNER: &str = "ringfence-runner.exe";
@@ -160,9 +160,17 @@ fn launch(plan: &Plan) -> Result<Running, WindowsLaunchError> {
         .iter()
         .map(|root| root.object.clone())
         .collect();
-    let account = match spec.identity {
-        Identity::Account(role) => Some(files.account(windows.person, role)?),
-        Identity::Person => None,
+    let (account, stubs) = match spec.identity {
+        Identity::Account(role) => (Some(files.account(windows.person, role)?), None),
+        Identity::Person => (None, Some(Stubs(files.new_stubs()?))),
+    };
+    let who = match (&account, &stubs) {
+        (Some(account), _) => Account::Sandbox(Logon {
+            user: &account.name,
+            password: &account.password,
+        }),
+        (None, Some(stubs)) => Account::Person { stubs: &stubs.0 },
+        (None, None) => return Err(WindowsLaunchError::NoLaunch),
     };
     let session = Session::open(&Order {
         launch: spec,
@@ -170,13 +178,10 @@ fn launch(plan: &Plan) -> Result<Running, WindowsLaunchError> {
         shape: kept.shape,
         roots: &roots,
         runner: &runner,
-        logon: account.as_ref().map(|account| Logon {
-            user: &account.name,
-            password: &account.password,
-        }),
+        account: who,
     })
     .map_err(WindowsLaunchError::Open)?;
-    Ok(Running::new(session, plan))
+    Ok(Running::new(session, plan, stubs))
 }
 
 /// Whether set-up has made what the plan starts from.

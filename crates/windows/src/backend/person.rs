@@ -223,6 +223,23 @@ impl PersonFiles {
         Ok(Some(state.record(&bytes, marker.as_deref())))
     }
 
+    /// A new directory for a session's programs that stand in for others; nothing is made yet.
+    ///
+    /// # Errors
+    /// [`PersonError::Random`].
+    pub fn new_stubs(&self) -> Result<PathBuf, PersonError> {
+        let mut bytes = [0; 8];
+        random::fill(&mut bytes).map_err(PersonError::Random)?;
+        let name = format!("{:016x}", u64::from_ne_bytes(bytes));
+        let directory = PathBuf::from(self.directory.to_string()).join("stubs");
+        fs::create_dir_all(&directory).map_err(|source| PersonError::File {
+            path: directory.clone(),
+            action: "made",
+            source,
+        })?;
+        Ok(directory.join(name))
+    }
+
     /// The account of that role, with its password.
     ///
     /// # Errors

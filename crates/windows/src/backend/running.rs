@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ringfence_backend::session::{BorrowedDescriptor, Received, RunningSession, SessionFault};
@@ -30,6 +31,19 @@ pub(super) struct Running {
     due: VecDeque<Event>,
     /// The command after which the session ends.
     last: Option<CommandId>,
+    /// The directory of programs that stand in for others; it goes with the session.
+    _stubs: Option<Stubs>,
+}
+
+/// A directory of our own that goes with its owner.
+#[derive(Debug)]
+pub(super) struct Stubs(pub(super) PathBuf);
+
+impl Drop for Stubs {
+    fn drop(&mut self) {
+        // The session has ended: if something still holds it, the next one makes its own all the same.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Why a request can't be carried.
@@ -46,10 +60,10 @@ enum RequestError {
 }
 
 impl Running {
-    pub(super) fn new(session: Session, plan: &Plan) -> Self {
+    pub(super) fn new(session: Session, plan: &Plan, stubs: Option<Stubs>) -> Self {
         let ready = session.ready();
         let mut missing = plan.missing.clone();
-        missing.extend(ready.lacking.iter().map(|lacking| lack(*lacking)));
+        missing.extend(ready.lacking.iter().filter_map(|lacking| lack(*lacking)));
         let enforcement = Enforcement {
             level: plan.level,
             missing,
@@ -59,6 +73,7 @@ impl Running {
             session,
             due: VecDeque::from([Event::Ready(enforcement)]),
             last: None,
+            _stubs: stubs,
         }
     }
 
@@ -203,13 +218,16 @@ fn not_started(why: NotStarted) -> Result<Ending, SessionFault> {
     }
 }
 
-fn lack(lacking: Lacking) -> Missing {
+/// What the runner lacks, where the plan does not say it already.
+fn lack(lacking: Lacking) -> Option<Missing> {
     let missing = |what: &str, cause: &str, cure: &str| Missing {
         what: what.to_owned(),
         cause: cause.to_owned(),
         cure: cure.to_owned(),
     };
-    match lacking {
+    Some(match lacking {
+        // Same-user mode: the plan says so, with its cure.
+        Lacking::NetworkBoundary | Lacking::Secrets => return None,
         Lacking::DesktopLimits => missing(
             "desktop-limits",
             "a job with limits on windows and clipboard can't be nested here",
@@ -220,5 +238,5 @@ fn lack(lacking: Lacking) -> Missing {
             "directories of the session are not watched: what a command has closed is looked for everywhere",
             "",
         ),
-    }
+    })
 }
