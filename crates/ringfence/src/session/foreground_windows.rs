@@ -238,6 +238,7 @@ fn wait(session: &mut Session, request: &CommandRequest) -> Result<Outcome, Brea
             | Event::LaunchFailed { .. }
             | Event::Serving { .. }
             | Event::Dialling
+            | Event::Reaching
             | Event::Started { .. }
             | Event::Denied { .. }
             | Event::Remounted { .. }
