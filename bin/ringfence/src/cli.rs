@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringfence_plan::step::Observe;
+use ringfence_policy::allow::{AllowError, AllowRule};
 use ringfence_policy::document::{GitAccess, Mode, NetworkMode, Require};
 use ringfence_policy::host::{HostError, HostRule};
 use ringfence_policy::units::{ByteSize, Span};
@@ -108,9 +109,9 @@ pub(crate) struct PolicyOptions {
     /// Whether and how the command may leave
     #[arg(long, value_name = "MODE", value_parser = network_parser())]
     pub(crate) network: Option<NetworkMode>,
-    /// A destination to allow
-    #[arg(long, value_name = "HOST[:PORT]", value_parser = parse_host)]
-    pub(crate) allow_host: Vec<HostRule>,
+    /// A destination to allow; with methods and paths (`"api.example.com GET /v1/**"`) only those requests
+    #[arg(long, value_name = "HOST[:PORT] [METHODS] [PATHS]", value_parser = parse_allow)]
+    pub(crate) allow_host: Vec<AllowRule>,
     /// A destination to refuse, whatever is allowed
     #[arg(long, value_name = "HOST[:PORT]", value_parser = parse_host)]
     pub(crate) deny_host: Vec<HostRule>,
@@ -356,6 +357,11 @@ fn parse_variable(text: &str) -> Result<Variable, String> {
 fn parse_host(text: &str) -> Result<HostRule, String> {
     text.parse()
         .map_err(|error: HostError| format!("{error}; {}", error.hint()))
+}
+
+fn parse_allow(text: &str) -> Result<AllowRule, String> {
+    text.parse()
+        .map_err(|error: AllowError| format!("{error}; {}", error.hint()))
 }
 
 fn parse_limit(text: &str) -> Result<Limit, String> {

@@ -57,6 +57,8 @@ pub struct Attempt {
     pub port: u16,
     /// The method of an HTTP request.
     pub method: Option<String>,
+    /// The path and query of a request; `None` for what is no request, such as `CONNECT`.
+    pub path: Option<String>,
 }
 
 /// What is to be done with an attempt.
@@ -71,10 +73,15 @@ pub enum Verdict {
 /// Judges an attempt before its name is resolved.
 ///
 /// # Security
-/// The target chooses host, port and method.
+/// The target chooses host, port, method and path.
 #[must_use]
 pub fn decide(policy: &NetworkPolicy, attempt: &Attempt) -> Verdict {
-    let decision = policy.decide_outbound(&attempt.host, attempt.port);
+    let decision = match (&attempt.method, &attempt.path) {
+        (Some(method), Some(path)) => {
+            policy.decide_request(&attempt.host, attempt.port, method, path)
+        }
+        (_, _) => policy.decide_outbound(&attempt.host, attempt.port),
+    };
     match attempt.host {
         // An answer could not lift what only a rule that names the address lifts.
         Host::Address(address) if classify(address) != AddressClass::Public => {
@@ -149,6 +156,7 @@ mod tests {
             host: Host::parse(host.as_bytes()).unwrap(),
             port,
             method: None,
+            path: None,
         }
     }
 

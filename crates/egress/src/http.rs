@@ -13,5 +13,5 @@ mod tests;
 
 pub use chunks::{Chunks, ChunksError, Piece};
 pub use head::{Header, MAX_HEAD, MAX_HEADERS, MAX_LINE, Persistence, Version};
-pub use request::{Authority, BodyLength, RequestError, RequestHead, Target, Upgrade};
+pub use request::{Authority, BodyLength, RequestError, RequestHead, Scheme, Target, Upgrade};
 pub use response::{ResponseBody, ResponseError, ResponseHead};

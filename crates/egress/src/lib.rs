@@ -22,6 +22,7 @@ pub mod reach;
 pub mod refusal;
 pub mod socks;
 pub mod synthetic;
+pub mod terminate;
 
 pub use caller::{Attribution, Ends, OneSession, UnknownCaller};
 pub use decide::{Attempt, Ingress, Subject, Verdict, decide};
@@ -31,3 +32,4 @@ pub use progress::Progress;
 pub use proxy::{Control, Listener, Parts, Proxy};
 pub use reach::{Dial, Pending, Resolve, SystemDialer, SystemResolver};
 pub use synthetic::{SyntheticNames, SyntheticNetwork};
+pub use terminate::Terminator;

@@ -8,6 +8,7 @@ mod copy;
 mod exchange;
 mod explicit;
 mod gate;
+mod link;
 mod listener;
 mod live;
 mod message;
@@ -15,6 +16,7 @@ mod name_server;
 mod open;
 mod published;
 mod request;
+mod scoped;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -35,8 +37,11 @@ use crate::event::Sink;
 use crate::limits::Limits;
 use crate::reach::{Dial, Resolve};
 use crate::synthetic::{SyntheticNames, SyntheticNetwork};
+use crate::terminate::Terminator;
 use gate::Gate;
-use live::{Registry, lock};
+use live::Registry;
+
+pub(crate) use live::lock;
 
 pub use gate::{Answer, Nobody, Review};
 pub use listener::{AddError, Listener};
@@ -55,6 +60,8 @@ pub struct Parts {
     pub reviewer: Arc<dyn Review>,
     /// Gets every decision.
     pub sink: Arc<dyn Sink>,
+    /// Reads TLS where only some requests are allowed; without it they are refused there.
+    pub terminator: Option<Arc<Terminator>>,
 }
 
 /// Why a proxy could not serve.

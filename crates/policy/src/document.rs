@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::allow::AllowRule;
 use crate::host::HostRule;
 use crate::units::{ByteSize, Span};
 
@@ -237,10 +238,12 @@ pub struct NetworkDocument {
     pub mode: Option<NetworkMode>,
     /// Destinations that are allowed: `HOST` or `HOST:PORT`; without a port 80 and 443. `*.example.com` means the
     /// names below it, `**.example.com` itself too. A name opens only public addresses: where it leads to a private
-    /// one, that address is named too.
+    /// one, that address is named too. With methods and paths behind it (`HOST GET,HEAD /v1/**`, or a table) only
+    /// those requests of HTTP: the proxy then reads what is said to that host, TLS too, with a certificate of the
+    /// session's own, which is added to what the session's programs trust; programs that accept none fail.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("default" = [], "examples" = [["packages.example.org", "*.example.net", "example.com:22"]]))]
-    pub allow: Vec<HostRule>,
+    #[schemars(extend("default" = [], "examples" = [["packages.example.org", "*.example.net", "example.com:22", { "host": "api.example.com", "methods": ["GET"], "paths": ["/v1/**"] }]]))]
+    pub allow: Vec<AllowRule>,
     /// Destinations that are refused whatever `allow` says; without a port on every port.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("default" = [], "examples" = [["uploads.example.net"]]))]

@@ -202,6 +202,8 @@ fn lift_denial(words: &mut Words, git: GitAccess, denial: Match<'_>, path: &Path
         | RuleId::HostMismatch
         | RuleId::Malformed
         | RuleId::Upgrade
+        | RuleId::RequestScope
+        | RuleId::TlsTermination
         | RuleId::UnknownCaller
         | RuleId::NetworkLimit
         | RuleId::UnixSocket

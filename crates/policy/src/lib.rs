@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod allow;
 pub mod decision;
 pub mod document;
 pub mod environment;
@@ -26,11 +27,13 @@ pub mod policy;
 pub mod protected;
 pub mod provenance;
 pub mod reference;
+pub mod request;
 pub mod rule;
 pub mod secrets;
 mod suffix;
 pub mod units;
 
+pub use allow::AllowRule;
 pub use decision::{Decision, Grant, Operation};
 pub use document::PolicyDocument;
 pub use exit::ExitCode;

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use crate::address::{AddressClass, classify};
+use crate::allow::AllowRule;
 use crate::decision::{Decision, Grant};
 use crate::document::{Mode, NetworkMode};
 use crate::escape::{escape, escape_os};
@@ -33,6 +34,15 @@ pub enum Destination<'a> {
     UnixPath(&'a Path),
     /// A Unix socket by its name in the network namespace's own table, which is the session's.
     UnixAbstract(&'a [u8]),
+}
+
+/// What may be said on a connection that is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Anything, unread.
+    Whole,
+    /// Requests of HTTP, each of which is judged.
+    Requests,
 }
 
 /// Why a text is no destination.
@@ -171,6 +181,68 @@ impl NetworkPolicy {
             .find_map(|address| self.refuse_address(*address, port))
     }
 
+    /// What may be said to `host` at `port`, once a connection there is allowed.
+    #[must_use]
+    pub fn reach(&self, host: &Host, port: u16) -> Reach {
+        let mut scoped = self.rules_for(host, port).peekable();
+        let limited = !host.is_loopback()
+            && self.mode.value != NetworkMode::Open
+            && scoped.peek().is_some()
+            && scoped.all(|rule| rule.scope().is_some());
+        if limited {
+            Reach::Requests
+        } else {
+            Reach::Whole
+        }
+    }
+
+    /// Judges a request of HTTP with `method` to `target`, in origin form, on a connection to `host` at `port`.
+    ///
+    /// # Security
+    /// The target chooses all of it.
+    #[must_use]
+    pub fn decide_request(&self, host: &Host, port: u16, method: &str, target: &str) -> Decision {
+        let decision = self.decide_outbound(host, port);
+        if matches!(decision, Decision::Deny { .. }) || self.reach(host, port) == Reach::Whole {
+            return decision;
+        }
+        let mut ambiguous = None;
+        for rule in self.rules_for(host, port) {
+            let Some(scope) = rule.scope() else {
+                return decision;
+            };
+            match scope.allows(method, target) {
+                Ok(true) => return allow(RuleId::AllowedHost, rule.to_string()),
+                Ok(false) => {}
+                Err(error) => ambiguous = Some(error),
+            }
+        }
+        let shown = escape(target.as_bytes());
+        let (reason, grant) = match ambiguous {
+            Some(error) => (format!("{method} {shown}: {error}"), None),
+            None => (
+                format!("{method} {shown}"),
+                grant_request(host, port, method, target),
+            ),
+        };
+        deny(RuleId::RequestScope, reason, grant)
+    }
+
+    /// The allow rules with methods or paths.
+    pub fn scoped_rules(&self) -> impl Iterator<Item = &AllowRule> {
+        self.allow
+            .iter()
+            .map(|rule| &rule.value)
+            .filter(|rule| rule.scope().is_some())
+    }
+
+    fn rules_for(&self, host: &Host, port: u16) -> impl Iterator<Item = &AllowRule> {
+        self.allow
+            .iter()
+            .map(|rule| &rule.value)
+            .filter(move |rule| rule.allows(host, port))
+    }
+
     /// Judges the question for the addresses of `name`: it is answered when some port of it may be reached.
     ///
     /// # Security
@@ -254,11 +326,11 @@ impl NetworkPolicy {
     }
 
     fn allowed(&self, host: &Host, port: u16) -> Option<Decision> {
+        // One without a scope says more of the destination than one with.
         let rule = self
-            .allow
-            .iter()
-            .find(|rule| rule.value.allows(host, port))?;
-        Some(allow(RuleId::AllowedHost, rule.value.to_string()))
+            .rules_for(host, port)
+            .min_by_key(|rule| rule.scope().is_some())?;
+        Some(allow(RuleId::AllowedHost, rule.to_string()))
     }
 
     fn connected(&self, address: IpAddr, port: u16) -> Option<Decision> {
@@ -324,6 +396,18 @@ fn grant_host(mode: NetworkMode, host: &Host, port: u16) -> Option<Grant> {
     arguments.push(rule.to_string());
     Some(Grant {
         arguments,
+        caution: String::new(),
+    })
+}
+
+/// The option that allows just this request; `None` for what a rule can't name.
+fn grant_request(host: &Host, port: u16, method: &str, target: &str) -> Option<Grant> {
+    let path = target.split('?').next().unwrap_or_default();
+    // A star would allow more than this path.
+    let path = Some(path).filter(|path| !path.contains('*'))?;
+    let rule: AllowRule = format!("{host}:{port} {method} {path}").parse().ok()?;
+    Some(Grant {
+        arguments: vec!["--allow-host".to_owned(), rule.to_string()],
         caution: String::new(),
     })
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use toml_edit::Value;
 
+use crate::allow::{AllowError, AllowRule};
 use crate::document::PolicyDocument;
 use crate::escape::escape;
 use crate::host::{HostError, HostRule};
@@ -343,9 +344,21 @@ fn judge_value(entry: &Found<'_>, schema: &Json) -> Option<ParseFault> {
             allowed: allowed.into_iter().map(str::to_owned).collect(),
         });
     }
-    if matches!(entry.key.as_str(), "network.allow" | "network.deny") {
-        let error = word.parse::<HostRule>().err()?;
-        return Some(ParseFault::BadValue(host_reason(&entry.key, word, &error)));
+    match entry.key.as_str() {
+        "network.allow" => {
+            let reason = match word.parse::<AllowRule>().err()? {
+                AllowError::Host(error) => host_reason(&entry.key, word, &error),
+                error @ (AllowError::Scope(_) | AllowError::Order(_) | AllowError::NoScope) => {
+                    format!("{error}; {}", error.hint())
+                }
+            };
+            return Some(ParseFault::BadValue(reason));
+        }
+        "network.deny" => {
+            let error = word.parse::<HostRule>().err()?;
+            return Some(ParseFault::BadValue(host_reason(&entry.key, word, &error)));
+        }
+        _ => {}
     }
     None
 }

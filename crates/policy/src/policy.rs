@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::allow::AllowRule;
 use crate::document::{
     EnvironmentMode, GitAccess, HardLinks, Loopback, Mode, NetworkMode, NewRepositories,
     OtlpDocument, Require, Reviewer, WindowsSandbox,
@@ -114,7 +115,7 @@ pub struct NetworkPolicy {
     /// Whether and how the target may leave.
     pub mode: Sourced<NetworkMode>,
     /// Destinations that are allowed.
-    pub allow: Vec<Sourced<HostRule>>,
+    pub allow: Vec<Sourced<AllowRule>>,
     /// Destinations that are refused whatever `allow` says.
     pub deny: Vec<Sourced<HostRule>>,
     /// Hold an unlisted connection and ask.

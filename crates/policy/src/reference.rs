@@ -112,6 +112,8 @@ pub(crate) fn describe_type(schema: &Json) -> String {
                 let items = schema.get("items").map(types_of).unwrap_or_default();
                 let of = if items.contains(&"integer") {
                     "numbers"
+                } else if items.contains(&"object") {
+                    "texts and tables"
                 } else {
                     "texts"
                 };

@@ -92,6 +92,14 @@ pub enum RuleId {
     /// A change of protocol inside a connection that no rule allows: a WebSocket, `CONNECT` inside `CONNECT`.
     #[serde(rename = "net.upgrade")]
     Upgrade,
+    /// A request that no rule for its host means by its method and path, or whose path can be read in two ways; and
+    /// what is no request of HTTP, to a host of which only requests are allowed.
+    #[serde(rename = "net.request-scope")]
+    RequestScope,
+    /// TLS that has to be read, because only some requests to the host are allowed, and can't be: the origin's
+    /// certificate is not trusted, or the program does not accept the session's.
+    #[serde(rename = "net.tls-termination")]
+    TlsTermination,
     /// A program that connects to the proxy and belongs to no command of the session.
     #[serde(rename = "net.unknown-caller")]
     UnknownCaller,

@@ -170,6 +170,7 @@ fn parts(origin: SocketAddr) -> Parts {
         dialer: Arc::new(Origin(origin)),
         reviewer: Arc::new(Nobody),
         sink: Arc::new(Post(sender)),
+        terminator: None,
     }
 }
 

@@ -17,15 +17,38 @@ use crate::progress::Progress;
 /// The longest method.
 const MAX_METHOD: usize = 32;
 
-/// The port of `http`.
-const HTTP_PORT: u16 = 80;
+/// How a request travels, which decides what a missing port means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Inside TLS that was terminated.
+    Https,
+}
+
+impl Scheme {
+    fn usual_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+
+    /// What stands before the host in absolute form.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Http => "http://",
+            Self::Https => "https://",
+        }
+    }
+}
 
 /// A host and a port, as a request names them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority {
     /// The host.
     pub host: Host,
-    /// The port; 80 where none was written.
+    /// The port; the scheme's where none was written.
     pub port: u16,
 }
 
@@ -128,7 +151,7 @@ impl From<LineError> for RequestError {
 }
 
 impl<'a> RequestHead<'a> {
-    /// Reads the head of a request.
+    /// Reads the head of a request that came in the clear.
     ///
     /// # Errors
     /// [`RequestError`], as soon as the first bad line is complete.
@@ -136,21 +159,32 @@ impl<'a> RequestHead<'a> {
     /// # Security
     /// The target chooses every byte.
     pub fn parse(bytes: &'a [u8]) -> Result<Progress<Self>, RequestError> {
-        let progress = parse_lines(bytes, |first| RequestLine::parse(first).map(drop))?;
+        Self::parse_over(bytes, Scheme::Http)
+    }
+
+    /// Reads the head of a request that came by `scheme`.
+    ///
+    /// # Errors
+    /// As [`RequestHead::parse`].
+    ///
+    /// # Security
+    /// The target chooses every byte.
+    pub fn parse_over(bytes: &'a [u8], scheme: Scheme) -> Result<Progress<Self>, RequestError> {
+        let progress = parse_lines(bytes, |first| RequestLine::parse(first, scheme).map(drop))?;
         match progress {
             Progress::NeedMore => Ok(Progress::NeedMore),
             Progress::Done { value, used } => Ok(Progress::Done {
-                value: Self::from_lines(value)?,
+                value: Self::from_lines(value, scheme)?,
                 used,
             }),
         }
     }
 
-    fn from_lines(lines: Lines<'a>) -> Result<Self, RequestError> {
-        let line = RequestLine::parse(lines.first)?;
+    fn from_lines(lines: Lines<'a>, scheme: Scheme) -> Result<Self, RequestError> {
+        let line = RequestLine::parse(lines.first, scheme)?;
         let headers = lines.headers;
         let host = read_host(&headers, line.version)?;
-        let target = line.target.with_host(host)?;
+        let target = line.target.with_host(host, scheme)?;
         let framing = read_framing(&headers, line.version).ok_or(RequestError::Framing)?;
         let body = match (framing, &target) {
             (Framing::Unsaid, _) => BodyLength::Bytes(0),
@@ -185,7 +219,7 @@ impl<'a> RequestHead<'a> {
     }
 
     /// Writes the head anew, in origin form, for `authority`: without what concerns one hop, with one length.
-    pub fn write_forward(&self, authority: &Authority, out: &mut Vec<u8>) {
+    pub fn write_forward(&self, authority: &Authority, scheme: Scheme, out: &mut Vec<u8>) {
         let path = match &self.target {
             Target::Absolute { path, .. } | Target::Origin { path, .. } => path,
             // A tunnel has no path and is never forwarded as a request.
@@ -194,9 +228,10 @@ impl<'a> RequestHead<'a> {
         // Writing to a Vec can't fail.
         let _ = write!(
             out,
-            "{} {path} {}\r\nHost: {authority}\r\n",
+            "{} {path} {}\r\nHost: {}\r\n",
             self.method,
-            self.version.text()
+            self.version.text(),
+            authority.written(scheme)
         );
         write_end_to_end(&self.headers, "host", out);
         match self.body {
@@ -216,13 +251,20 @@ impl<'a> RequestHead<'a> {
     }
 }
 
+impl Authority {
+    /// As a `Host` header has it: without the scheme's own port.
+    fn written(&self, scheme: Scheme) -> String {
+        if self.port == scheme.usual_port() {
+            self.host.to_string()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
 impl std::fmt::Display for Authority {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.port == HTTP_PORT {
-            write!(formatter, "{}", self.host)
-        } else {
-            write!(formatter, "{}:{}", self.host, self.port)
-        }
+        formatter.write_str(&self.written(Scheme::Http))
     }
 }
 
@@ -233,7 +275,7 @@ struct RequestLine<'a> {
 }
 
 impl<'a> RequestLine<'a> {
-    fn parse(line: &'a [u8]) -> Result<Self, RequestError> {
+    fn parse(line: &'a [u8], scheme: Scheme) -> Result<Self, RequestError> {
         let mut parts = line.split(|byte| *byte == b' ');
         let (Some(method), Some(target), Some(version), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -255,7 +297,7 @@ impl<'a> RequestLine<'a> {
             return Err(RequestError::Target);
         }
         let target = std::str::from_utf8(target).map_err(|_| RequestError::Target)?;
-        let target = Target::parse(method, target)?;
+        let target = Target::parse(method, target, scheme)?;
         Ok(Self {
             method,
             target,
@@ -265,7 +307,7 @@ impl<'a> RequestLine<'a> {
 }
 
 impl<'a> Target<'a> {
-    fn parse(method: &str, target: &'a str) -> Result<Self, RequestError> {
+    fn parse(method: &str, target: &'a str, scheme: Scheme) -> Result<Self, RequestError> {
         if method == "CONNECT" {
             let (authority, port) = parse_authority(target.as_bytes())?;
             let port = port.ok_or(RequestError::Target)?;
@@ -278,11 +320,13 @@ impl<'a> Target<'a> {
                 path: target,
             });
         }
-        let scheme = target.get(..7).ok_or(RequestError::Target)?;
-        if !scheme.eq_ignore_ascii_case("http://") {
+        let prefix = scheme.prefix();
+        let (written, rest) = target
+            .split_at_checked(prefix.len())
+            .ok_or(RequestError::Target)?;
+        if !written.eq_ignore_ascii_case(prefix) {
             return Err(RequestError::Target);
         }
-        let rest = target.get(7..).unwrap_or_default();
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         let (host, port) = parse_authority(authority.as_bytes())?;
@@ -293,20 +337,24 @@ impl<'a> Target<'a> {
             path => path,
         };
         Ok(Self::Absolute {
-            authority: authority_at(host, port.unwrap_or(HTTP_PORT)),
+            authority: authority_at(host, port.unwrap_or(scheme.usual_port())),
             path,
         })
     }
 
     /// The target together with the `Host` header, which must not say another.
-    fn with_host(self, host: Option<(Host, Option<u16>)>) -> Result<Self, RequestError> {
+    fn with_host(
+        self,
+        host: Option<(Host, Option<u16>)>,
+        scheme: Scheme,
+    ) -> Result<Self, RequestError> {
         let Some((host, port)) = host else {
             return Ok(self);
         };
         let named = match &self {
             Self::Origin { path, .. } => {
                 return Ok(Self::Origin {
-                    authority: Some(authority_at(host, port.unwrap_or(HTTP_PORT))),
+                    authority: Some(authority_at(host, port.unwrap_or(scheme.usual_port()))),
                     path,
                 });
             }
@@ -315,9 +363,10 @@ impl<'a> Target<'a> {
                 let port = port.unwrap_or(authority.port);
                 (authority, authority_at(host, port))
             }
-            Self::Absolute { authority, .. } => {
-                (authority, authority_at(host, port.unwrap_or(HTTP_PORT)))
-            }
+            Self::Absolute { authority, .. } => (
+                authority,
+                authority_at(host, port.unwrap_or(scheme.usual_port())),
+            ),
         };
         if *named.0 == named.1 {
             Ok(self)

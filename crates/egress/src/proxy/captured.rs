@@ -10,11 +10,11 @@ use super::exchange::{self, Serving};
 use super::open::OpenError;
 use super::tunnel::{self, read_first_flight, refuse_first_flight, say_refusal};
 use super::wire::Wire;
-use super::{Shared, copy};
+use super::{Shared, copy, scoped};
 use crate::caller::Caller;
 use crate::decide::{Attempt, Ingress};
 use crate::first::FirstFlight;
-use crate::http::Authority;
+use crate::http::{Authority, Scheme};
 
 /// Serves a captured connection to `host` at `port`.
 pub(super) async fn serve(
@@ -37,6 +37,9 @@ pub(super) async fn serve(
     let Ok(admission) = shared.gate.admit(caller, &attempt).await else {
         return say_refusal(client, port).await;
     };
+    if shared.is_scoped(&attempt, &admission) {
+        return scoped::serve(shared, caller, attempt, client).await;
+    }
     if ingress == Ingress::CapturedTls {
         match read_first_flight(shared, &mut client, &attempt).await {
             None => return,
@@ -87,11 +90,15 @@ async fn serve_http(shared: &Shared, caller: &Caller, attempt: &Attempt, mut cli
             let serving = Serving::Fixed {
                 authority,
                 ingress: attempt.ingress,
+                scheme: Scheme::Http,
             };
             exchange::serve(shared, caller, serving, client, None).await;
         }
         Some(Ok(FirstFlight::Opaque | FirstFlight::Tls)) => {
             let opened = match shared.gate.admit(caller, attempt).await {
+                Ok(admission) if shared.is_scoped(attempt, &admission) => {
+                    return scoped::serve(shared, caller, attempt.clone(), client).await;
+                }
                 Ok(admission) => shared.open(caller, attempt, &admission).await.ok(),
                 Err(_) => None,
             };
@@ -111,5 +118,6 @@ fn attempt(caller: &Caller, ingress: Ingress, host: Host, port: u16) -> Attempt 
         host,
         port,
         method: None,
+        path: None,
     }
 }

@@ -6,10 +6,8 @@
 
 use std::io;
 
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-
 use super::live::{Direction, Live};
-use super::wire::{Inbox, READ_BYTES, Wire, shutdown_write, write_some};
+use super::wire::{Inbox, READ_BYTES, ReadEnd, Wire, WriteEnd, shutdown_write, write_some};
 use crate::event::CloseCause;
 use crate::http::ChunksError;
 
@@ -60,9 +58,9 @@ impl Lane<'_> {
 
 /// Copies to the end, or `bound` bytes; at the end `to` is told that nothing more comes.
 pub(crate) async fn copy(
-    from: &mut OwnedReadHalf,
+    from: &mut ReadEnd,
     inbox: &mut Inbox,
-    to: &OwnedWriteHalf,
+    to: &WriteEnd,
     lane: Lane<'_>,
     bound: Option<u64>,
     bulk: Bulk,
@@ -83,9 +81,11 @@ pub(crate) async fn copy(
             return Ok(());
         }
         if bulk == Bulk::Allowed && full_reads == FULL_READS {
-            // Without a pipe (no descriptors left, or another system) it goes on by copying.
-            if let Some(pipe) = Pipe::open() {
-                left = pipe.splice(from.as_ref(), to.as_ref(), lane, left).await?;
+            // Without a pipe (no descriptors left, or another system), and inside TLS, it goes on by copying.
+            if let (Some(source), Some(sink)) = (from.plain(), to.plain())
+                && let Some(pipe) = Pipe::open()
+            {
+                left = pipe.splice(source, sink, lane, left).await?;
                 return finish(to, bound, left);
             }
         }
@@ -98,7 +98,7 @@ pub(crate) async fn copy(
 }
 
 /// What the end of the sender means.
-fn finish(to: &OwnedWriteHalf, bound: Option<u64>, left: u64) -> Result<(), CopyError> {
+fn finish(to: &WriteEnd, bound: Option<u64>, left: u64) -> Result<(), CopyError> {
     match (bound, left) {
         (Some(_), 0) => Ok(()),
         (Some(_), _) => Err(CopyError::Truncated),

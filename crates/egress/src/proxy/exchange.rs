@@ -17,7 +17,7 @@ use super::wire::Wire;
 use crate::caller::Caller;
 use crate::decide::{Attempt, Ingress, refuse};
 use crate::event::CloseCause;
-use crate::http::{Authority, BodyLength, MAX_LINE, Persistence, RequestHead};
+use crate::http::{Authority, BodyLength, MAX_LINE, Persistence, RequestHead, Scheme};
 use crate::progress::Progress;
 use crate::refusal::{http_bad_answer, http_refusal, http_unreachable};
 
@@ -30,6 +30,8 @@ pub(super) enum Serving {
     Fixed {
         authority: Authority,
         ingress: Ingress,
+        /// How both sides of it travel.
+        scheme: Scheme,
     },
 }
 
@@ -39,6 +41,14 @@ impl Serving {
         match self {
             Self::Explicit => "unreadable".to_owned(),
             Self::Fixed { authority, .. } => format!("{}:{}", authority.host, authority.port),
+        }
+    }
+
+    /// How requests and their way on travel.
+    pub(super) fn scheme(&self) -> Scheme {
+        match self {
+            Self::Explicit => Scheme::Http,
+            Self::Fixed { scheme, .. } => *scheme,
         }
     }
 
@@ -77,11 +87,7 @@ impl Origin {
 
     /// Whether it waits for a request to `authority`: it said nothing unasked, and is not seen to be closed.
     fn waits_for(&self, authority: &Authority) -> bool {
-        let silent = || {
-            let read = self.wire.read.try_read(&mut [0]);
-            read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-        };
-        self.authority == *authority && self.wire.inbox.is_empty() && silent()
+        self.authority == *authority && self.wire.inbox.is_empty() && self.wire.read.is_silent()
     }
 }
 
@@ -124,7 +130,12 @@ pub(super) async fn serve(
                 After::Say(answer)
             }
             Plan::Forward(forward) => {
-                forward_one(shared, caller, &forward, &mut client, origin.take()).await
+                let errand = Errand {
+                    caller,
+                    forward: &forward,
+                    scheme: serving.scheme(),
+                };
+                forward_one(shared, &errand, &mut client, origin.take()).await
             }
         };
         match after {
@@ -148,7 +159,7 @@ async fn next_plan(
 ) -> Option<Plan> {
     let mut deadline = Instant::now() + shared.limits.idle;
     loop {
-        match RequestHead::parse(client.inbox.unread()) {
+        match RequestHead::parse_over(client.inbox.unread(), serving.scheme()) {
             Err(error) => return Some(refuse_malformed(serving, &error)),
             Ok(Progress::Done { value, used }) => {
                 let plan = plan_request(serving, &value);
@@ -198,21 +209,37 @@ async fn fill_line(client: &mut Wire) -> io::Result<usize> {
     }
 }
 
+/// One request, whose, and how it travels.
+struct Errand<'a> {
+    caller: &'a Caller,
+    forward: &'a Forward,
+    scheme: Scheme,
+}
+
 /// Sends one request on and its answer back.
 async fn forward_one(
     shared: &Shared,
-    caller: &Caller,
-    forward: &Forward,
+    errand: &Errand<'_>,
     client: &mut Wire,
     kept: Option<Origin>,
 ) -> After {
+    let Errand {
+        caller,
+        forward,
+        scheme,
+    } = *errand;
     let attempt = Attempt {
         subject: caller.subject.clone(),
         ingress: forward.ingress,
         host: forward.authority.host.clone(),
         port: forward.authority.port,
         method: Some(forward.method.clone()),
+        path: Some(forward.path.clone()),
     };
+    if let Some(decision) = shared.refuse_disguise(caller, &attempt, forward.disguise) {
+        let destination = destination(&attempt);
+        return After::Say(http_refusal(&forward.method, &destination, &decision));
+    }
     let admission = match shared.gate.admit(caller, &attempt).await {
         Ok(admission) => admission,
         Err(decision) => {
@@ -227,7 +254,10 @@ async fn forward_one(
             gate.record_attempt(caller, &attempt, &admission.decision);
             origin
         }
-        None => match shared.open(caller, &attempt, &admission).await {
+        None => match shared
+            .open_for_requests(caller, &attempt, &admission, scheme)
+            .await
+        {
             Ok((wire, live)) => Origin::opened(forward.authority.clone(), wire, live),
             Err(error) => return After::Say(say_open_error(&attempt, &error)),
         },
@@ -246,7 +276,8 @@ async fn forward_one(
         let again = used == Used::Before && safe && forward.body == BodyLength::Bytes(0);
         let reason = match &error {
             ExchangeError::NoAnswer(_) if again => {
-                origin = match shared.open_again(caller, &attempt, &admission).await {
+                let opened = shared.reopen_for_requests(caller, &attempt, &admission, scheme);
+                origin = match opened.await {
                     Ok((wire, live)) => Origin::opened(forward.authority.clone(), wire, live),
                     Err(error) => return After::Say(say_open_error(&attempt, &error)),
                 };

@@ -7,6 +7,7 @@ use ringfence_policy::rule::RuleId;
 use super::Shared;
 use super::exchange::{self, Serving, say_open_error};
 use super::open::OpenError;
+use super::scoped;
 use super::tunnel;
 use super::wire::{Wire, write_all};
 use crate::caller::Caller;
@@ -45,8 +46,15 @@ async fn open_tunnel(shared: &Shared, caller: &Caller, authority: Authority, cli
         host: shared.meant_host(authority.host),
         port: authority.port,
         method: Some(METHOD.to_owned()),
+        path: None,
     };
     let opened = match shared.gate.admit(caller, &attempt).await {
+        Ok(admission) if shared.is_scoped(&attempt, &admission) => {
+            if write_all(&client.write, CONNECTED).await.is_ok() {
+                scoped::serve(shared, caller, attempt, client).await;
+            }
+            return;
+        }
         Ok(admission) => shared.open(caller, &attempt, &admission).await,
         Err(decision) => Err(OpenError::Refused(decision)),
     };
@@ -98,8 +106,16 @@ async fn serve_socks(shared: &Shared, caller: &Caller, mut client: Wire) {
         host: shared.meant_host(request.host),
         port: request.port,
         method: None,
+        path: None,
     };
     let opened = match shared.gate.admit(caller, &attempt).await {
+        Ok(admission) if shared.is_scoped(&attempt, &admission) => {
+            let said = write_all(&client.write, &Reply::Succeeded.bytes()).await;
+            if said.is_ok() {
+                scoped::serve(shared, caller, attempt, client).await;
+            }
+            return;
+        }
         Ok(admission) => shared.open(caller, &attempt, &admission).await,
         Err(decision) => Err(OpenError::Refused(decision)),
     };

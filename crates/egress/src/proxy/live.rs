@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ringfence_policy::AbsolutePath;
 use ringfence_policy::decision::Decision;
 use ringfence_policy::host::Host;
-use ringfence_policy::network::Destination;
+use ringfence_policy::network::{Destination, Reach};
 use ringfence_policy::policy::NetworkPolicy;
 use ringfence_policy::rule::RuleId;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 
-use crate::decide::{Subject, parts};
+use crate::decide::{Subject, parts, refuse};
 use crate::event::{CloseCause, ConnectionClosed, Event, Sink};
 use crate::limits::Limits;
 
@@ -28,6 +28,15 @@ pub(crate) enum Basis {
     Policy,
     /// Somebody who was asked said yes, to this connection alone.
     Answer,
+}
+
+/// What goes over an open connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carries {
+    /// Anything, unread.
+    Anything,
+    /// Requests, each of which is decided.
+    Requests,
 }
 
 /// A connection that is about to be opened.
@@ -49,6 +58,7 @@ pub(crate) enum Route {
         basis: Basis,
         /// What allowed it: the counter of its bytes.
         allowed_by: String,
+        carries: Carries,
     },
     /// From the host's loopback into the session.
     In,
@@ -193,8 +203,14 @@ fn refused_now(opening: &Opening, policy: &NetworkPolicy) -> Option<Decision> {
             host,
             address,
             basis,
+            carries,
             ..
         } => {
+            let unread = *carries == Carries::Anything && *basis == Basis::Policy;
+            if unread && policy.reach(host, opening.port) == Reach::Requests {
+                let reason = "only requests are allowed now".to_owned();
+                return Some(refuse(RuleId::RequestScope, reason));
+            }
             let decision = policy.decide_outbound(host, opening.port);
             (decision, *address, *basis)
         }

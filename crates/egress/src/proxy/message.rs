@@ -6,12 +6,10 @@
 
 use std::io;
 
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-
 use super::copy::{Bulk, CopyError, Lane, copy};
 use super::live::{Direction, Live};
 use super::request::Forward;
-use super::wire::{Inbox, READ_BYTES, Wire, write_all};
+use super::wire::{Inbox, READ_BYTES, ReadEnd, Wire, WriteEnd, write_all};
 use crate::http::{
     BodyLength, Chunks, Persistence, Piece, ResponseBody, ResponseError, ResponseHead, Version,
 };
@@ -105,9 +103,9 @@ enum Body {
 }
 
 async fn send_body(
-    client: &mut OwnedReadHalf,
+    client: &mut ReadEnd,
     inbox: &mut Inbox,
-    server: &OwnedWriteHalf,
+    server: &WriteEnd,
     lane: Lane<'_>,
     body: BodyLength,
 ) -> Result<(), CopyError> {
@@ -122,9 +120,9 @@ async fn send_body(
 
 /// Passes on what the origin answers, with everything that comes before the last word (1xx).
 async fn receive_answer(
-    server: &mut OwnedReadHalf,
+    server: &mut ReadEnd,
     inbox: &mut Inbox,
-    client: &OwnedWriteHalf,
+    client: &WriteEnd,
     live: &Live,
     forward: &Forward,
 ) -> Result<Outcome, ExchangeError> {
@@ -182,7 +180,7 @@ enum Answer {
 
 /// Reads one head of an answer, and writes it anew into `out`.
 async fn read_head(
-    server: &mut OwnedReadHalf,
+    server: &mut ReadEnd,
     inbox: &mut Inbox,
     forward: &Forward,
     out: &mut Vec<u8>,
@@ -219,9 +217,9 @@ async fn read_head(
 
 /// Copies a body in chunks, each read as one chunk.
 async fn copy_chunks(
-    from: &mut OwnedReadHalf,
+    from: &mut ReadEnd,
     inbox: &mut Inbox,
-    to: &OwnedWriteHalf,
+    to: &WriteEnd,
     lane: Lane<'_>,
 ) -> Result<(), CopyError> {
     let mut chunks = Chunks::default();

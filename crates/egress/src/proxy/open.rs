@@ -8,15 +8,17 @@ use std::net::IpAddr;
 use ringfence_policy::address::{AddressClass, classify};
 use ringfence_policy::decision::Decision;
 use ringfence_policy::host::Host;
+use ringfence_policy::rule::RuleId;
 use tokio::net::TcpStream;
 
 use super::gate::Admission;
-use super::live::{Live, Opening, Route};
+use super::live::{Carries, Live, Opening, Route};
 use super::wire::Wire;
 use super::{Shared, upstream};
 use crate::caller::Caller;
-use crate::decide::{Attempt, parts};
+use crate::decide::{Attempt, parts, refuse};
 use crate::event::CloseCause;
+use crate::http::Scheme;
 use crate::reach::dial_first;
 use crate::refusal::Unreachable;
 
@@ -37,25 +39,76 @@ impl Shared {
         attempt: &Attempt,
         admission: &Admission,
     ) -> Result<(Wire, Live), OpenError> {
-        let opened = self.open_again(caller, attempt, admission).await;
-        match &opened {
+        let opened = self
+            .reopen(caller, attempt, admission, Carries::Anything)
+            .await;
+        self.record_opened(caller, attempt, admission, &opened);
+        opened
+    }
+
+    /// Opens what was admitted for requests alone, and records the decision.
+    pub(super) async fn open_for_requests(
+        &self,
+        caller: &Caller,
+        attempt: &Attempt,
+        admission: &Admission,
+        scheme: Scheme,
+    ) -> Result<(Wire, Live), OpenError> {
+        let opened = self
+            .reopen_for_requests(caller, attempt, admission, scheme)
+            .await;
+        self.record_opened(caller, attempt, admission, &opened);
+        opened
+    }
+
+    /// Opens what was admitted and recorded before; only a refusal is recorded.
+    pub(super) async fn reopen_for_requests(
+        &self,
+        caller: &Caller,
+        attempt: &Attempt,
+        admission: &Admission,
+        scheme: Scheme,
+    ) -> Result<(Wire, Live), OpenError> {
+        let (wire, live) = self
+            .reopen(caller, attempt, admission, Carries::Requests)
+            .await?;
+        match scheme {
+            Scheme::Http => Ok((wire, live)),
+            Scheme::Https => {
+                let greeted = live.watch(self.greet_origin(caller, attempt, wire)).await;
+                let wire = greeted.unwrap_or_else(|_| {
+                    let reason = "it took too long, or is no longer allowed".to_owned();
+                    Err(OpenError::Refused(refuse(RuleId::TlsTermination, reason)))
+                })?;
+                Ok((wire, live))
+            }
+        }
+    }
+
+    fn record_opened(
+        &self,
+        caller: &Caller,
+        attempt: &Attempt,
+        admission: &Admission,
+        opened: &Result<(Wire, Live), OpenError>,
+    ) {
+        match opened {
             Ok(_) | Err(OpenError::Unreachable(_)) => {
                 self.gate
                     .record_attempt(caller, attempt, &admission.decision);
             }
             Err(OpenError::Refused(_)) => {}
         }
-        opened
     }
 
-    /// Opens what was admitted and recorded before; only a refusal is recorded.
-    pub(super) async fn open_again(
+    async fn reopen(
         &self,
         caller: &Caller,
         attempt: &Attempt,
         admission: &Admission,
+        carries: Carries,
     ) -> Result<(Wire, Live), OpenError> {
-        let opening = self.open_unrecorded(caller, attempt, admission);
+        let opening = self.open_unrecorded(caller, attempt, admission, carries);
         let opened = tokio::time::timeout(self.limits.dial, opening)
             .await
             .unwrap_or_else(|_| {
@@ -75,6 +128,7 @@ impl Shared {
         caller: &Caller,
         attempt: &Attempt,
         admission: &Admission,
+        carries: Carries,
     ) -> Result<(Wire, Live), OpenError> {
         let policy = self.gate.policy();
         let proxy = policy
@@ -99,6 +153,7 @@ impl Shared {
                 address,
                 basis: admission.basis,
                 allowed_by: origin.to_owned(),
+                carries,
             },
         };
         let (wire, live) = if let Some(proxy) = proxy {

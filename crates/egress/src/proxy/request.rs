@@ -36,6 +36,10 @@ pub(super) struct Forward {
     pub(super) version: Version,
     pub(super) body: BodyLength,
     pub(super) persistence: Persistence,
+    /// The path and query that are asked for.
+    pub(super) path: String,
+    /// A header by which some servers take the request for another one.
+    pub(super) disguise: Option<&'static str>,
     /// The head as it goes on.
     pub(super) head: Vec<u8>,
 }
@@ -70,6 +74,7 @@ pub(super) fn plan_request(serving: &Serving, head: &RequestHead<'_>) -> Plan {
         rule,
         reason: reason.to_owned(),
     };
+    let scheme = serving.scheme();
     let (authority, ingress) = match (serving, &head.target) {
         (Serving::Explicit, Target::Tunnel(authority)) => return Plan::Tunnel(authority.clone()),
         (Serving::Fixed { .. }, Target::Tunnel(_)) => {
@@ -85,7 +90,9 @@ pub(super) fn plan_request(serving: &Serving, head: &RequestHead<'_>) -> Plan {
             );
         }
         (
-            Serving::Fixed { authority, ingress },
+            Serving::Fixed {
+                authority, ingress, ..
+            },
             Target::Absolute {
                 authority: named, ..
             }
@@ -101,7 +108,9 @@ pub(super) fn plan_request(serving: &Serving, head: &RequestHead<'_>) -> Plan {
             (authority, *ingress)
         }
         (
-            Serving::Fixed { authority, ingress },
+            Serving::Fixed {
+                authority, ingress, ..
+            },
             Target::Origin {
                 authority: None, ..
             },
@@ -111,7 +120,10 @@ pub(super) fn plan_request(serving: &Serving, head: &RequestHead<'_>) -> Plan {
         return refuse(RuleId::Upgrade, "the request asks for another protocol");
     }
     let mut forward = Vec::with_capacity(512);
-    head.write_forward(authority, &mut forward);
+    head.write_forward(authority, scheme, &mut forward);
+    let (Target::Absolute { path, .. } | Target::Origin { path, .. }) = &head.target else {
+        return refuse(RuleId::Upgrade, "CONNECT inside a connection");
+    };
     Plan::Forward(Forward {
         authority: authority.clone(),
         ingress,
@@ -119,13 +131,42 @@ pub(super) fn plan_request(serving: &Serving, head: &RequestHead<'_>) -> Plan {
         version: head.version,
         body: head.body,
         persistence: head.persistence,
+        path: (*path).to_owned(),
+        disguise: find_disguise(head),
         head: forward,
     })
+}
+
+/// Headers by which servers and frameworks take a request for another method or another path.
+const DISGUISES: [&str; 5] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+fn find_disguise(head: &RequestHead<'_>) -> Option<&'static str> {
+    // Some servers take `_` for `-`.
+    let is = |name: &[u8], known: &str| {
+        name.len() == known.len()
+            && name
+                .iter()
+                .zip(known.bytes())
+                .all(|(own, known)| match own.to_ascii_lowercase() {
+                    b'_' => known == b'-',
+                    own => own == known,
+                })
+    };
+    DISGUISES
+        .into_iter()
+        .find(|known| head.headers().iter().any(|header| is(header.name, known)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::Scheme;
     use crate::progress::Progress;
     use ringfence_policy::host::Host;
 
@@ -136,6 +177,7 @@ mod tests {
                 port: 80,
             },
             ingress: Ingress::CapturedHttp,
+            scheme: Scheme::Http,
         }
     }
 

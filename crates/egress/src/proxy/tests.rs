@@ -7,6 +7,7 @@ mod attacks;
 mod exchanges;
 mod lifetimes;
 mod names;
+mod scoped;
 mod sockets;
 mod tunnels;
 mod world;

@@ -14,7 +14,7 @@ use crate::decide::{Attempt, refuse};
 use crate::event::CloseCause;
 use crate::first::{FirstFlight, FirstFlightError};
 use crate::hello::{ACCESS_DENIED_ALERT, HANDSHAKE_RECORD};
-use crate::http::Authority;
+use crate::http::{Authority, Scheme};
 use crate::progress::Progress;
 
 /// Serves a connection that was decided on and opened.
@@ -44,6 +44,7 @@ pub(super) async fn serve(
             let serving = Serving::Fixed {
                 authority,
                 ingress: attempt.ingress,
+                scheme: Scheme::Http,
             };
             exchange::serve(shared, caller, serving, client, Some(origin)).await;
         }

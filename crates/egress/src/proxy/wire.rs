@@ -6,12 +6,15 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::link::TlsLink;
 
 /// How much is read at once.
 pub(crate) const READ_BYTES: usize = 16 * 1024;
@@ -23,9 +26,23 @@ const LINGER: Duration = Duration::from_secs(1);
 /// A connection and what was read from it.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    pub(crate) read: OwnedReadHalf,
-    pub(crate) write: OwnedWriteHalf,
+    pub(crate) read: ReadEnd,
+    pub(crate) write: WriteEnd,
     pub(crate) inbox: Inbox,
+}
+
+/// Where bytes come from: as they are, or out of TLS.
+#[derive(Debug)]
+pub(crate) enum ReadEnd {
+    Plain(OwnedReadHalf),
+    Tls(Arc<TlsLink>),
+}
+
+/// Where bytes go.
+#[derive(Debug)]
+pub(crate) enum WriteEnd {
+    Plain(OwnedWriteHalf),
+    Tls(Arc<TlsLink>),
 }
 
 /// Bytes that were read and not yet used.
@@ -42,9 +59,29 @@ impl Wire {
         let _ = stream.set_nodelay(true);
         let (read, write) = stream.into_split();
         Self {
-            read,
-            write,
+            read: ReadEnd::Plain(read),
+            write: WriteEnd::Plain(write),
             inbox: Inbox::default(),
+        }
+    }
+
+    /// The inside of a connection whose greetings are over.
+    pub(crate) fn inside(link: TlsLink) -> Self {
+        let link = Arc::new(link);
+        Self {
+            read: ReadEnd::Tls(Arc::clone(&link)),
+            write: WriteEnd::Tls(link),
+            inbox: Inbox::default(),
+        }
+    }
+
+    /// The connection and what was read from it; `None` inside TLS.
+    pub(crate) fn into_plain(self) -> Option<(TcpStream, Inbox)> {
+        match (self.read, self.write) {
+            (ReadEnd::Plain(read), WriteEnd::Plain(write)) => {
+                Some((read.reunite(write).ok()?, self.inbox))
+            }
+            (ReadEnd::Plain(_) | ReadEnd::Tls(_), WriteEnd::Plain(_) | WriteEnd::Tls(_)) => None,
         }
     }
 
@@ -76,9 +113,16 @@ impl Wire {
     /// Goes with a reset: what was asked for does not exist here.
     pub(crate) fn reset(self) {
         // An ordinary close is the next best.
-        let _ = self.read.as_ref().set_zero_linger();
-        // Dropped, it would say an orderly end first.
-        self.write.forget();
+        match self.write {
+            WriteEnd::Plain(write) => {
+                let _ = write.as_ref().set_zero_linger();
+                // Dropped, it would say an orderly end first.
+                write.forget();
+            }
+            WriteEnd::Tls(link) => {
+                let _ = link.stream().set_zero_linger();
+            }
+        }
     }
 }
 
@@ -101,7 +145,7 @@ impl Inbox {
     }
 
     /// Reads more behind what is there; 0 at the end.
-    pub(crate) async fn fill(&mut self, from: &mut OwnedReadHalf) -> io::Result<usize> {
+    pub(crate) async fn fill(&mut self, from: &mut ReadEnd) -> io::Result<usize> {
         if self.start > 0 {
             self.bytes.drain(..self.start);
             self.start = 0;
@@ -109,13 +153,50 @@ impl Inbox {
         if self.bytes.capacity() - self.bytes.len() < READ_BYTES {
             self.bytes.reserve_exact(READ_BYTES);
         }
-        // Unlike `try_read_buf` this knows that a short read has emptied the socket, and saves a call that fails.
-        from.read_buf(&mut self.bytes).await
+        match from {
+            // Unlike `try_read_buf` this knows that a short read has emptied the socket, and saves a call that fails.
+            ReadEnd::Plain(from) => from.read_buf(&mut self.bytes).await,
+            ReadEnd::Tls(link) => link.read(&mut self.bytes).await,
+        }
     }
 }
 
-/// Writes some of `bytes`; broken off, nothing was written.
-pub(crate) async fn write_some(to: &OwnedWriteHalf, bytes: &[u8]) -> io::Result<usize> {
+impl ReadEnd {
+    /// The connection itself, where its bytes are what is read.
+    pub(crate) fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(read) => Some(read.as_ref()),
+            Self::Tls(_) => None,
+        }
+    }
+
+    /// Whether the other side says nothing and is not seen to be gone.
+    pub(crate) fn is_silent(&self) -> bool {
+        match self {
+            Self::Plain(read) => read
+                .try_read(&mut [0])
+                .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock),
+            Self::Tls(link) => link.is_silent(),
+        }
+    }
+}
+
+impl WriteEnd {
+    /// The connection itself, where what is written are its bytes.
+    pub(crate) fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(write) => Some(write.as_ref()),
+            Self::Tls(_) => None,
+        }
+    }
+}
+
+/// Writes some of `bytes`; broken off, nothing was written, but for TLS, whose connection is not used again then.
+pub(crate) async fn write_some(to: &WriteEnd, bytes: &[u8]) -> io::Result<usize> {
+    let to = match to {
+        WriteEnd::Plain(to) => to,
+        WriteEnd::Tls(link) => return link.write_some(bytes).await,
+    };
     loop {
         match to.try_write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => to.writable().await?,
@@ -127,7 +208,7 @@ pub(crate) async fn write_some(to: &OwnedWriteHalf, bytes: &[u8]) -> io::Result<
 }
 
 /// Writes all of `bytes`.
-pub(crate) async fn write_all(to: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> {
+pub(crate) async fn write_all(to: &WriteEnd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let count = write_some(to, bytes).await?;
         bytes = bytes.get(count..).unwrap_or_default();
@@ -136,6 +217,13 @@ pub(crate) async fn write_all(to: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Resu
 }
 
 /// Ends one direction; the other one stays open.
-pub(crate) fn shutdown_write(stream: &OwnedWriteHalf) -> io::Result<()> {
-    SockRef::from(stream.as_ref()).shutdown(Shutdown::Write)
+pub(crate) fn shutdown_write(to: &WriteEnd) -> io::Result<()> {
+    let stream = match to {
+        WriteEnd::Plain(to) => to.as_ref(),
+        WriteEnd::Tls(link) => {
+            link.say_end();
+            link.stream()
+        }
+    };
+    SockRef::from(stream).shutdown(Shutdown::Write)
 }

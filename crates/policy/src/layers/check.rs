@@ -45,7 +45,7 @@ fn contradictions(layer: &Layer, context: &Context) -> Result<(), ResolveError> 
         }
     }
     for rule in &document.network.allow {
-        if document.network.deny.contains(rule) {
+        if document.network.deny.contains(rule.host()) {
             return contradiction("network.allow", &rule.to_string(), "network.deny");
         }
     }
@@ -155,6 +155,18 @@ pub(super) fn across_layers(policy: &Policy, layers: &[&Layer]) -> Result<(), Re
             ResolveFault::AskWithoutAllowlist(policy.network.mode.value),
         ));
     }
+    let scoped = policy
+        .network
+        .allow
+        .iter()
+        .find(|rule| rule.value.scope().is_some());
+    if let Some(scoped) = scoped.filter(|_| policy.network.mode.value == NetworkMode::Open) {
+        let rule = scoped.value.to_string();
+        return Err(ResolveError::new(
+            place(scoped.layer, "network.allow", &rule),
+            ResolveFault::ScopeInOpenMode(rule),
+        ));
+    }
     for allowed in policy
         .network
         .allow
@@ -165,7 +177,7 @@ pub(super) fn across_layers(policy: &Policy, layers: &[&Layer]) -> Result<(), Re
             .network
             .deny
             .iter()
-            .find(|denied| denied.value == allowed.value);
+            .find(|denied| denied.value == *allowed.value.host());
         if let Some(denied) = denied {
             let host = allowed.value.to_string();
             let fault = if denied.layer == LayerKind::Managed {

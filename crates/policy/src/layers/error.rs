@@ -95,6 +95,9 @@ pub enum ResolveFault {
     /// `ask` where nothing could be asked.
     #[error("`ask` does nothing with `network.mode = \"{0}\"`")]
     AskWithoutAllowlist(NetworkMode),
+    /// A limit on requests where everything is allowed.
+    #[error("`{0}` limits requests, and `network.mode = \"open\"` allows all of them")]
+    ScopeInOpenMode(String),
     /// An address of `connect` that is not a loopback address and a port.
     #[error("`{0}` is not a loopback address and a port")]
     NotLoopback(String),
@@ -170,6 +173,7 @@ impl ResolveError {
             | ResolveFault::DeniedElsewhere { .. }
             | ResolveFault::BadHost { .. }
             | ResolveFault::AskWithoutAllowlist(_)
+            | ResolveFault::ScopeInOpenMode(_)
             | ResolveFault::NotLoopback(_)
             | ResolveFault::ZeroPort
             | ResolveFault::ZeroLimit
@@ -209,6 +213,9 @@ impl ResolveError {
             ResolveFault::DeniedElsewhere { .. } => "remove it here or there".into(),
             ResolveFault::BadHost { reason, .. } => reason.hint().into(),
             ResolveFault::AskWithoutAllowlist(_) => "set `network.mode = \"allowlist\"`, or remove `ask`".into(),
+            ResolveFault::ScopeInOpenMode(_) => {
+                "set `network.mode = \"allowlist\"`, or write the host without methods and paths".into()
+            }
             ResolveFault::NotLoopback(_) => {
                 "`connect` reaches this machine's own servers: `127.0.0.1:5432` or `[::1]:5432`; other hosts belong into `allow`".into()
             }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::{Context, Layer, LayerKind, ResolveError, ResolveFault, Sourced, text};
+use crate::allow::AllowRule;
 use crate::document::PolicyDocument;
 use crate::escape::escape;
-use crate::host::HostRule;
 use crate::path::AbsolutePath;
 use crate::policy::{ApprovalsPolicy, EnvironmentPolicy, Limits, NetworkPolicy, Policy};
 
@@ -267,7 +267,7 @@ impl<'layers> Merge<'layers> {
                     reason,
                 }),
             },
-            HostRule::covers,
+            AllowRule::covers,
         )?;
         let publish = self.grants(
             "network.publish",

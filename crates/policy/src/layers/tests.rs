@@ -455,6 +455,14 @@ fn contradictions_are_errors_with_their_place() {
             "environment.pass",
         ),
         ("[network]\nask = true", "network.ask"),
+        (
+            "[network]\nmode = \"open\"\nallow = [\"a.example GET\"]",
+            "network.allow",
+        ),
+        (
+            "[network]\nmode = \"allowlist\"\ndeny = [\"a.example\"]\nallow = [\"a.example GET\"]",
+            "network.allow",
+        ),
         ("[limits]\nmemory = 0", "limits.memory"),
         ("[limits]\nprocesses = 0", "limits.processes"),
         ("[limits]\ntime = \"0s\"", "limits.time"),

@@ -288,3 +288,75 @@ fn a_unix_socket_needs_its_own_grant() {
     );
     assert_eq!(hidden.to_string(), "@x\\u{1b}");
 }
+
+fn scoped() -> NetworkPolicy {
+    let rules = [
+        "api.example.com GET,HEAD /v1/**",
+        "api.example.com POST /v1/search",
+        "whole.example.com GET",
+        "whole.example.com",
+    ];
+    NetworkPolicy {
+        mode: user(NetworkMode::Allowlist),
+        allow: rules.map(|text| user(text.parse().unwrap())).to_vec(),
+        deny: vec![user("down.example.com".parse().unwrap())],
+        ..NetworkPolicy::offline()
+    }
+}
+
+fn host(text: &str) -> Host {
+    Host::parse(text.as_bytes()).unwrap()
+}
+
+#[test]
+fn a_rule_with_a_scope_allows_its_requests_alone() {
+    let policy = scoped();
+    let api = host("api.example.com");
+    assert_eq!(policy.reach(&api, 443), Reach::Requests);
+    assert_eq!(policy.reach(&host("whole.example.com"), 443), Reach::Whole);
+    assert_eq!(policy.reach(&host("other.example.com"), 443), Reach::Whole);
+    for (method, target, expected) in [
+        ("GET", "/v1/users?x=/admin", RuleId::AllowedHost),
+        ("POST", "/v1/search", RuleId::AllowedHost),
+        ("DELETE", "/v1/users", RuleId::RequestScope),
+        ("POST", "/v1/users", RuleId::RequestScope),
+        ("GET", "/admin", RuleId::RequestScope),
+        ("GET", "/v1/../admin", RuleId::RequestScope),
+        ("GET", "/v1/%2e%2e/admin", RuleId::RequestScope),
+        ("get", "/v1/users", RuleId::RequestScope),
+        ("OPTIONS", "*", RuleId::RequestScope),
+    ] {
+        let decision = policy.decide_request(&api, 443, method, target);
+        assert_eq!(verdict(&decision).1, expected, "{method} {target}");
+    }
+    let refused = policy.decide_request(&api, 443, "DELETE", "/v1/users?all");
+    assert_eq!(
+        arguments(refused).unwrap(),
+        ["--allow-host", "api.example.com:443 DELETE /v1/users"]
+    );
+    // What is ambiguous has no option that allows it.
+    assert_eq!(
+        arguments(policy.decide_request(&api, 443, "GET", "/v1//x")),
+        None
+    );
+    let others = policy.decide_request(&host("other.example.com"), 443, "GET", "/v1/x");
+    assert_eq!(verdict(&others).1, RuleId::NotListed);
+}
+
+#[test]
+fn a_rule_without_a_scope_opens_the_host_whatever_others_say() {
+    let policy = scoped();
+    let decision = policy.decide_request(&host("whole.example.com"), 443, "DELETE", "/v1/../x");
+    assert_eq!(verdict(&decision).1, RuleId::AllowedHost);
+    let open = NetworkPolicy {
+        mode: user(NetworkMode::Open),
+        ..scoped()
+    };
+    assert_eq!(open.reach(&host("api.example.com"), 443), Reach::Whole);
+    let denied = NetworkPolicy {
+        deny: vec![user("api.example.com".parse().unwrap())],
+        ..scoped()
+    };
+    let decision = denied.decide_request(&host("api.example.com"), 443, "GET", "/v1/x");
+    assert_eq!(verdict(&decision).1, RuleId::DeniedHost);
+}

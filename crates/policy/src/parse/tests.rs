@@ -231,6 +231,30 @@ fn a_bad_value_says_why_and_how() {
             "",
         ),
         (
+            "[network]\nallow = [\"a.example get /v1\"]",
+            (2, 10, "network.allow"),
+            "capital letters",
+            "",
+        ),
+        (
+            "[network]\nallow = [\"a.example\", { host = \"b.example\", methods = [\"get\"] }]",
+            (2, 55, "network.allow"),
+            "capital letters",
+            "",
+        ),
+        (
+            "[network]\nallow = [{ host = \"b.example\", path = [\"/x\"] }]",
+            (2, 32, "network.allow"),
+            "unknown field `path`",
+            "",
+        ),
+        (
+            "[network]\nallow = [{ host = \"b.example\" }]",
+            (2, 10, "network.allow"),
+            "write the host as text",
+            "",
+        ),
+        (
             "[network]\nallow = [\"127.1\"]",
             (2, 10, "network.allow"),
             "looks like an address",

@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use super::certificates::CertificateError;
 use super::sockets::{HostSockets, SocketError};
 use ringfence_audit::SessionId;
 use ringfence_egress::caller::OneSession;
@@ -21,7 +22,7 @@ use ringfence_egress::event::Event as Decided;
 use ringfence_egress::limits::Limits;
 use ringfence_egress::proxy::{AddError, Control, Listener, Nobody, Parts, Proxy, ServeError};
 use ringfence_egress::reach::{Dial, Pending, SystemDialer, SystemResolver};
-use ringfence_egress::{Sink, Subject, SyntheticNetwork};
+use ringfence_egress::{Sink, Subject, SyntheticNetwork, Terminator};
 use ringfence_plan::step::{ServedSocket, Service};
 use ringfence_policy::policy::NetworkPolicy;
 use rustix::event::{EventfdFlags, eventfd};
@@ -50,6 +51,9 @@ pub enum EgressError {
     /// A Unix socket of the plan can't be reached.
     #[error("reach a Unix socket of the policy")]
     Socket(#[source] SocketError),
+    /// TLS can't be read although a rule needs it.
+    #[error("prepare to read TLS")]
+    Certificates(#[source] CertificateError),
     /// There is no descriptor for news.
     #[error("make a descriptor for the proxy's news")]
     News(#[source] Errno),
@@ -69,6 +73,7 @@ impl EgressError {
             Self::Socket(SocketError::Open { path, .. } | SocketError::Changed { path }) => {
                 format!("see whether its server runs: `ls -l {path}`, and try again")
             }
+            Self::Certificates(error) => error.hint(),
             Self::Socket(SocketError::Thread(_))
             | Self::Listen(_)
             | Self::News(_)
@@ -88,6 +93,8 @@ pub(crate) struct HandedOut {
     pub(crate) dialler: Option<OwnedFd>,
     /// The way from programs to Unix sockets of the host, and those.
     pub(crate) door: Option<(OwnedFd, HostSockets)>,
+    /// Reads TLS where a rule limits requests.
+    pub(crate) terminator: Option<Arc<Terminator>>,
 }
 
 /// The proxy of one session. Dropped, it ends with every connection.
@@ -152,6 +159,7 @@ impl Egress {
             sockets,
             dialler,
             door,
+            terminator,
         } = handed_out;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let (sender, news) = sync_channel(MAX_WAITING);
@@ -172,6 +180,7 @@ impl Egress {
             // Without somebody to ask, what no rule names is refused.
             reviewer: Arc::new(Nobody),
             sink: Arc::clone(&post) as Arc<dyn Sink>,
+            terminator,
         };
         let network = SyntheticNetwork::default();
         let (proxy, control) = Proxy::new(policy.clone(), network, Limits::default(), parts);

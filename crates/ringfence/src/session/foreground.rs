@@ -103,8 +103,9 @@ fn prepare(
 ) -> Result<Prepared, RunError> {
     let caller = Caller::observe();
     let streams = Streams::prepare(own, &session.plan.rules).map_err(RunError::Streams)?;
-    let variables =
-        environment::compose_from_process(&session.variables, &session.plan.environment);
+    let mut own_variables = session.plan.environment.clone();
+    own_variables.extend(session.network.variables());
+    let variables = environment::compose_from_process(&session.variables, &own_variables);
     let signals = Signals::take_over(&caller).map_err(RunError::Signals)?;
     session.commands += 1;
     let directory = command.directory.as_ref();

@@ -10,6 +10,8 @@ mod report;
 #[cfg(target_os = "linux")]
 mod caller;
 #[cfg(target_os = "linux")]
+mod certificates;
+#[cfg(target_os = "linux")]
 mod decided;
 #[cfg(target_os = "linux")]
 mod egress;
@@ -47,6 +49,8 @@ use ringfence_policy::escape::escape_os;
 use ringfence_policy::policy::EnvironmentPolicy;
 use ringfence_policy::{AbsolutePath, Policy};
 
+#[cfg(target_os = "linux")]
+pub use self::certificates::CertificateError;
 #[cfg(target_os = "linux")]
 pub use self::egress::EgressError;
 pub use self::error::{BreakError, RunError, StartError};

@@ -9,8 +9,9 @@ use ringfence_plan::step::ServedSocket;
 use ringfence_plan::{Plan, Step};
 use ringfence_policy::policy::NetworkPolicy;
 
+use super::certificates::Certificates;
 use super::egress::{Egress, EgressError, HandedOut};
-use super::sockets::{HostSockets, SocketError};
+use super::sockets::HostSockets;
 
 /// The network of one session, as far as the harness has a part in it.
 #[derive(Debug)]
@@ -26,14 +27,19 @@ pub(super) struct Network {
     /// The ports that the plan publishes.
     published: Vec<u16>,
     egress: Option<Egress>,
+    certificates: Option<Certificates>,
 }
 
 impl Network {
     /// The network that `plan` makes, before the runner has made it.
     ///
     /// # Errors
-    /// [`SocketError`] for a socket that can't be held.
-    pub(super) fn new(policy: &NetworkPolicy, plan: &Plan) -> Result<Self, SocketError> {
+    /// [`EgressError`] for a socket that can't be held, or a certificate that can't be made.
+    pub(super) fn new(
+        policy: &NetworkPolicy,
+        plan: &Plan,
+        session: &SessionId,
+    ) -> Result<Self, EgressError> {
         let served = |step: &&Step| matches!(step, Step::Serve { .. });
         let published = plan.steps.iter().filter_map(|step| {
             if let Step::Publish { port } = step {
@@ -43,7 +49,9 @@ impl Network {
             }
         });
         let published = published.collect();
-        let host_sockets = HostSockets::hold(plan)?;
+        let host_sockets = HostSockets::hold(plan).map_err(EgressError::Socket)?;
+        let certificates =
+            Certificates::make(policy, plan, session).map_err(EgressError::Certificates)?;
         Ok(Self {
             policy: policy.clone(),
             planned: plan.steps.iter().filter(served).count(),
@@ -53,6 +61,7 @@ impl Network {
             door: None,
             published,
             egress: None,
+            certificates,
         })
     }
 
@@ -111,6 +120,7 @@ impl Network {
             sockets,
             dialler: self.dialler.take(),
             door,
+            terminator: self.certificates.as_ref().map(Certificates::terminator),
         };
         let egress = Egress::start(&self.policy, session, handed_out, &published)?;
         self.egress = Some(egress);
@@ -120,6 +130,12 @@ impl Network {
     /// The proxy, where there is one.
     pub(super) fn egress(&mut self) -> Option<&mut Egress> {
         self.egress.as_mut()
+    }
+
+    /// The variables by which programs find what they have to trust.
+    pub(super) fn variables(&self) -> Vec<(String, String)> {
+        let certificates = self.certificates.iter();
+        certificates.flat_map(Certificates::variables).collect()
     }
 
     /// A network that has been served.

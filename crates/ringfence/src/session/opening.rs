@@ -18,8 +18,6 @@ use ringfence_policy::escape::escape_os;
 use ringfence_policy::layers::LayerKind;
 
 #[cfg(target_os = "linux")]
-use super::egress::EgressError;
-#[cfg(target_os = "linux")]
 use super::network::Network;
 use super::report::Journal;
 use super::{Life, Session, SessionOptions, StartError, Sweep};
@@ -200,10 +198,10 @@ impl<'a> Opening<'a> {
         };
         let lent = lease.as_ref().and_then(Lease::descriptor);
         #[cfg(target_os = "linux")]
-        let network = match Network::new(&self.policy.network, &plan) {
+        let network = match Network::new(&self.policy.network, &plan, &self.id) {
             Ok(network) => network,
             Err(error) => {
-                let (error, swept) = (EgressError::Socket(error), crate::sweep::Swept::default());
+                let swept = crate::sweep::Swept::default();
                 return Err((StartError::Egress { error, swept }, Box::new(plan)));
             }
         };

@@ -25,6 +25,7 @@ use crate::proxy::wire::Wire;
 use crate::proxy::{Control, Listener, Nobody, Parts, Proxy, Review, captured};
 use crate::reach::{Dial, Pending, Resolve};
 use crate::synthetic::SyntheticNetwork;
+use crate::terminate::Terminator;
 
 /// A test that hangs fails instead, long after any answer should be there.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,16 +41,16 @@ pub(super) fn user<T>(value: T) -> Sourced<T> {
 }
 
 pub(super) fn allowlist(allow: &[&str], deny: &[&str]) -> NetworkPolicy {
-    let rules = |texts: &[&str]| {
-        texts
-            .iter()
-            .map(|text| user(text.parse().unwrap()))
-            .collect()
-    };
     NetworkPolicy {
         mode: user(NetworkMode::Allowlist),
-        allow: rules(allow),
-        deny: rules(deny),
+        allow: allow
+            .iter()
+            .map(|text| user(text.parse().unwrap()))
+            .collect(),
+        deny: deny
+            .iter()
+            .map(|text| user(text.parse().unwrap()))
+            .collect(),
         ..NetworkPolicy::offline()
     }
 }
@@ -159,6 +160,16 @@ pub(super) fn world_with(
     limits: Limits,
     reviewer: Arc<dyn Review>,
 ) -> World {
+    world_reading(policy, limits, reviewer, None)
+}
+
+/// A world whose proxy reads TLS with `terminator`.
+pub(super) fn world_reading(
+    policy: NetworkPolicy,
+    limits: Limits,
+    reviewer: Arc<dyn Review>,
+    terminator: Option<Arc<Terminator>>,
+) -> World {
     let internet = Arc::new(Internet::default());
     let log = Arc::new(Log::default());
     let parts = Parts {
@@ -167,6 +178,7 @@ pub(super) fn world_with(
         dialer: Arc::new(Dialer(Arc::clone(&internet))),
         reviewer,
         sink: Arc::clone(&log) as Arc<dyn Sink>,
+        terminator,
     };
     let network = SyntheticNetwork {
         v4: Ipv4Addr::new(127, 64, 0, 0),
@@ -268,6 +280,7 @@ impl World {
             dialer: Arc::new(Dialer(Arc::clone(&self.internet))),
             reviewer: Arc::new(Nobody),
             sink: Arc::clone(&log) as Arc<dyn Sink>,
+            terminator: None,
         };
         (parts, log)
     }

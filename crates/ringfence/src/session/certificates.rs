@@ -1,0 +1,282 @@
+//! What a session's programs trust beside the system's certificates, where the proxy reads TLS for them.
+//!
+//! The session's certificate lies, with the system's, in one file of the session's private `/tmp`; its key stays in
+//! this process. Invariant: without a rule that limits requests there is neither a key nor a file.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ringfence_audit::SessionId;
+use ringfence_egress::terminate::{Roots, TerminateError, Terminator};
+use ringfence_plan::{Plan, Step};
+use ringfence_policy::AbsolutePath;
+use ringfence_policy::policy::NetworkPolicy;
+
+/// Variables that name a file of certificates instead of the usual one, or beside it.
+const VARIABLES: [&str; 10] = [
+    "AWS_CA_BUNDLE",
+    "CARGO_HTTP_CAINFO",
+    "CURL_CA_BUNDLE",
+    "DENO_CERT",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "npm_config_cafile",
+];
+
+/// The largest file of further certificates that is read.
+const MAX_FURTHER: u64 = 4 * 1024 * 1024;
+
+/// Why the proxy can't read TLS although a rule needs it.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// The certificate or what it needs could not be made.
+    #[error("read TLS for the rules of `network.allow` with methods or paths")]
+    Terminate(#[source] TerminateError),
+    /// The plan has no private directory to put the certificates into.
+    #[error("find the session's private /tmp, for its certificates")]
+    Place,
+    /// The directory could not be made.
+    #[error("make the directory {path} for the session's certificates")]
+    Directory {
+        /// Which.
+        path: AbsolutePath,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// The file could not be written.
+    #[error("write the session's certificates to {path}")]
+    Write {
+        /// Where.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl CertificateError {
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Terminate(error) => error.hint().to_owned(),
+            Self::Place | Self::Directory { .. } | Self::Write { .. } => {
+                "see `ringfence doctor`, or write the rules without methods and paths".to_owned()
+            }
+        }
+    }
+}
+
+/// The certificates of one session. Dropped, their file is gone.
+#[derive(Debug)]
+pub(super) struct Certificates {
+    terminator: Arc<Terminator>,
+    /// On the host.
+    file: PathBuf,
+    /// As the session sees it.
+    inside: String,
+}
+
+impl Certificates {
+    /// The certificates that `policy` needs for a session of `plan`, if it needs any.
+    ///
+    /// # Errors
+    /// [`CertificateError`]; nothing is left then.
+    ///
+    /// # Security
+    /// The directory is the target's to write, of earlier sessions too: the file is made anew under a name that
+    /// nobody can know before, never through a link.
+    pub(super) fn make(
+        policy: &NetworkPolicy,
+        plan: &Plan,
+        session: &SessionId,
+    ) -> Result<Option<Self>, CertificateError> {
+        if policy.scoped_rules().next().is_none() {
+            return Ok(None);
+        }
+        let failed = CertificateError::Terminate;
+        let roots = Roots::observe().map_err(|error| failed(TerminateError::Roots(error)))?;
+        let terminator = Terminator::new(policy.scoped_rules(), &roots).map_err(failed)?;
+        let mut further = further_certificates();
+        further.push_str(&terminator.certificate());
+        let (directory, seen) = private_directory(plan).ok_or(CertificateError::Place)?;
+        make_directories(plan, directory)?;
+        let name = format!("ringfence-{session}.pem");
+        let certificates = Self {
+            terminator: Arc::new(terminator),
+            file: directory.as_path().join(&name),
+            inside: format!("{}/{name}", seen.as_path().display()),
+        };
+        certificates
+            .write(&roots.bundle(&further))
+            .map_err(|source| CertificateError::Write {
+                path: certificates.file.clone(),
+                source,
+            })?;
+        Ok(Some(certificates))
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(&self.file)?;
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        file.write_all(text.as_bytes())
+    }
+
+    /// What reads TLS.
+    pub(super) fn terminator(&self) -> Arc<Terminator> {
+        Arc::clone(&self.terminator)
+    }
+
+    /// The variables by which programs find the file.
+    pub(super) fn variables(&self) -> impl Iterator<Item = (String, String)> {
+        VARIABLES
+            .map(|name| (name.to_owned(), self.inside.clone()))
+            .into_iter()
+    }
+}
+
+impl Drop for Certificates {
+    fn drop(&mut self) {
+        // It holds no secret, and what the target has put in its place is the target's: age takes it away.
+        let _ = fs::remove_file(&self.file);
+    }
+}
+
+/// The private directory that commands may write, on the host and as they see it.
+fn private_directory(plan: &Plan) -> Option<(&AbsolutePath, &AbsolutePath)> {
+    plan.steps.iter().find_map(|step| {
+        let Step::MakePrivateDirectory {
+            path, mode: 0o1777, ..
+        } = step
+        else {
+            return None;
+        };
+        let seen = plan.steps.iter().find_map(|step| match step {
+            Step::Bind { source, target, .. } if source == path => Some(target),
+            _ => None,
+        })?;
+        Some((path, seen))
+    })
+}
+
+/// Makes the plan's own directories down to `last` where they do not exist yet, as its runner would a little later.
+fn make_directories(plan: &Plan, last: &AbsolutePath) -> Result<(), CertificateError> {
+    for step in &plan.steps {
+        let Step::MakePrivateDirectory { path, mode, owner } = step else {
+            continue;
+        };
+        if last.as_path().starts_with(path.as_path()) {
+            make_directory(path.as_path(), *mode, *owner).map_err(|source| {
+                CertificateError::Directory {
+                    path: path.clone(),
+                    source,
+                }
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn make_directory(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let created = DirBuilder::new().mode(mode).create(path);
+    match created {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().ok_or(error)?;
+            make_directory(parent, 0o700, None)?;
+            DirBuilder::new().mode(mode).create(path)?;
+        }
+        other => other?,
+    }
+    // mkdir is subject to the mask; the mode is what the plan says.
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    match owner {
+        Some((uid, gid)) => std::os::unix::fs::lchown(path, Some(uid), Some(gid)),
+        None => Ok(()),
+    }
+}
+
+/// The certificates of the files that the caller's own variables name, such as a company's: nothing else of them.
+fn further_certificates() -> String {
+    let mut paths: Vec<PathBuf> = VARIABLES
+        .iter()
+        .filter_map(std::env::var_os)
+        .map(PathBuf::from)
+        .collect();
+    paths.sort();
+    paths.dedup();
+    let mut found = String::new();
+    for path in paths {
+        // What can't be read is no use to the caller's programs either.
+        let Ok(text) = read_bounded(&path) else {
+            continue;
+        };
+        append_certificates(&text, &mut found);
+    }
+    found
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    use std::io::Read as _;
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut text = String::new();
+    file.take(MAX_FURTHER).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The blocks of `text` that are certificates: a key beside them stays where it is.
+fn append_certificates(text: &str, found: &mut String) {
+    const END: &str = "-----END CERTIFICATE-----";
+    for part in text.split("-----BEGIN CERTIFICATE-----").skip(1) {
+        if let Some((body, _)) = part.split_once(END)
+            && body
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+/=\r\n".contains(&byte))
+        {
+            found.push_str("-----BEGIN CERTIFICATE-----");
+            found.push_str(body);
+            found.push_str(END);
+            found.push('\n');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_file_only_certificates_are_taken() {
+        let block = "-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n";
+        let key = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
+        let mut found = String::new();
+        append_certificates(
+            &format!("# a comment\n{key}{block}{key}{block}"),
+            &mut found,
+        );
+        assert_eq!(found, block.repeat(2));
+        found.clear();
+        for bad in [
+            "-----BEGIN CERTIFICATE-----\nQUJD\n",
+            &format!("-----BEGIN CERTIFICATE-----\n{key}-----END CERTIFICATE-----"),
+            "",
+        ] {
+            append_certificates(bad, &mut found);
+        }
+        assert_eq!(found, "");
+    }
+}
