@@ -9,12 +9,15 @@
 #[cfg(windows)]
 pub mod backend;
 pub mod command_line;
+pub mod condition;
 pub mod environment_block;
 #[cfg(windows)]
 pub mod files;
+pub mod firewall_text;
 pub mod launch;
 #[cfg(windows)]
 pub mod ledger_file;
 pub mod observe;
+pub mod password;
 #[cfg(windows)]
 pub mod sys;

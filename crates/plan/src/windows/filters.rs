@@ -231,7 +231,7 @@ const NOT_LOOPBACK: [&str; 4] = [
     "::",
     "::2-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
 ];
-const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1"];
+const LOOPBACK: [&str; 2] = ["127.0.0.0-127.255.255.255", "::1"];
 
 /// The second wall: the same ports as the filters, where an administrator can see them.
 pub(crate) fn rules(names: &AccountNames, subject: &Subject) -> Vec<FirewallRule> {

@@ -85,11 +85,11 @@ pub fn start_suspended_as(
 }
 
 /// A password as the call takes it: wiped when dropped.
-struct WidePassword(Vec<u16>);
+pub(super) struct WidePassword(Vec<u16>);
 
 impl WidePassword {
-    fn new(password: &Secret) -> Result<Self, CallError> {
-        let malformed = || CallError::new("CreateProcessWithLogonW", "password", Win32Error(87));
+    pub(super) fn new(password: &Secret) -> Result<Self, CallError> {
+        let malformed = || CallError::new("password", "with a zero in it", Win32Error(87));
         let text = str::from_utf8(password.expose()).map_err(|_| malformed())?;
         if text.contains('\0') {
             return Err(malformed());
@@ -99,6 +99,11 @@ impl WidePassword {
         units.extend(text.encode_utf16());
         units.push(0);
         Ok(Self(units))
+    }
+
+    /// For calls that read it.
+    pub(super) fn as_mut_ptr(&mut self) -> *mut u16 {
+        self.0.as_mut_ptr()
     }
 }
 

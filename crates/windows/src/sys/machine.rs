@@ -188,7 +188,7 @@ pub fn name_of(sid: Sid) -> Result<Option<AccountName>, CallError> {
 
 /// # Safety
 /// `text` is null or ends in a zero and lives for the call.
-unsafe fn zero_ended(text: *const u16) -> OsString {
+pub(super) unsafe fn zero_ended(text: *const u16) -> OsString {
     if text.is_null() {
         return OsString::new();
     }

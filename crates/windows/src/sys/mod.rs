@@ -6,13 +6,18 @@
 #![expect(unsafe_code, reason = "system calls that no safe crate wraps")]
 
 pub mod access;
+pub mod account;
+mod com;
 pub mod connections;
 pub mod console;
+pub mod ending;
 pub mod error;
 
 pub mod file;
+pub mod firewall;
 pub mod handle;
 pub mod job;
+pub mod key;
 pub mod logon;
 
 pub mod machine;
@@ -20,18 +25,22 @@ mod memory;
 pub mod nt_file;
 pub mod object;
 pub mod pipe;
+pub mod privilege;
 pub mod process;
 pub mod profile;
 pub mod protect;
 pub mod random;
 pub mod registry;
 pub mod rename;
+pub mod rights;
 pub mod running;
+pub mod signon;
 pub mod station;
 pub(crate) mod status;
 pub mod terminal;
 pub mod token;
 pub mod volume;
+pub mod wfp;
 mod wide;
 
 pub use error::{CallError, Win32Error};

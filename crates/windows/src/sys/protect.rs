@@ -68,6 +68,12 @@ pub fn open(sealed: &[u8], entropy: &[u8]) -> Result<Secret, CallError> {
 pub struct Secret(Vec<u8>);
 
 impl Secret {
+    /// Takes bytes over, to be wiped with it.
+    #[must_use]
+    pub const fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
     /// Its bytes.
     #[must_use]
     pub fn expose(&self) -> &[u8] {

@@ -356,6 +356,13 @@ impl AccessToken {
     }
 }
 
+impl From<OwnedHandle> for AccessToken {
+    /// Takes a token over that another call has given.
+    fn from(token: OwnedHandle) -> Self {
+        Self(token)
+    }
+}
+
 impl AsHandle for AccessToken {
     fn as_handle(&self) -> BorrowedHandle<'_> {
         self.0.as_handle()
