@@ -4,43 +4,27 @@
 //! matches where the descriptor grants it `FWP_ACTRL_MATCH_FILTER` (0x1). Invariant: a condition goes there and back
 //! as itself, and a descriptor of any other form is none of ours.
 
-use ringfence_nt::{AccessMask, Ace, AceFlags, AceKind, Acl, SecurityDescriptor, Sid};
+use ringfence_nt::{AceKind, SecurityDescriptor};
+use ringfence_plan::windows::filters::match_descriptor;
 use ringfence_plan::windows::step::{Condition, Trustee};
-
-/// `FWP_ACTRL_MATCH_FILTER`
-const MATCH: AccessMask = AccessMask(0x1);
-
-fn of(aces: Vec<Ace>) -> SecurityDescriptor {
-    // The platform wants an owner and a group; who they are is not asked.
-    SecurityDescriptor::new(Sid::LOCAL_SERVICE, Sid::LOCAL_SERVICE, Acl::new(aces))
-}
-
-const fn sid(trustee: Trustee) -> Option<Sid> {
-    match trustee {
-        Trustee::Sid(sid) => Some(sid),
-        Trustee::Account(_) | Trustee::Group => None,
-    }
-}
 
 /// The descriptor of a condition on the user; none for another condition, or with a trustee that is still to be made.
 #[must_use]
 pub fn user_descriptor(condition: &Condition) -> Option<SecurityDescriptor> {
-    let allow = |sid| Ace::allow(AceFlags::NONE, MATCH, sid);
-    Some(of(match condition {
-        Condition::User(user) => vec![allow(sid(*user)?)],
-        Condition::UserOr(user, other) => vec![allow(sid(*user)?), allow(*other)],
-        // The denial first; then everybody, also without a name and from a package.
-        Condition::NotUser(user) => vec![
-            Ace::deny(AceFlags::NONE, MATCH, sid(*user)?),
-            allow(Sid::EVERYONE),
-            allow(Sid::ANONYMOUS),
-            allow(Sid::ALL_APPLICATION_PACKAGES),
-        ],
+    let trustee = match condition {
+        Condition::User(user)
+        | Condition::UserOr(user, _)
+        | Condition::NotUser(user)
+        | Condition::NotUserNorAnonymous(user) => *user,
         Condition::Loopback
         | Condition::Tcp
         | Condition::RemotePorts(_)
         | Condition::RawEndpoint => return None,
-    }))
+    };
+    let Trustee::Sid(sid) = trustee else {
+        return None;
+    };
+    match_descriptor(condition, |_| sid)
 }
 
 /// The condition that a descriptor stands for; none for one that we do not make.
@@ -49,6 +33,9 @@ pub fn condition_of(descriptor: &SecurityDescriptor) -> Option<Condition> {
     let condition = match descriptor.acl()?.aces.as_slice() {
         [one] => Condition::User(Trustee::Sid(one.sid)),
         [one, other] => Condition::UserOr(Trustee::Sid(one.sid), other.sid),
+        [one, other, _, _] if one.kind == AceKind::Deny && other.kind == AceKind::Deny => {
+            Condition::NotUserNorAnonymous(Trustee::Sid(one.sid))
+        }
         [one, _, _, _] if one.kind == AceKind::Deny => Condition::NotUser(Trustee::Sid(one.sid)),
         _ => return None,
     };
@@ -58,9 +45,15 @@ pub fn condition_of(descriptor: &SecurityDescriptor) -> Option<Condition> {
 
 #[cfg(test)]
 mod tests {
-    use ringfence_nt::{Access, GenericMapping, Token, WriteClass, access_check};
+    use ringfence_nt::{
+        Access, AccessMask, Ace, AceFlags, Acl, GenericMapping, Token, WriteClass, access_check,
+    };
+    use ringfence_plan::windows::filters::MATCH_FILTER;
 
     use super::*;
+    use ringfence_nt::Sid;
+
+    const MATCH: AccessMask = MATCH_FILTER;
 
     fn account(rid: u32) -> Sid {
         Sid::new(5, &[21, 1, 2, 3, rid]).unwrap()
@@ -76,6 +69,7 @@ mod tests {
             Condition::User(user),
             Condition::UserOr(user, marker),
             Condition::NotUser(user),
+            Condition::NotUserNorAnonymous(user),
         ] {
             let descriptor = user_descriptor(&condition).unwrap();
             let bytes = descriptor.to_bytes().unwrap();

@@ -306,11 +306,8 @@ impl Firewall {
         // SAFETY: the rules have this method at that place.
         let get: Enum = unsafe { self.rules.method(place::RULES_ENUM) };
         // SAFETY: the rules live; the result is ours to write.
-        succeeded(
-            unsafe { get(self.rules.as_ptr(), &raw mut unknown) },
-            CALL,
-            "",
-        )?;
+        let result = unsafe { get(self.rules.as_ptr(), &raw mut unknown) };
+        succeeded(result, CALL, "")?;
         // SAFETY: the call succeeded: it is a reference of ours.
         let list = unsafe { Object::adopt(unknown, CALL) }?.cast(&ENUM_VARIANT)?;
         // SAFETY: the list has this method at that place.

@@ -1,23 +1,21 @@
 //! Filters of the Windows Filtering Platform.
 //!
-//! Source: learn.microsoft.com "Windows Filtering Platform", `FwpmFilterAdd0`, `FwpmFilterGetByKey0`. Provider and
-//! sublayer are ours, with fixed keys; filters are persistent. Invariant: a transaction that is not committed is
+//! Source: learn.microsoft.com "Windows Filtering Platform", `FwpmFilterAdd0`, `FwpmFilterGetByKey0`. The provider is
+//! ours, with a fixed key; sublayers are the plan's, one for each person; filters are persistent. Invariant: a transaction that is not committed is
 //! aborted, and what is read back is compared whole: a filter that is not ours in every part is none of ours.
 
+mod parts;
+mod read;
+
+use std::collections::BTreeSet;
 use std::ffi::c_void;
 use std::ptr::{from_ref, null, null_mut};
 
-use ringfence_nt::SecurityDescriptor;
-use ringfence_plan::windows::step::{Condition, Filter, FilterAction, Guid, Layer, PortRange};
+use ringfence_plan::windows::step::{Filter, FilterAction, Guid, Layer};
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::{
-    FWP_ACTION_BLOCK, FWP_ACTION_PERMIT, FWP_BYTE_BLOB, FWP_CONDITION_FLAG_IS_LOOPBACK,
-    FWP_CONDITION_FLAG_IS_RAW_ENDPOINT, FWP_CONDITION_VALUE0, FWP_CONDITION_VALUE0_0,
-    FWP_MATCH_EQUAL, FWP_MATCH_FLAGS_ALL_SET, FWP_MATCH_RANGE, FWP_RANGE_TYPE, FWP_RANGE0,
-    FWP_SECURITY_DESCRIPTOR_TYPE, FWP_UINT8, FWP_UINT16, FWP_UINT32, FWP_VALUE0, FWP_VALUE0_0,
-    FWPM_ACTION0, FWPM_CONDITION_ALE_USER_ID, FWPM_CONDITION_FLAGS, FWPM_CONDITION_IP_PROTOCOL,
-    FWPM_CONDITION_IP_REMOTE_PORT, FWPM_DISPLAY_DATA0, FWPM_FILTER_CONDITION0,
-    FWPM_FILTER_FLAG_PERSISTENT, FWPM_FILTER0, FWPM_LAYER_ALE_AUTH_CONNECT_V4,
+    FWP_ACTION_BLOCK, FWP_ACTION_PERMIT, FWP_UINT8, FWP_VALUE0, FWP_VALUE0_0, FWPM_ACTION0,
+    FWPM_DISPLAY_DATA0, FWPM_FILTER_FLAG_PERSISTENT, FWPM_FILTER0, FWPM_LAYER_ALE_AUTH_CONNECT_V4,
     FWPM_LAYER_ALE_AUTH_CONNECT_V6, FWPM_LAYER_ALE_AUTH_RECV_ACCEPT_V4,
     FWPM_LAYER_ALE_AUTH_RECV_ACCEPT_V6, FWPM_LAYER_ALE_RESOURCE_ASSIGNMENT_V4,
     FWPM_LAYER_ALE_RESOURCE_ASSIGNMENT_V6, FWPM_PROVIDER_FLAG_PERSISTENT, FWPM_PROVIDER0,
@@ -30,16 +28,14 @@ use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::{
 use windows_sys::Win32::System::Rpc::RPC_C_AUTHN_WINNT;
 use windows_sys::core::GUID;
 
-use super::access::descriptor_bytes;
 use super::error::{CallError, Win32Error};
-use super::machine::zero_ended;
 use super::wide::WideText;
-use crate::condition::{condition_of, user_descriptor};
+use parts::Parts;
+use read::{is_ours, read_filter};
 
 /// Our provider, by which all of our filters are found.
 const PROVIDER: GUID = GUID::from_u128(0x52e6_9a01_8c3f_4b7d_9a51_7269_6e67_0001);
-/// Our sublayer. It weighs nearly as much as one can: what it blocks, no lighter sublayer of others permits.
-const SUBLAYER: GUID = GUID::from_u128(0x52e6_9a01_8c3f_4b7d_9a51_7269_6e67_0002);
+/// A sublayer of ours weighs nearly as much as one can: it is asked early.
 const SUBLAYER_WEIGHT: u16 = 0xfff0;
 
 /// `FWP_E_FILTER_NOT_FOUND`
@@ -153,93 +149,6 @@ const fn same(one: &GUID, other: &GUID) -> bool {
         && u64::from_be_bytes(a) == u64::from_be_bytes(b)
 }
 
-const fn short(value: u16) -> FWP_VALUE0 {
-    FWP_VALUE0 {
-        r#type: FWP_UINT16,
-        Anonymous: FWP_VALUE0_0 { uint16: value },
-    }
-}
-
-/// What the structures of a filter point to; it does not move while they are used.
-#[derive(Default)]
-struct Parts {
-    ranges: Vec<Box<FWP_RANGE0>>,
-    descriptors: Vec<Vec<u8>>,
-    blobs: Vec<Box<FWP_BYTE_BLOB>>,
-}
-
-impl Parts {
-    fn condition(&mut self, condition: &Condition) -> Result<FWPM_FILTER_CONDITION0, CallError> {
-        let value = |kind, value| FWP_CONDITION_VALUE0 {
-            r#type: kind,
-            Anonymous: value,
-        };
-        let flag = |flag| FWPM_FILTER_CONDITION0 {
-            fieldKey: FWPM_CONDITION_FLAGS,
-            matchType: FWP_MATCH_FLAGS_ALL_SET,
-            conditionValue: value(FWP_UINT32, FWP_CONDITION_VALUE0_0 { uint32: flag }),
-        };
-        Ok(match condition {
-            Condition::User(_) | Condition::UserOr(..) | Condition::NotUser(_) => {
-                FWPM_FILTER_CONDITION0 {
-                    fieldKey: FWPM_CONDITION_ALE_USER_ID,
-                    matchType: FWP_MATCH_EQUAL,
-                    conditionValue: value(
-                        FWP_SECURITY_DESCRIPTOR_TYPE,
-                        FWP_CONDITION_VALUE0_0 {
-                            sd: self.descriptor(condition)?,
-                        },
-                    ),
-                }
-            }
-            Condition::Loopback => flag(FWP_CONDITION_FLAG_IS_LOOPBACK),
-            Condition::RawEndpoint => flag(FWP_CONDITION_FLAG_IS_RAW_ENDPOINT),
-            Condition::Tcp => FWPM_FILTER_CONDITION0 {
-                fieldKey: FWPM_CONDITION_IP_PROTOCOL,
-                matchType: FWP_MATCH_EQUAL,
-                conditionValue: value(FWP_UINT8, FWP_CONDITION_VALUE0_0 { uint8: TCP }),
-            },
-            Condition::RemotePorts(ports) => {
-                self.ranges.push(Box::new(FWP_RANGE0 {
-                    valueLow: short(ports.first),
-                    valueHigh: short(ports.last),
-                }));
-                let range = self
-                    .ranges
-                    .last_mut()
-                    .map_or(null_mut(), |range| &raw mut **range);
-                FWPM_FILTER_CONDITION0 {
-                    fieldKey: FWPM_CONDITION_IP_REMOTE_PORT,
-                    matchType: FWP_MATCH_RANGE,
-                    conditionValue: value(
-                        FWP_RANGE_TYPE,
-                        FWP_CONDITION_VALUE0_0 { rangeValue: range },
-                    ),
-                }
-            }
-        })
-    }
-
-    fn descriptor(&mut self, condition: &Condition) -> Result<*mut FWP_BYTE_BLOB, CallError> {
-        const CALL: &str = "FwpmFilterAdd0";
-        // A trustee that is still to be made is never written.
-        let unmade = || CallError::new(CALL, "a user that is not there", Win32Error(1332));
-        let descriptor = user_descriptor(condition).ok_or_else(unmade)?;
-        let mut bytes = descriptor_bytes(&descriptor, CALL)?;
-        let blob = FWP_BYTE_BLOB {
-            size: u32::try_from(bytes.len()).unwrap_or(0),
-            data: bytes.as_mut_ptr(),
-        };
-        // The bytes stay where they are when the vector that holds them moves.
-        self.descriptors.push(bytes);
-        self.blobs.push(Box::new(blob));
-        Ok(self
-            .blobs
-            .last_mut()
-            .map_or(null_mut(), |blob| &raw mut **blob))
-    }
-}
-
 impl Engine {
     /// Opens the engine.
     ///
@@ -262,21 +171,31 @@ impl Engine {
         const CALL: &str = "FwpmFilterGetByKey0";
         let mut found = Vec::new();
         for key in keys {
-            let id = GUID::from_u128(key.0);
-            let mut filter: *mut FWPM_FILTER0 = null_mut();
-            // SAFETY: the engine is open; the key lives for the call; the result is ours to write.
-            let code = unsafe { FwpmFilterGetByKey0(self.0, &raw const id, &raw mut filter) };
-            if code == FILTER_NOT_FOUND {
-                continue;
+            let bad = || CallError::new(CALL, key, Win32Error(13));
+            if let Some(filter) = self.with_filter(*key, read_filter)? {
+                found.push(filter.ok_or_else(bad)?);
             }
-            answer(code, CALL, key)?;
-            let _memory = Memory(filter.cast());
-            // SAFETY: the call succeeded, so it points to a filter that lives as long as its memory.
-            let filter = unsafe { &*filter };
-            let read = read_filter(filter);
-            found.push(read.ok_or_else(|| CallError::new(CALL, key, Win32Error(13)))?);
         }
         Ok(found)
+    }
+
+    /// Asks something of the filter of that key; none where there is none.
+    fn with_filter<T>(
+        &self,
+        key: Guid,
+        ask: impl FnOnce(&FWPM_FILTER0) -> T,
+    ) -> Result<Option<T>, CallError> {
+        let id = GUID::from_u128(key.0);
+        let mut filter: *mut FWPM_FILTER0 = null_mut();
+        // SAFETY: the engine is open; the key lives for the call; the result is ours to write.
+        let code = unsafe { FwpmFilterGetByKey0(self.0, &raw const id, &raw mut filter) };
+        if code == FILTER_NOT_FOUND {
+            return Ok(None);
+        }
+        answer(code, "FwpmFilterGetByKey0", &key)?;
+        let _memory = Memory(filter.cast());
+        // SAFETY: the call succeeded, so it points to a filter that lives as long as its memory.
+        Ok(Some(ask(unsafe { &*filter })))
     }
 
     /// The keys of every filter of our provider.
@@ -322,14 +241,17 @@ impl Engine {
         }
     }
 
-    /// Deletes the filters of these keys and adds these, in one transaction. Provider and sublayer come with the first
-    /// filter, and go with the last.
+    /// Deletes the filters of these keys and adds these, in one transaction. Provider and sublayers come with the first
+    /// filter in them, and go with the last.
     ///
     /// # Errors
     /// The calls'; then nothing is changed.
     pub fn replace(&self, remove: &[Guid], add: &[Filter]) -> Result<(), CallError> {
         let transaction = Transaction::begin(self)?;
+        let mut emptied = BTreeSet::new();
         for key in remove {
+            let sublayer = |filter: &FWPM_FILTER0| Guid(number(&filter.subLayerKey));
+            emptied.extend(self.with_filter(*key, sublayer)?);
             let id = GUID::from_u128(key.0);
             // SAFETY: the engine is open; the key lives for the call.
             let code = unsafe { FwpmFilterDeleteByKey0(self.0, &raw const id) };
@@ -337,18 +259,21 @@ impl Engine {
                 answer(code, "FwpmFilterDeleteByKey0", key)?;
             }
         }
-        if add.is_empty() {
-            self.remove_own()?;
-        } else {
-            self.add_own()?;
+        let filled: BTreeSet<Guid> = add.iter().map(|filter| filter.sublayer).collect();
+        for sublayer in &filled {
+            self.add_sublayer(*sublayer)?;
         }
         for filter in add {
             self.add(filter)?;
         }
+        for sublayer in emptied.difference(&filled) {
+            self.remove_sublayer(*sublayer)?;
+        }
         transaction.commit()
     }
 
-    fn add_own(&self) -> Result<(), CallError> {
+    /// Adds our provider and a sublayer; those that are there stay.
+    fn add_sublayer(&self, sublayer: Guid) -> Result<(), CallError> {
         let (name, what) = (
             text("Ringfence")?,
             text("Keeps sandboxed commands off the network")?,
@@ -368,8 +293,8 @@ impl Engine {
         if code != EXISTS {
             answer(code, "FwpmProviderAdd0", &"")?;
         }
-        let sublayer = FWPM_SUBLAYER0 {
-            subLayerKey: SUBLAYER,
+        let layer = FWPM_SUBLAYER0 {
+            subLayerKey: GUID::from_u128(sublayer.0),
             displayData: display(),
             flags: FWPM_SUBLAYER_FLAG_PERSISTENT,
             providerKey: from_ref(&PROVIDER).cast_mut(),
@@ -377,25 +302,27 @@ impl Engine {
             ..FWPM_SUBLAYER0::default()
         };
         // SAFETY: as above.
-        let code = unsafe { FwpmSubLayerAdd0(self.0, &raw const sublayer, null_mut()) };
+        let code = unsafe { FwpmSubLayerAdd0(self.0, &raw const layer, null_mut()) };
         if code == EXISTS {
             return Ok(());
         }
-        answer(code, "FwpmSubLayerAdd0", &"")
+        answer(code, "FwpmSubLayerAdd0", &sublayer)
     }
 
-    /// Somebody else's filters of ours keep both where they are.
-    fn remove_own(&self) -> Result<(), CallError> {
-        // SAFETY: the engine is open; the key is a constant.
-        let code = unsafe { FwpmSubLayerDeleteByKey0(self.0, from_ref(&SUBLAYER)) };
-        if matches!(code, IN_USE) {
+    /// Removes a sublayer that has no filter any more, and our provider with the last of them.
+    fn remove_sublayer(&self, sublayer: Guid) -> Result<(), CallError> {
+        let key = GUID::from_u128(sublayer.0);
+        // SAFETY: the engine is open; the key lives for the call.
+        let code = unsafe { FwpmSubLayerDeleteByKey0(self.0, &raw const key) };
+        if code == IN_USE {
             return Ok(());
         }
         if code != SUBLAYER_NOT_FOUND {
-            answer(code, "FwpmSubLayerDeleteByKey0", &"")?;
+            answer(code, "FwpmSubLayerDeleteByKey0", &sublayer)?;
         }
-        // SAFETY: as above.
+        // SAFETY: as above; the key is a constant.
         let code = unsafe { FwpmProviderDeleteByKey0(self.0, from_ref(&PROVIDER)) };
+        // Another person's filters keep it where it is.
         if matches!(code, IN_USE | PROVIDER_NOT_FOUND) {
             return Ok(());
         }
@@ -419,7 +346,7 @@ impl Engine {
             flags: FWPM_FILTER_FLAG_PERSISTENT,
             providerKey: from_ref(&PROVIDER).cast_mut(),
             layerKey: layer_key(filter.layer),
-            subLayerKey: SUBLAYER,
+            subLayerKey: GUID::from_u128(filter.sublayer.0),
             weight: FWP_VALUE0 {
                 r#type: FWP_UINT8,
                 Anonymous: FWP_VALUE0_0 {
@@ -447,114 +374,12 @@ fn text(text: &str) -> Result<WideText, CallError> {
     WideText::new(text).map_err(|error| CallError::new("FwpmFilterAdd0", error, Win32Error(87)))
 }
 
-fn is_ours(filter: &FWPM_FILTER0) -> bool {
-    // SAFETY: it is null, or points to a key that lives as long as the filter.
-    unsafe { filter.providerKey.as_ref() }.is_some_and(|key| same(key, &PROVIDER))
-}
-
-/// The filter as the plan would say it; none for one that it would not.
-fn read_filter(filter: &FWPM_FILTER0) -> Option<Filter> {
-    let whole = is_ours(filter)
-        && same(&filter.subLayerKey, &SUBLAYER)
-        && filter.flags & FWPM_FILTER_FLAG_PERSISTENT != 0
-        && filter.weight.r#type == FWP_UINT8;
-    if !whole {
-        return None;
-    }
-    let layer = LAYERS
-        .into_iter()
-        .find(|layer| same(&layer_key(*layer), &filter.layerKey))?;
-    let action = match filter.action.r#type {
-        FWP_ACTION_PERMIT => FilterAction::Permit,
-        FWP_ACTION_BLOCK => FilterAction::Block,
-        _ => return None,
-    };
-    let count = usize::try_from(filter.numFilterConditions).ok()?;
-    let mut conditions = Vec::with_capacity(count);
-    for index in 0..count {
-        // SAFETY: a filter has as many conditions as it says.
-        let condition = unsafe { filter.filterCondition.add(index) };
-        // SAFETY: as above; they live as long as the filter.
-        conditions.push(read_condition(unsafe { &*condition })?);
-    }
-    // SAFETY: it is null, or text that ends in a zero and lives as long as the filter.
-    let name = unsafe { zero_ended(filter.displayData.name) };
-    Some(Filter {
-        key: Guid(number(&filter.filterKey)),
-        name: name.into_string().ok()?,
-        layer,
-        // SAFETY: the value says that it is of this kind.
-        weight: unsafe { filter.weight.Anonymous.uint8 },
-        conditions,
-        action,
-    })
-}
-
-fn read_condition(condition: &FWPM_FILTER_CONDITION0) -> Option<Condition> {
-    let value = &condition.conditionValue;
-    let is = |key: &GUID, kind, matching| {
-        same(&condition.fieldKey, key) && value.r#type == kind && condition.matchType == matching
-    };
-    if is(&FWPM_CONDITION_FLAGS, FWP_UINT32, FWP_MATCH_FLAGS_ALL_SET) {
-        // SAFETY: the value says that it is of this kind.
-        return match unsafe { value.Anonymous.uint32 } {
-            FWP_CONDITION_FLAG_IS_LOOPBACK => Some(Condition::Loopback),
-            FWP_CONDITION_FLAG_IS_RAW_ENDPOINT => Some(Condition::RawEndpoint),
-            _ => None,
-        };
-    }
-    if is(&FWPM_CONDITION_IP_PROTOCOL, FWP_UINT8, FWP_MATCH_EQUAL) {
-        // SAFETY: the value says that it is of this kind.
-        return (unsafe { value.Anonymous.uint8 } == TCP).then_some(Condition::Tcp);
-    }
-    if is(
-        &FWPM_CONDITION_IP_REMOTE_PORT,
-        FWP_RANGE_TYPE,
-        FWP_MATCH_RANGE,
-    ) {
-        // SAFETY: the value says that it is of this kind.
-        let range = unsafe { value.Anonymous.rangeValue };
-        // SAFETY: it is null, or points to a range that lives as long as the filter.
-        let range = unsafe { range.as_ref() }?;
-        return Some(Condition::RemotePorts(PortRange {
-            first: read_short(&range.valueLow)?,
-            last: read_short(&range.valueHigh)?,
-        }));
-    }
-    if is(
-        &FWPM_CONDITION_ALE_USER_ID,
-        FWP_SECURITY_DESCRIPTOR_TYPE,
-        FWP_MATCH_EQUAL,
-    ) {
-        // SAFETY: the value says that it is of this kind.
-        let blob = unsafe { value.Anonymous.sd };
-        // SAFETY: it is null, or points to bytes that live as long as the filter.
-        let blob = unsafe { blob.as_ref() }?;
-        let length = usize::try_from(blob.size).ok()?;
-        if blob.data.is_null() {
-            return None;
-        }
-        // SAFETY: the bytes are as many as it says.
-        let bytes = unsafe { std::slice::from_raw_parts(blob.data, length) };
-        let condition = condition_of(&SecurityDescriptor::from_bytes(bytes).ok()?)?;
-        return Some(condition);
-    }
-    None
-}
-
-fn read_short(value: &FWP_VALUE0) -> Option<u16> {
-    if value.r#type != FWP_UINT16 {
-        return None;
-    }
-    // SAFETY: the value says that it is of this kind.
-    Some(unsafe { value.Anonymous.uint16 })
-}
-
 #[cfg(test)]
 mod tests {
     use ringfence_nt::Sid;
-    use ringfence_plan::windows::step::{AccountRole, Trustee};
+    use ringfence_plan::windows::step::{AccountRole, Condition, PortRange, Trustee};
 
+    use super::read::read_condition;
     use super::*;
 
     #[test]
@@ -569,6 +394,7 @@ mod tests {
             Condition::User(user),
             Condition::UserOr(user, marker),
             Condition::NotUser(user),
+            Condition::NotUserNorAnonymous(user),
             Condition::Loopback,
             Condition::Tcp,
             Condition::RemotePorts(ports),
