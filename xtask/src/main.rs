@@ -11,6 +11,7 @@
 
 mod bench;
 mod ci;
+mod plumbing;
 mod process;
 mod project;
 mod tidy;
@@ -25,6 +26,7 @@ usage: cargo xtask COMMAND
   tidy              the rules that no compiler knows: arrows between crates, promises and their tests, documents
   verify-windows-model
                     what is proven about the Windows boundary without Windows, at length
+  windows-plumbing  the Windows programs, built here, and tried under wine, which enforces nothing
   bench [start|growth|tail|steady|size|windows]... [--json] [--short] [--peer NAME=COMMAND]...
                     the boundary beside bwrap, a bare spawn (P) and the least that the kernel asks for (L)";
 
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         ["ci", "--quick"] => ci::run(ci::Extent::Quick).map_err(Failure::Ci),
         ["bench", rest @ ..] => bench::run(rest).map_err(Failure::Bench),
         ["verify-windows-model"] => verify::run().map_err(Failure::Verify),
+        ["windows-plumbing"] => plumbing::run().map_err(Failure::Plumbing),
         ["tidy"] => tidy::run().map_err(Failure::Tidy),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
@@ -64,6 +67,8 @@ enum Failure {
     Bench(#[source] bench::BenchError),
     #[error("can't verify the Windows model")]
     Verify(#[source] verify::VerifyError),
+    #[error("can't try the Windows programs")]
+    Plumbing(#[source] plumbing::PlumbingError),
     #[error("can't apply the project's rules")]
     Tidy(#[source] tidy::TidyError),
 }

@@ -11,6 +11,7 @@ use super::tally::Tally;
 use super::tools::{self, Caller, FOREIGN_TARGETS, Need, STATIC_TARGET};
 use super::{Context, Extent, Step, Verdict};
 use crate::bench;
+use crate::plumbing::{self, Part, PlumbingError};
 use crate::process;
 use crate::project::{self, Project};
 use crate::tidy;
@@ -52,6 +53,15 @@ pub(super) fn all(extent: Extent, context: &Context) -> Vec<Step> {
             lint_foreign(context, target)
         })
     }));
+    steps.push(step("Windows programs, linked", |context| {
+        part(plumbing::build(&context.project))
+    }));
+    steps.push(step("Windows tests under wine", |context| {
+        part(plumbing::tests(&context.project))
+    }));
+    steps.push(step("Windows programs refuse under wine", |context| {
+        part(plumbing::refusals(&context.project))
+    }));
     steps.push(step("release build, static", build_release));
     steps.push(step("demo", run_demo));
     steps.push(step("benchmark, short", run_benchmark));
@@ -63,6 +73,23 @@ fn step(name: &str, check: impl Fn(&Context) -> Verdict + 'static) -> Step {
     Step {
         name: name.to_owned(),
         check: Box::new(check),
+    }
+}
+
+/// What a part of the plumbing came to; what it has to say is printed.
+#[expect(clippy::print_stdout, reason = "a build task talks to a person")]
+fn part(part: Result<Part, PlumbingError>) -> Verdict {
+    match part {
+        Err(failure) => Verdict::not_run(&failure),
+        Ok(Part::Skipped(reason)) => Verdict::Skipped(reason),
+        Ok(Part::Failed(output)) => Verdict::Failed {
+            tests: None,
+            output,
+        },
+        Ok(Part::Held(text)) => {
+            print!("{text}");
+            Verdict::Passed(None)
+        }
     }
 }
 

@@ -44,6 +44,16 @@ const ORACLE_PACKAGES: [(&str, &str); 3] = [
     ),
 ];
 
+/// What the Windows programs are linked with and tried under: files that show it, one of which must be there, and the
+/// Debian packages. A quick run leaves them out.
+const WINDOWS_PACKAGES: [(&[&str], &str); 2] = [
+    (&["/usr/bin/x86_64-w64-mingw32-gcc"], "gcc-mingw-w64-x86-64"),
+    (
+        &["/usr/bin/wine64", "/usr/lib/wine/wine64", "/usr/bin/wine"],
+        "wine64",
+    ),
+];
+
 /// The targets that are linted beside this machine's own.
 pub(crate) const FOREIGN_TARGETS: [&str; 4] = [
     "x86_64-pc-windows-gnu",
@@ -63,6 +73,8 @@ const DENY_VERSION: &str = "0.20.2";
 pub(crate) enum Need {
     /// A program in PATH.
     Program(&'static str),
+    /// A Debian package that the Windows programs are linked with or tried under.
+    WindowsPackage(&'static str),
     /// A Debian package that the oracles need; only where there are oracles.
     OraclePackage(&'static str),
     /// A target of the compiler.
@@ -74,7 +86,9 @@ pub(crate) enum Need {
 impl std::fmt::Display for Need {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Program(name) | Self::OraclePackage(name) => write!(formatter, "{name}"),
+            Self::Program(name) | Self::OraclePackage(name) | Self::WindowsPackage(name) => {
+                write!(formatter, "{name}")
+            }
             Self::Target(name) => write!(formatter, "rust target {name}"),
             Self::CargoDeny => write!(formatter, "cargo-deny"),
         }
@@ -165,9 +179,14 @@ impl Tools {
         let oracles = ORACLE_PACKAGES
             .iter()
             .filter(|(_, package)| self.missing.contains(&Need::OraclePackage(package)));
+        let windows = WINDOWS_PACKAGES
+            .iter()
+            .filter(|(_, package)| self.missing.contains(&Need::WindowsPackage(package)))
+            .map(|(_, package)| *package);
         programs
             .chain(oracles)
             .map(|(_, package)| *package)
+            .chain(windows)
             .collect()
     }
 
@@ -176,7 +195,10 @@ impl Tools {
             .iter()
             .filter_map(|need| match need {
                 Need::Target(name) => Some(*name),
-                Need::Program(_) | Need::OraclePackage(_) | Need::CargoDeny => None,
+                Need::Program(_)
+                | Need::OraclePackage(_)
+                | Need::WindowsPackage(_)
+                | Need::CargoDeny => None,
             })
             .collect()
     }
@@ -261,6 +283,10 @@ fn observe_missing(project: &Project, extent: Extent) -> BTreeSet<Need> {
             .filter(|(file, _)| !Path::new(file).exists());
         missing.extend(lacking.map(|(_, package)| Need::OraclePackage(package)));
     }
+    let lacking = WINDOWS_PACKAGES
+        .iter()
+        .filter(|(files, _)| !files.iter().any(|file| Path::new(file).exists()));
+    missing.extend(lacking.map(|(_, package)| Need::WindowsPackage(package)));
     let installed = observe_targets(project);
     missing.extend(
         FOREIGN_TARGETS
