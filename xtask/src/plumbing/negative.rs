@@ -4,6 +4,7 @@
 //! the status that it must end with and the words that it must say; another ending is a failure.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -90,7 +91,7 @@ pub(crate) fn run(project: &Project) -> Result<Part, PlumbingError> {
     let (mut text, mut failures) = (String::new(), String::new());
     for case in CASES {
         if !directory(project).join(case.program).is_file() {
-            failures.push_str(&format!("{} was not built\n", case.program));
+            let _ = writeln!(failures, "{} was not built", case.program);
             continue;
         }
         let mut command = under_wine(project, case.program, case.arguments);
@@ -107,18 +108,19 @@ pub(crate) fn run(project: &Project) -> Result<Part, PlumbingError> {
             && case.words.iter().any(|words| said.contains(words))
             && !said.contains(RAN);
         if refused {
-            text.push_str(&format!("{status:>4}  {name}\n"));
+            let _ = writeln!(text, "{status:>4}  {name}");
         } else {
-            failures.push_str(&format!(
-                "{name}\n  ended with {status}, not with one of {:?} and one of {:?}:\n{said}\n",
+            let _ = writeln!(
+                failures,
+                "{name}\n  ended with {status}, not with one of {:?} and one of {:?}:\n{said}",
                 case.statuses, case.words
-            ));
+            );
         }
     }
     stop(project);
     let left: Vec<String> = traces(project).difference(&before).cloned().collect();
     if !left.is_empty() {
-        failures.push_str(&format!("left behind:\n  {}\n", left.join("\n  ")));
+        let _ = writeln!(failures, "left behind:\n  {}", left.join("\n  "));
     }
     text.push_str("nothing of set-up's is left: no file, no registry key, no account\n");
     Ok(if failures.is_empty() {

@@ -42,7 +42,8 @@ pub use operations::render_operations;
 pub use plan_rule::{PlanRule, sids_of};
 pub use record::{InstalledState, STATE_VERSION, StateError, marker_of};
 pub use request::{
-    Check, Fault, MAX_REQUEST, Proof, REQUEST_VERSION, RequestError, SetupOutcome, SetupReceipt,
+    Check, Fault, MAX_RECEIPT, MAX_REQUEST, PLAN_ARGUMENT, Proof, RECEIPT_ARGUMENT,
+    REQUEST_ARGUMENT, REQUEST_VERSION, RequestError, SETUP_PROGRAM, SetupOutcome, SetupReceipt,
     SetupRequest, SetupVerb, Surroundings, admit, read_request,
 };
 pub use scan::{leftover_of_files, leftover_of_machine};

@@ -27,6 +27,20 @@ pub const REQUEST_VERSION: u32 = 1;
 /// The longest request that is read, in bytes.
 pub const MAX_REQUEST: u64 = 64 << 10;
 
+/// The elevated program's file, beside the harness's own.
+pub const SETUP_PROGRAM: &str = "ringfence-setup.exe";
+/// Before the path of the request: `ringfence-setup VERB --request FILE --plan HASH --receipt PIPE`.
+pub const REQUEST_ARGUMENT: &str = "--request";
+/// Before the hash that the person has seen and consented to.
+pub const PLAN_ARGUMENT: &str = "--plan";
+/// Before the name of a pipe of ours that the harness made: the receipt is written there as JSON, and the pipe closed.
+///
+/// A pipe, because a file that an elevated program writes where the person may write could be led elsewhere. Without
+/// it the receipt goes to standard output.
+pub const RECEIPT_ARGUMENT: &str = "--receipt";
+/// The longest receipt that is read, in bytes.
+pub const MAX_RECEIPT: u64 = 4 << 20;
+
 /// What the elevated program is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -223,6 +237,20 @@ pub enum SetupVerb {
     Uninstall,
     /// The machine's ledger is shown.
     Dump,
+}
+
+impl SetupVerb {
+    /// The word on the command line.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Install => "install",
+            Self::Repair => "repair",
+            Self::Verify => "verify",
+            Self::Uninstall => "uninstall",
+            Self::Dump => "dump",
+        }
+    }
 }
 
 /// How it ended.

@@ -4,6 +4,7 @@
 //! It decides nothing. In steady state (no step in the plan) no list is written and no helper started but the session's
 //! runner. Invariant: without a finished set-up nothing is launched that the plan gives to an account.
 
+pub mod elevated;
 pub mod grants;
 pub mod person;
 mod running;
