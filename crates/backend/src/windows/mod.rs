@@ -19,6 +19,7 @@ mod request;
 pub mod runner;
 mod scan;
 mod setup;
+mod tend;
 mod trustees;
 mod untrusted;
 mod verbs;
@@ -48,6 +49,7 @@ pub use request::{
 };
 pub use scan::{leftover_of_files, leftover_of_machine};
 pub use setup::{Applied, Failure, Removed, Setup, SetupError, UndoError, Uninstalled};
+pub use tend::{Changes, ReparsePoints, Tender};
 pub use trustees::KnownAccounts;
 pub use untrusted::{Cleansed, MAX_LEDGER, Skip, remove_our_entries};
 pub use verbs::{StepError, describe};

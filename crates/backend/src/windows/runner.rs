@@ -136,8 +136,11 @@ pub enum Event {
         /// User plus system time of all its processes, in microseconds.
         cpu_microseconds: u64,
     },
-    /// Something that a command left was tended.
+    /// Something that a command left was tended, before its end is said. Where several run, what another left may be
+    /// tended with it.
     Tended {
+        /// The command that has ended.
+        command: CommandId,
         /// The object.
         path: String,
         /// What was done.

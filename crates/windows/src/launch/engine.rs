@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ringfence_backend::CommandId;
 use ringfence_backend::command::TerminalSize;
+use ringfence_backend::windows::Tender;
 use ringfence_backend::windows::runner::{
     Event, Lacking, Member, NotStarted, Opening, Ready, Refusal, Start,
 };
@@ -19,6 +20,7 @@ use ringfence_plan::windows::launch::{Identity, StandardHandle};
 
 use super::command::Running;
 use super::harden::{called, harden};
+use super::keeper::{Collecting, Keeper};
 use super::target::TargetToken;
 use crate::sys::CallError;
 use crate::sys::job::{self, Job, JobLimits};
@@ -69,6 +71,7 @@ pub(super) struct Shared {
     pub(super) session: Option<Job>,
     /// The program that hosts consoles.
     pub(super) console_host: PathBuf,
+    keeper: Keeper,
     state: Mutex<State>,
     /// Told when a command has ended.
     ended: Condvar,
@@ -135,6 +138,14 @@ impl Engine {
         if spec.handles != standard {
             return Err(Refusal::Unknown("other handles".to_owned()));
         }
+        let tender = Tender {
+            person: opening.person,
+            owner: own.user().map_err(called)?,
+        };
+        let collecting = match spec.identity {
+            Identity::Account(_) => Collecting::Yes,
+            Identity::Person => Collecting::No,
+        };
         let target = TargetToken::new(own, spec, opening.session)?;
         let write_class = prove(&target, spec.write_class, demand, &mut proven)?;
         let (limits, session, mut lacking) = jobs(&opening, demand)?;
@@ -143,6 +154,7 @@ impl Engine {
             Identity::Person => lacking.extend([Lacking::NetworkBoundary, Lacking::Secrets]),
         }
         proven.push("job: killed on close, no breakaway".to_owned());
+        let keeper = Keeper::new(tender, &opening.roots, collecting);
         let shared = Shared {
             opening,
             demand,
@@ -150,10 +162,14 @@ impl Engine {
             limits,
             session,
             console_host: console_host.to_owned(),
+            keeper,
             state: Mutex::default(),
             ended: Condvar::new(),
             sink,
         };
+        if shared.keeper.is_blind() {
+            lacking.push(Lacking::Watch);
+        }
         let ready = Ready {
             write_class,
             lacking,
@@ -253,6 +269,13 @@ impl Shared {
     /// Waits for a command's end and reports it.
     fn see_off(&self, running: &Running, child: &Child, time_limit: Option<Duration>) {
         let end = running.wait(child, time_limit);
+        self.keeper.tend(&mut |path, what| {
+            (self.sink)(Event::Tended {
+                command: running.id,
+                path,
+                what,
+            });
+        });
         (self.sink)(Event::Ended {
             command: running.id,
             how: end.how,

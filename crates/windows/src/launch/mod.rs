@@ -16,6 +16,8 @@ mod engine;
 pub mod exit;
 #[cfg(windows)]
 mod harden;
+#[cfg(windows)]
+mod keeper;
 pub mod program;
 #[cfg(windows)]
 mod serve;

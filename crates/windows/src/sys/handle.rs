@@ -9,7 +9,8 @@ use windows_sys::Win32::Foundation::{
     INVALID_HANDLE_VALUE, SetHandleInformation, WAIT_FAILED, WAIT_OBJECT_0,
 };
 use windows_sys::Win32::System::Threading::{
-    CreateEventW, GetCurrentProcess, INFINITE, ResetEvent, SetEvent, WaitForSingleObject,
+    CreateEventW, GetCurrentProcess, INFINITE, ResetEvent, SetEvent, WaitForMultipleObjects,
+    WaitForSingleObject,
 };
 
 use super::error::{CallError, Win32Error, check};
@@ -148,6 +149,12 @@ impl Signal {
         unsafe { SetEvent(self.0.as_raw_handle()) };
     }
 
+    /// Whether it is set.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        matches!(wait(self.0.as_handle(), Some(0)), Ok(Waited::Signalled))
+    }
+
     /// Clears it.
     pub fn clear(&self) {
         // SAFETY: the event is open.
@@ -159,4 +166,30 @@ impl AsHandle for Signal {
     fn as_handle(&self) -> BorrowedHandle<'_> {
         self.0.as_handle()
     }
+}
+
+/// Waits until `first` or `second` is signalled; answers whether it is the first.
+///
+/// # Errors
+/// `WaitForMultipleObjects`'s.
+pub fn wait_for_either(
+    first: BorrowedHandle<'_>,
+    second: BorrowedHandle<'_>,
+) -> Result<Either, CallError> {
+    let handles = [first.as_raw_handle(), second.as_raw_handle()];
+    // SAFETY: both handles are open for as long as they are borrowed, and two is said.
+    match unsafe { WaitForMultipleObjects(2, handles.as_ptr(), 0, INFINITE) } {
+        WAIT_OBJECT_0 => Ok(Either::First),
+        WAIT_FAILED => Err(CallError::last("WaitForMultipleObjects", "")),
+        _ => Ok(Either::Second),
+    }
+}
+
+/// Which of two was signalled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Either {
+    /// The first; perhaps the second too.
+    First,
+    /// The second.
+    Second,
 }

@@ -13,14 +13,12 @@ pub mod console;
 pub mod elevate;
 pub mod ending;
 pub mod error;
-
 pub mod file;
 pub mod firewall;
 pub mod handle;
 pub mod job;
 pub mod key;
 pub mod logon;
-
 pub mod machine;
 mod memory;
 pub mod nt_file;
@@ -37,12 +35,15 @@ pub mod rights;
 pub mod running;
 pub mod signon;
 pub mod station;
-pub(crate) mod status;
 pub mod terminal;
 pub mod token;
 pub mod volume;
+pub mod watch;
 pub mod wfp;
 mod wide;
+
+
+pub(crate) mod status;
 
 pub use error::{CallError, Win32Error};
 pub use wide::WideText;

@@ -16,6 +16,7 @@ use ringfence_plan::windows::step::{FileId, ObjectKind};
 use crate::call::CallFailure;
 use crate::fault::{DENIED, Faults};
 use crate::windows::files::{Files, ObjectState, Redirection};
+use crate::windows::tend::ReparsePoints;
 
 /// `ERROR_INVALID_HANDLE`
 const INVALID_HANDLE: u32 = 6;
@@ -354,6 +355,14 @@ impl Files for FakeFiles {
             place
                 .and_then(|place| tree.displace(&place).ok())
                 .ok_or_else(|| CallFailure::new("NtSetInformationFile", "a handle", DENIED))
+        })
+    }
+}
+
+impl ReparsePoints for FakeFiles {
+    fn remove_reparse_point(&mut self, object: &NodeId) -> Result<(), CallFailure> {
+        self.write("FSCTL_DELETE_REPARSE_POINT", *object, |node| {
+            node.reparse = None;
         })
     }
 }

@@ -8,4 +8,5 @@ mod mutants;
 mod people;
 mod steps;
 pub(super) mod stored;
+mod tend;
 mod untrusted;

@@ -28,6 +28,8 @@ struct State {
     waiting: VecDeque<Event>,
     /// Why nothing will follow.
     end: Option<End>,
+    /// Whether it was said that everything has ended.
+    closed: bool,
 }
 
 /// Why nothing follows: it can be asked for again and again.
@@ -59,6 +61,7 @@ impl Inbox {
     /// Adds an event.
     pub(in crate::launch) fn put(&self, event: Event) {
         let mut state = self.state();
+        state.closed |= event == Event::Closed;
         state.waiting.push_back(event);
         self.signal.set();
     }
@@ -80,9 +83,9 @@ impl Inbox {
         self.state().end.is_some()
     }
 
-    /// Whether the last event that waits is that everything has ended.
+    /// Whether it was said that everything has ended.
     pub(in crate::launch) fn saw_closed(&self) -> bool {
-        self.state().waiting.back() == Some(&Event::Closed)
+        self.state().closed
     }
 
     pub(in crate::launch) fn readiness(&self) -> BorrowedHandle<'_> {

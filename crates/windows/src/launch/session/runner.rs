@@ -114,6 +114,8 @@ impl Runner {
     pub(in crate::launch) fn stop(&mut self, inbox: &Inbox) -> Remains {
         let _ = self.child.terminate(1);
         let ended = self.child.wait(Some(10_000));
+        // A reader that waits for room goes on, and finds the end of the pipe.
+        inbox.end(End::Closed);
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
         }
