@@ -11,13 +11,15 @@ use std::os::windows::io::AsHandle as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use ringfence_backend::call::CallFailure;
 use ringfence_backend::windows::runner::Tended;
-use ringfence_backend::windows::{Changes, Tender};
+use ringfence_backend::windows::{Changes, ReparsePoints, Tender};
 use ringfence_plan::windows::step::Object;
 
-use crate::files::NtFiles;
+use crate::files::{NtFiles, OpenObject, failure};
 use crate::sys::CallError;
 use crate::sys::handle::{Either, Signal, wait_for_either};
+use crate::sys::nt_file::{self, Access};
 use crate::sys::watch::{Seen, Watch};
 
 /// How many names are kept of one root; beyond it the whole root is walked.
@@ -181,5 +183,14 @@ impl Drop for Collector {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+impl ReparsePoints for NtFiles {
+    fn remove_reparse_point(&mut self, object: &OpenObject) -> Result<(), CallFailure> {
+        let handle = object.handle().as_handle();
+        nt_file::reopen(handle, Access::Write, &"a root")
+            .and_then(|writable| nt_file::remove_reparse_point(writable.as_handle()))
+            .map_err(failure)
     }
 }

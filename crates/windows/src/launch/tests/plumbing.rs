@@ -5,13 +5,17 @@ use std::os::windows::io::{AsHandle as _, AsRawHandle as _};
 use std::time::Instant;
 
 use ringfence_backend::CommandId;
-use ringfence_backend::windows::runner::{Ended, Event, Lacking, Member, NotStarted};
+use ringfence_backend::windows::Files as _;
+use ringfence_backend::windows::runner::{Ended, Event, Lacking, Member, NotStarted, Tended};
+use ringfence_plan::windows::WindowsPath;
+use ringfence_plan::windows::step::{Object, ObjectKind};
 
 use super::roles::{self, HANDLE, Role};
 use super::{
     PATIENCE, PLUMBING, begin, next, opening, run, said, shell, start, this_program,
     through_a_runner,
 };
+use crate::files::NtFiles;
 use crate::launch::engine::{Demand, Engine};
 use crate::launch::session::Session;
 use crate::sys::handle::{Inheritance, set_inheritance};
@@ -336,4 +340,51 @@ fn plumbing_only_a_runner_that_says_nonsense_is_not_listened_to() {
     let runner = roles::runner(Role::StrictRunner, &[]);
     let refused = Session::through(runner, opening(super::account()), None);
     assert!(refused.is_err());
+}
+
+#[test]
+fn not_enforced_what_could_not_be_opened_to_the_person_is_said_before_the_end() {
+    let directory = std::env::temp_dir().join(format!("ringfence-root-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("before"), "x").unwrap();
+    let path = WindowsPath::parse(directory.to_str().unwrap()).unwrap();
+    let mut files = NtFiles::new();
+    let root = files.open(&path).unwrap().unwrap();
+    let mut opening = opening(super::account());
+    opening.roots = vec![Object {
+        path: path.clone(),
+        kind: ObjectKind::Directory,
+        id: files.observe(&root).unwrap().id,
+    }];
+    let runner = roles::runner(Role::Runner, &[]);
+    let mut session = Session::through(runner, opening, None).unwrap();
+    assert_eq!(session.ready().lacking, []);
+    // wine reports a change later than the call that made it returns: perhaps only at a later command's end.
+    for number in 1..=100 {
+        let line = format!("echo x>{}\\made{number}", directory.display());
+        let _reader = begin(&mut session, shell(number, &["/d", "/c", &line]));
+        let mut tended = Vec::new();
+        loop {
+            match next(&mut session) {
+                Event::Started { .. } => {}
+                Event::Tended { path, what, .. } => tended.push((path, what)),
+                other => {
+                    assert_eq!(ended(&other), Ended::Exited(0));
+                    break;
+                }
+            }
+        }
+        // It keeps no entry of the person's: what was made can't be opened to them. What was there is not looked at.
+        for (path, what) in &tended {
+            assert!(path.contains("\\made"), "{path}");
+            assert!(matches!(what, Tended::Left(_) | Tended::Opened), "{what:?}");
+        }
+        if !tended.is_empty() {
+            drop(session);
+            std::fs::remove_dir_all(&directory).unwrap();
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("nothing was looked at");
 }

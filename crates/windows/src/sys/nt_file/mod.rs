@@ -9,6 +9,7 @@
 mod delete;
 mod look;
 mod open;
+mod reparse;
 mod security;
 
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
@@ -16,6 +17,7 @@ use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 pub use delete::delete;
 pub use look::{FileLook, Link, links, list, look};
 pub use open::{Access, drive_root, make_directory, open_at, open_by_id, reopen};
+pub use reparse::remove_reparse_point;
 pub use security::{set_dacl, set_owner};
 
 /// An open file or directory.
