@@ -42,7 +42,6 @@ pub mod watch;
 pub mod wfp;
 mod wide;
 
-
 pub(crate) mod status;
 
 pub use error::{CallError, Win32Error};
