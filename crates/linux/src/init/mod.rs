@@ -5,6 +5,7 @@
 
 mod build;
 pub(crate) mod limits;
+mod mount_point;
 mod mounts;
 mod network;
 mod origins;
@@ -14,6 +15,7 @@ mod serve;
 mod spawner;
 mod terminal;
 mod tree;
+mod wait;
 mod watch;
 
 use std::fs::File;

@@ -8,11 +8,11 @@ use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::Path;
 
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstatvfs, mkdirat, openat,
-    openat2, statat, symlinkat, unlinkat,
+    openat2, statat, symlinkat,
 };
 use rustix::io::Errno;
 use rustix::mount::{
@@ -23,6 +23,7 @@ use rustix::mount::{
 use ringfence_plan::step::{FileId, MountAccess, MountPoint, Placeholder};
 use ringfence_policy::AbsolutePath;
 
+use super::mount_point::make_mount_point;
 use super::origins::{Origin, Origins};
 use super::overlay::{Caches, LayerLock};
 use crate::sys::{self, MountAttributes, Reach};
@@ -544,68 +545,6 @@ pub(super) fn new_file_system(
 pub(super) fn attach(tree: impl AsFd, place: OwnedFd, path: &AbsolutePath) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(tree, c"", place, c"", flags).map_err(failed("move_mount (onto)", path))
-}
-
-/// Makes a mount point inside a private directory of ours.
-///
-/// # Security
-/// What lies in a private directory was made by targets of earlier commands: a link or a file in the way is removed,
-/// never followed.
-fn make_mount_point(target: &AbsolutePath, kind: MountPoint) -> Result<OwnedFd> {
-    let mut directory = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(failed("open", target))?;
-    let mut names = target
-        .as_path()
-        .components()
-        .filter_map(|component| match component {
-            Component::Normal(name) => Some(name),
-            _ => None,
-        })
-        .peekable();
-    while let Some(name) = names.next() {
-        let is_file = kind == MountPoint::MakeFile && names.peek().is_none();
-        directory = enter_or_make(directory.as_fd(), Path::new(name), is_file)
-            .map_err(failed("make mount point", target))?;
-    }
-    Ok(directory)
-}
-
-fn enter_or_make(
-    parent: BorrowedFd<'_>,
-    name: &Path,
-    is_file: bool,
-) -> std::result::Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let kind = if is_file {
-        OFlags::empty()
-    } else {
-        OFlags::DIRECTORY
-    };
-    let open = || {
-        openat2(
-            parent,
-            name,
-            flags | kind,
-            Mode::empty(),
-            ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH,
-        )
-    };
-    match open() {
-        Err(Errno::NOENT) => {}
-        Err(Errno::LOOP | Errno::NOTDIR) => unlinkat(parent, name, AtFlags::empty())?,
-        other => return other,
-    }
-    if is_file {
-        openat(
-            parent,
-            name,
-            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC,
-            Mode::from_raw_mode(0o600),
-        )?;
-    } else {
-        mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
-    }
-    open()
 }
 
 fn absolute(path: &str) -> AbsolutePath {

@@ -21,6 +21,7 @@ use super::program::lay_out;
 use super::spawner::{Job, Start};
 use super::terminal::open_terminal;
 use super::tree::Tree;
+use super::wait::{Awaited, Ready};
 use super::watch::Change;
 use super::{InitError, Parts};
 use crate::channel::Channel;
@@ -499,60 +500,17 @@ impl Init {
     }
 
     fn wait(&self) -> Result<Ready, InitError> {
-        let events = PollFlags::IN;
-        let channel_events = if self.channel.waiting() > 0 {
-            events | PollFlags::OUT
-        } else {
-            events
+        let awaited = Awaited {
+            channel: &self.channel,
+            signals: self.parts.signals.as_fd(),
+            spawner: self.parts.spawner.as_fd(),
+            observer: self.parts.observer.as_ref(),
+            watch: self.parts.watch.as_ref(),
+            harness: self.harness.as_ref(),
         };
-        let mut fds = vec![
-            PollFd::new(&self.channel, channel_events),
-            PollFd::new(&self.parts.signals, events),
-            PollFd::new(&self.parts.spawner, events),
-        ];
-        let observer = self
-            .parts
-            .observer
-            .as_ref()
-            .map(|observer| push(&mut fds, observer.as_fd()));
-        let door = self
-            .parts
-            .observer
-            .as_ref()
-            .and_then(|observer| observer.door())
-            .map(|door| push(&mut fds, door.as_fd()));
-        let watch = self
-            .parts
-            .watch
-            .as_ref()
-            .map(|watch| push(&mut fds, watch.as_fd()));
-        let harness = self
-            .harness
-            .as_ref()
-            .map(|harness| push(&mut fds, harness.as_fd()));
-        let timeout = self.next_time().map(|time| {
-            let left = time.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-            Timespec {
-                tv_sec: left.as_secs().cast_signed(),
-                tv_nsec: left.subsec_nanos().into(),
-            }
-        });
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(InitError::SetUp("poll", errno)),
-        }
-        let is_ready = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
-        let readable = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
-        Ok(Ready {
-            channel: fds
-                .first()
-                .is_some_and(|fd| fd.revents().intersects(readable)),
-            children: is_ready(1),
-            spawner: is_ready(2),
-            observer: observer.is_some_and(is_ready) || door.is_some_and(is_ready),
-            watch: watch.is_some_and(is_ready),
-            harness: harness.is_some_and(is_ready),
-        })
+        awaited
+            .wait(self.next_time())
+            .map_err(|errno| InitError::SetUp("poll", errno))
     }
 
     fn next_time(&self) -> Option<Instant> {
@@ -563,26 +521,6 @@ impl Init {
         let deadlines = self.running.values().filter_map(|running| running.deadline);
         deadlines.chain(end).chain(self.next_look).min()
     }
-}
-
-/// What poll found.
-#[derive(Clone, Copy, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "one flag for each descriptor of the loop"
-)]
-struct Ready {
-    channel: bool,
-    children: bool,
-    spawner: bool,
-    observer: bool,
-    watch: bool,
-    harness: bool,
-}
-
-fn push<'a>(fds: &mut Vec<PollFd<'a>>, fd: BorrowedFd<'a>) -> usize {
-    fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
-    fds.len() - 1
 }
 
 /// Empties a signal descriptor: the children themselves are found by wait.
