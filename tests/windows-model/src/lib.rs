@@ -23,6 +23,7 @@ pub mod figures;
 pub mod host;
 pub mod look;
 pub mod mutate;
+pub mod network;
 pub mod observe;
 pub mod operation;
 pub mod oracle;

@@ -25,8 +25,14 @@ const PERMIT_WEIGHT: u8 = 15;
 const BLOCK_WEIGHT: u8 = 0;
 /// `FWP_ACTRL_MATCH_FILTER`: a token matches an `ALE_USER_ID` condition if the descriptor grants it this.
 pub const MATCH_FILTER: AccessMask = AccessMask(0x1);
-/// `ALL APPLICATION PACKAGES`, for which a packaged program's token is checked too.
-const PACKAGES: Sid = Sid::ALL_APPLICATION_PACKAGES;
+/// Who everybody else is. The tokens of packaged programs are checked for their packages too, and restricted ones for
+/// their restricting SIDs if matching counts as writing: those of other people's targets are write-restricted.
+const EVERYBODY: [Sid; 4] = [
+    Sid::EVERYONE,
+    Sid::ALL_APPLICATION_PACKAGES,
+    Sid::RESTRICTED,
+    Sid::WRITE_RESTRICTED,
+];
 
 /// How filters tell the Offline account from everybody else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,7 +42,7 @@ pub enum FilterForm {
     #[default]
     Named,
     /// Everybody but the account is permitted, and what is left is blocked. A program of somebody else whose restricted
-    /// token leaves Everyone out is blocked with it.
+    /// token knows none of the usual restricting SIDs may be blocked with it.
     Complement,
     /// As [`FilterForm::Complement`], and whoever is anonymous is blocked with it.
     ComplementWithoutAnonymous,
@@ -89,19 +95,15 @@ pub fn match_descriptor(
     let aces = match *condition {
         Condition::User(user) => vec![allow(sid_of(user))],
         Condition::UserOr(user, other) => vec![allow(sid_of(user)), allow(other)],
-        Condition::NotUser(user) => vec![
-            deny(sid_of(user)),
-            allow(Sid::EVERYONE),
-            allow(Sid::ANONYMOUS),
-            allow(PACKAGES),
-        ],
+        Condition::NotUser(user) => std::iter::once(deny(sid_of(user)))
+            .chain(EVERYBODY.map(allow))
+            .chain([allow(Sid::ANONYMOUS)])
+            .collect(),
         // A machine may count anonymous callers to Everyone: they are denied by name.
-        Condition::NotUserNorAnonymous(user) => vec![
-            deny(sid_of(user)),
-            deny(Sid::ANONYMOUS),
-            allow(Sid::EVERYONE),
-            allow(PACKAGES),
-        ],
+        Condition::NotUserNorAnonymous(user) => [deny(sid_of(user)), deny(Sid::ANONYMOUS)]
+            .into_iter()
+            .chain(EVERYBODY.map(allow))
+            .collect(),
         Condition::Loopback
         | Condition::Tcp
         | Condition::RemotePorts(_)
@@ -116,7 +118,8 @@ pub fn match_descriptor(
 }
 
 /// The filters of the Offline account; the Online account has none: it is used for `network.mode = "open"` alone.
-pub(crate) fn filters(subject: &Subject) -> Vec<Filter> {
+#[must_use]
+pub fn filters_of(subject: &Subject) -> Vec<Filter> {
     use Condition::{Loopback as OnLoopback, RawEndpoint, RemotePorts, Tcp};
     let Subject {
         marker,

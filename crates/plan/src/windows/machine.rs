@@ -11,7 +11,7 @@ use ringfence_policy::document::Loopback;
 use crate::windows::descriptors::{EXECUTE, PASS, PROTECT};
 use crate::windows::error::{PlanError, below};
 use crate::windows::facts::{FirewallPolicy, Marker, PlaceName, WindowsFacts};
-use crate::windows::filters::{FilterForm, filters, rules};
+use crate::windows::filters::{FilterForm, filters_of, rules};
 use crate::windows::path::WindowsPath;
 use crate::windows::plan::digest;
 use crate::windows::sids::{self, AccountNames};
@@ -157,7 +157,7 @@ impl Subject {
         let mut steps = accounts(self, &names, &directories);
         steps.push(MachineStep::ReservePorts { ports: self.proxy });
         steps.push(MachineStep::InstallFilters {
-            filters: filters(self),
+            filters: filters_of(self),
         });
         for rule in rules(&names, self) {
             steps.push(MachineStep::AddFirewallRule { rule });

@@ -327,8 +327,8 @@ impl<'a> Planner<'a> {
         }
         match form {
             FilterForm::Named => {}
-            FilterForm::Complement => notes.push("the network filters block everybody whom they do not permit: programs of others whose restricted token leaves Everyone out, too".to_owned()),
-            FilterForm::ComplementWithoutAnonymous => notes.push("the network filters block everybody whom they do not permit: programs of others that connect anonymously, or whose restricted token leaves Everyone out, too".to_owned()),
+            FilterForm::Complement => notes.push("the network filters block everybody whom they do not permit: programs of others whose restricted token has neither Everyone, RESTRICTED nor WRITE RESTRICTED, too".to_owned()),
+            FilterForm::ComplementWithoutAnonymous => notes.push("the network filters block everybody whom they do not permit: programs of others that connect anonymously, or whose restricted token has neither Everyone, RESTRICTED nor WRITE RESTRICTED, too".to_owned()),
         }
         notes
     }

@@ -176,11 +176,15 @@ fn conditions_on_the_user_are_descriptors() {
     );
     assert_eq!(
         sddl(Condition::NotUser(offline)).as_deref(),
-        Some("O:SYG:SYD:(D;;0x1;;;BG)(A;;0x1;;;WD)(A;;0x1;;;AN)(A;;0x1;;;AC)")
+        Some(
+            "O:SYG:SYD:(D;;0x1;;;BG)(A;;0x1;;;WD)(A;;0x1;;;AC)(A;;0x1;;;RC)(A;;0x1;;;WR)(A;;0x1;;;AN)"
+        )
     );
     assert_eq!(
         sddl(Condition::NotUserNorAnonymous(offline)).as_deref(),
-        Some("O:SYG:SYD:(D;;0x1;;;BG)(D;;0x1;;;AN)(A;;0x1;;;WD)(A;;0x1;;;AC)")
+        Some(
+            "O:SYG:SYD:(D;;0x1;;;BG)(D;;0x1;;;AN)(A;;0x1;;;WD)(A;;0x1;;;AC)(A;;0x1;;;RC)(A;;0x1;;;WR)"
+        )
     );
     assert_eq!(sddl(Condition::Loopback), None);
 }
