@@ -124,7 +124,7 @@ pub struct Installed {
 pub fn verdict(
     installed: &[Installed],
     token: &Token,
-    attempt: &Attempt,
+    attempt: Attempt,
     hypothesis: Hypothesis,
 ) -> Verdict {
     // By sublayer the match of the highest weight; of equal weights the first, which is no worse than the platform's.
@@ -152,7 +152,7 @@ fn matches(
     filter: &Filter,
     accounts: &AccountSids,
     token: &Token,
-    attempt: &Attempt,
+    attempt: Attempt,
     hypothesis: Hypothesis,
 ) -> bool {
     filter.layer == attempt.layer

@@ -168,7 +168,7 @@ fn attempts() -> Vec<Attempt> {
 }
 
 /// What an Offline account may do.
-fn allowed(attempt: &Attempt) -> bool {
+fn allowed(attempt: Attempt) -> bool {
     let is_in = |range: PortRange| (range.first..=range.last).contains(&attempt.port);
     let to_proxy = is_in(PROXY) && attempt.protocol == Protocol::Tcp;
     match attempt.layer {
@@ -195,7 +195,7 @@ fn wrong(cast: &Cast, set_ups: &[Installed], form: FilterForm) -> Option<String>
     let attempts = attempts();
     for hypothesis in Hypothesis::all() {
         for (name, who, token) in &cast.tokens {
-            for attempt in &attempts {
+            for attempt in attempts.iter().copied() {
                 let found = verdict(set_ups, token, attempt, hypothesis);
                 let expected = match who {
                     Who::Offline | Who::BobsOffline if allowed(attempt) => Verdict::Permitted,
@@ -253,7 +253,7 @@ fn copies_escape_the_forms_that_do_not_name_what_they_lack() {
         let set_ups = [installed(&cast.ann, cast.marker, form)];
         for hypothesis in Hypothesis::all() {
             for (name, who, token) in &cast.tokens {
-                let found = verdict(&set_ups, token, &out, hypothesis);
+                let found = verdict(&set_ups, token, out, hypothesis);
                 let expected = match who {
                     Who::Offline => Verdict::Blocked,
                     Who::DenyOnly | Who::Anonymous if holds(form, *who) => Verdict::Blocked,

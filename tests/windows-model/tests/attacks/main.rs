@@ -13,6 +13,8 @@ mod names;
 mod objects;
 mod others;
 mod paths;
+mod profile;
+
 mod upkeep;
 
 use ringfence_nt::fs::{Caller, FileSystem, NodeId, Place, Status};
