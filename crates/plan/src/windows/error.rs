@@ -33,6 +33,14 @@ pub enum PlanError {
         /// The session.
         session: String,
     },
+    /// A session that is alive must not read what the root is or lies in, and a root is read by all of a person's.
+    #[error("`{root}` lies in what session {session} must not read")]
+    RootDenied {
+        /// The root, escaped.
+        root: String,
+        /// The session.
+        session: String,
+    },
     /// More roots have capability SIDs than a token can hold in comfort.
     #[error("{count} roots have been granted to this person, and {limit} are the most")]
     TooManyRoots {
@@ -120,6 +128,7 @@ impl PlanError {
                 ExitCode::PolicyInvalid
             }
             Self::RootInUse { .. }
+            | Self::RootDenied { .. }
             | Self::TooManyRoots { .. }
             | Self::FirewallOverridden
             | Self::NoPorts { .. }
@@ -145,6 +154,9 @@ impl PlanError {
                 format!("wait until session {session} has ended: `ringfence ps`"),
                 "or run with the same `[filesystem]` settings as it".to_owned(),
             ],
+            Self::RootDenied { session, .. } => {
+                vec![format!("wait until session {session} has ended: `ringfence ps`")]
+            }
             Self::TooManyRoots { .. } => {
                 one("give roots back that are no longer used: `ringfence setup repair`")
             }

@@ -531,6 +531,9 @@ pub struct LiveSession {
     pub id: String,
     /// Its roots, and the hash of the file policy that each is under.
     pub roots: Vec<LiveRoot>,
+    /// What it must not read outside its roots.
+    #[serde(default)]
+    pub denied_read: Vec<WindowsPath>,
 }
 
 /// A root that a live session uses.
@@ -538,6 +541,9 @@ pub struct LiveSession {
 pub struct LiveRoot {
     /// The root.
     pub root: FileId,
+    /// Where it is; roots above and below it are known by this.
+    #[serde(default)]
+    pub path: Option<WindowsPath>,
     /// The hash of its file policy.
     pub policy: String,
 }

@@ -30,7 +30,7 @@ pub mod step;
 mod steps;
 pub mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ringfence_nt::Sid;
 use ringfence_policy::Policy;
@@ -54,7 +54,7 @@ use crate::windows::outside::Outside;
 use crate::windows::reach::Reach;
 use crate::windows::refuse::RefuseList;
 use crate::windows::roots::Roots;
-use crate::windows::step::{AccountRole, PersonInverse, PersonStep};
+use crate::windows::step::{AccountRole, PersonInverse, PersonStep, Purpose};
 use crate::windows::steps::Steps;
 
 /// Plans sessions of `policy` on the host of `facts`, after what `ledger` says was done before.
@@ -209,6 +209,7 @@ impl<'a> Planner<'a> {
         let mut all_notes = self.notes(&machine);
         all_notes.extend(collected.notes.iter().cloned());
         all_notes.append(&mut notes);
+        all_notes.extend(self.denied_elsewhere(&held, &paths));
         missing.splice(0..0, self.missing().into_iter().chain(self.escaping()));
         let launch = self.launch(&roots.roots, &path, rule)?;
         let mut person_steps: Vec<PersonStep> =
@@ -280,6 +281,41 @@ impl<'a> Planner<'a> {
                 ),
             ],
         }
+    }
+
+    /// What another policy of the person keeps from all their sandboxed commands: reading is denied to the group, and
+    /// taking that away for one session would give it to the others.
+    fn denied_elsewhere(&self, held: &[HeldObject], roots: &[WindowsPath]) -> Vec<String> {
+        let denied: BTreeSet<&WindowsPath> = self
+            .ledger
+            .person
+            .iter()
+            .filter_map(|step| match step {
+                PersonStep::SetDacl {
+                    object,
+                    purpose: Purpose::DeniedRead,
+                    ..
+                } => Some(&object.path),
+                PersonStep::SetDacl { .. }
+                | PersonStep::Walk { .. }
+                | PersonStep::MakeHome { .. } => None,
+            })
+            .collect();
+        let is_own = |path: &WindowsPath| {
+            let mut own = held.iter();
+            own.any(|one| one.object.path == *path && one.purpose == Purpose::DeniedRead)
+                || roots.iter().any(|root| path.starts_with(root))
+        };
+        denied
+            .into_iter()
+            .filter(|path| !is_own(path))
+            .map(|path| {
+                let path = path.printable();
+                format!(
+                    "`{path}` is read by no sandboxed command of yours: another policy of yours denies it. Where none does any more: `ringfence setup repair \"{path}\"`"
+                )
+            })
+            .collect()
     }
 
     /// Whether sessions of this policy rest on the network filters.

@@ -14,7 +14,9 @@ use crate::windows::descriptors::{
     EXECUTE, PASS, PROTECT, READ, STAY, Trustees, same_access, with_entries,
 };
 use crate::windows::error::PlanError;
-use crate::windows::facts::{Consent, ObjectFact, ToolDirectory, ToolFound, WindowsFacts};
+use crate::windows::facts::{
+    Consent, ObjectFact, Presence, ToolDirectory, ToolFound, WindowsFacts,
+};
 use crate::windows::launch::WriteClassRule;
 use crate::windows::objects::Objects;
 use crate::windows::path::WindowsPath;
@@ -215,6 +217,7 @@ impl Outside<'_> {
             return Ok(());
         }
         let fact = self.objects.require(path)?;
+        self.granted_inside(path);
         if !self.natural_reach(fact).intersects(READ) {
             return Ok(());
         }
@@ -236,6 +239,27 @@ impl Outside<'_> {
             });
         }
         Ok(())
+    }
+
+    /// Roots of the person's other policies in a secret: each grants their accounts reading, whatever is denied above.
+    fn granted_inside(&mut self, secret: &WindowsPath) {
+        let given = self.facts.capabilities.iter();
+        let inside = given.filter(|one| {
+            one.presence == Presence::Present
+                && one.path.starts_with(secret)
+                && !self.roots.contains(&one.path)
+        });
+        let mut paths: Vec<&WindowsPath> = inside.map(|one| &one.path).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        for path in paths {
+            let (path, secret) = (path.printable(), secret.printable());
+            self.missing.push(Missing {
+                what: "unreadable-secrets".to_owned(),
+                cause: format!("`{secret}` is not to be read, and `{path}` in it is a writable root of another policy of yours, which every sandboxed command of yours reads"),
+                cure: format!("give that root back, `ringfence setup repair \"{path}\"`, or take `{secret}` out of `filesystem.deny_read`"),
+            });
+        }
     }
 
     fn shared_places(&mut self) -> Result<(), PlanError> {

@@ -10,7 +10,7 @@ use ringfence_policy::document::GitAccess;
 
 use crate::windows::descriptors::Trustees;
 use crate::windows::error::{PlanError, below};
-use crate::windows::facts::{ObjectFact, Reached, WindowsFacts, WindowsRoot};
+use crate::windows::facts::{LiveRoot, ObjectFact, Reached, WindowsFacts, WindowsRoot};
 use crate::windows::held::escape_named;
 use crate::windows::machine::MachineDirectories;
 use crate::windows::path::WindowsPath;
@@ -144,19 +144,32 @@ impl<'a> Roots<'a> {
         fact: &ObjectFact,
         policy: &str,
     ) -> Result<(), PlanError> {
-        let other = self.facts.sessions.iter().find(|session| {
-            session
-                .roots
-                .iter()
-                .any(|live| live.root == fact.object.id && live.policy != policy)
-        });
-        match other {
-            Some(session) => Err(PlanError::RootInUse {
-                root: escape_named(&root.named),
-                session: session.id.clone(),
-            }),
-            None => Ok(()),
+        let own = &fact.object.path;
+        // Of two roots, one in the other, the policy of either decides on what lies in both.
+        let overlaps = |live: &LiveRoot| {
+            live.root == fact.object.id
+                || live
+                    .path
+                    .as_ref()
+                    .is_some_and(|path| path.starts_with(own) || own.starts_with(path))
+        };
+        for session in &self.facts.sessions {
+            let mut other = session.roots.iter().filter(|live| live.policy != policy);
+            if other.any(overlaps) {
+                return Err(PlanError::RootInUse {
+                    root: escape_named(&root.named),
+                    session: session.id.clone(),
+                });
+            }
+            // A root grants the group reading: the session that denies it would read what lies here.
+            if session.denied_read.iter().any(|path| own.starts_with(path)) {
+                return Err(PlanError::RootDenied {
+                    root: escape_named(&root.named),
+                    session: session.id.clone(),
+                });
+            }
         }
+        Ok(())
     }
 
     fn grant(&self, fact: &ObjectFact, policy: &str) -> Result<GrantedRoot, PlanError> {

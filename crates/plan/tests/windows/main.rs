@@ -9,6 +9,7 @@
 
 mod mutations;
 mod network;
+mod projects;
 mod refusals;
 mod setup;
 mod walks;
@@ -17,7 +18,6 @@ mod world;
 use proptest::prelude::*;
 use ringfence_nt::check::{Pass, maximum_of_pass};
 use ringfence_nt::{AccessMask, GenericMapping, WriteClass};
-use ringfence_plan::windows::facts::{LiveRoot, LiveSession};
 use ringfence_plan::windows::lint::lint;
 use ringfence_plan::windows::step::Purpose;
 use ringfence_plan::windows::{PlanError, WindowsPlan, plan, reach};
@@ -150,26 +150,6 @@ fn entries_of_an_earlier_plan_go() {
             .person_steps
             .is_empty()
     );
-}
-
-#[test]
-fn a_root_has_one_file_policy_while_a_session_lives() {
-    let (mut facts, ledger) = ready();
-    let first = plan(&policy(POLICY, &facts), &facts, &ledger).expect("a plan");
-    let live = LiveRoot {
-        root: first.roots[0].object.id,
-        policy: first.roots[0].policy.clone(),
-    };
-    facts.sessions.push(LiveSession {
-        id: "s1".to_owned(),
-        roots: vec![live],
-    });
-    assert!(plan(&policy(POLICY, &facts), &facts, &ledger).is_ok());
-    let other = policy(&format!("{POLICY}git = \"commit\"\n"), &facts);
-    assert!(matches!(
-        plan(&other, &facts, &ledger),
-        Err(PlanError::RootInUse { .. })
-    ));
 }
 
 #[test]

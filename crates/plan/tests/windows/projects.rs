@@ -1,0 +1,159 @@
+//! Two projects of one person, each with a policy of its own.
+
+use ringfence_plan::Level;
+use ringfence_plan::windows::facts::{Capability, LiveRoot, LiveSession, Presence, WindowsFacts};
+use ringfence_plan::windows::step::{ObjectKind, Purpose};
+use ringfence_plan::windows::{PlanError, plan};
+use ringfence_policy::Policy;
+
+use crate::world::{POLICY, ROOT, add, carry_out, path, policy, ready};
+
+/// The file policy under which this machine's first root is planned.
+fn hash(facts: &WindowsFacts, policy: &Policy) -> String {
+    let (_, ledger) = ready();
+    plan(policy, facts, &ledger).expect("a plan").roots[0]
+        .policy
+        .clone()
+}
+
+fn live(roots: Vec<LiveRoot>, denied: &[&str]) -> LiveSession {
+    LiveSession {
+        id: "s1".to_owned(),
+        roots,
+        denied_read: denied.iter().map(|one| path(one)).collect(),
+    }
+}
+
+#[test]
+fn a_root_has_one_file_policy_while_a_session_lives() {
+    let (mut facts, ledger) = ready();
+    let own = policy(POLICY, &facts);
+    let first = plan(&own, &facts, &ledger).expect("a plan");
+    let other = policy(&format!("{POLICY}git = \"commit\"\n"), &facts);
+    let root = LiveRoot {
+        root: first.roots[0].object.id,
+        path: None,
+        policy: first.roots[0].policy.clone(),
+    };
+    facts.sessions = vec![live(vec![root], &[])];
+    assert!(plan(&own, &facts, &ledger).is_ok());
+    assert!(matches!(
+        plan(&other, &facts, &ledger),
+        Err(PlanError::RootInUse { .. })
+    ));
+}
+
+/// What lies in two roots is under the policy of both: a narrower root would take away what the wider one protects.
+#[test]
+fn a_root_in_another_sessions_root_has_that_ones_policy() {
+    let (facts, ledger) = ready();
+    let own = policy(POLICY, &facts);
+    let (same, other) = (hash(&facts, &own), "of another".to_owned());
+    for at in ["C:\\Users\\ann\\src", &format!("{ROOT}\\vendor\\lib")] {
+        let root = |policy: &str| LiveRoot {
+            root: facts.objects[0].object.id,
+            path: Some(path(at)),
+            policy: policy.to_owned(),
+        };
+        let with = |policy: &str| {
+            let mut facts = facts.clone();
+            facts.sessions = vec![live(vec![root(policy)], &[])];
+            plan(&own, &facts, &ledger)
+        };
+        assert!(with(&same).is_ok(), "control: one policy");
+        assert!(
+            matches!(with(&other), Err(PlanError::RootInUse { .. })),
+            "{at}"
+        );
+    }
+}
+
+#[test]
+fn a_root_in_what_a_live_session_must_not_read_waits() {
+    let (mut facts, ledger) = ready();
+    let own = policy(POLICY, &facts);
+    facts.sessions = vec![live(
+        Vec::new(),
+        &["C:\\Users\\ann\\src\\app\\vendor", "D:\\other"],
+    )];
+    assert!(
+        plan(&own, &facts, &ledger).is_ok(),
+        "control: no root lies there"
+    );
+    for denied in [ROOT, "C:\\Users\\ann\\src", "D:\\"] {
+        facts.sessions = vec![live(Vec::new(), &[denied])];
+        let refused = plan(&own, &facts, &ledger).expect_err("no plan");
+        assert!(
+            matches!(refused, PlanError::RootDenied { .. }),
+            "{denied}: {refused}"
+        );
+        assert!(refused.hints()[0].contains("s1"));
+    }
+}
+
+/// Reading is denied to the group, and every session of the person is in it: what one policy denies the other one's
+/// sessions do not read either. That is said, and neither plan changes what the other did.
+#[test]
+fn what_one_policy_denies_stays_denied_and_the_other_plan_says_so() {
+    let (mut facts, mut ledger) = ready();
+    let strict = policy(POLICY, &facts);
+    let loose = policy("[filesystem]\nwritable_roots = ['D:\\scratch']\n", &facts);
+    let notes = path("D:\\notes");
+    let says = |plan: &ringfence_plan::windows::WindowsPlan| {
+        let mut notes = plan.notes.iter();
+        notes.any(|note| note.starts_with("`D:\\notes` is read by no sandboxed command"))
+    };
+    let alone = plan(&loose, &facts, &ledger).expect("a plan");
+    assert!(!says(&alone), "control: nobody denies it");
+
+    let first = plan(&strict, &facts, &ledger).expect("a plan");
+    assert_eq!(
+        first.held_at(&notes).map(|held| held.purpose),
+        Some(Purpose::DeniedRead)
+    );
+    assert!(!says(&first));
+    carry_out(&mut facts, &first);
+    ledger.person.extend(first.person_steps);
+    let second = plan(&loose, &facts, &ledger).expect("a plan");
+    assert!(says(&second), "{:?}", second.notes);
+    assert_eq!(second.level, Level::Full);
+    assert!(second.held_at(&notes).is_none());
+    carry_out(&mut facts, &second);
+    ledger.person.extend(second.person_steps);
+    for policy in [&strict, &loose, &strict, &loose] {
+        let again = plan(policy, &facts, &ledger).expect("a plan");
+        assert_eq!(again.person_steps, [], "taking turns costs nothing");
+    }
+}
+
+#[test]
+fn a_root_of_another_policy_in_what_is_denied_is_said_to_be_readable() {
+    let (mut facts, ledger) = ready();
+    let own = policy(POLICY, &facts);
+    add(
+        &mut facts,
+        "D:\\notes\\project",
+        ObjectKind::Directory,
+        None,
+    );
+    let given = |at: &str, presence| Capability {
+        sid: ringfence_nt::Sid::EVERYONE,
+        root: facts.objects[0].object.id,
+        path: path(at),
+        presence,
+    };
+    let missing = |capability| {
+        let mut facts = facts.clone();
+        facts.capabilities.push(capability);
+        plan(&own, &facts, &ledger).expect("a plan").missing
+    };
+    assert_eq!(missing(given("D:\\other", Presence::Present)), []);
+    assert_eq!(missing(given("D:\\notes\\project", Presence::Gone)), []);
+    let readable = missing(given("D:\\notes\\project", Presence::Present));
+    assert_eq!(readable.len(), 1);
+    assert_eq!(readable[0].what, "unreadable-secrets");
+    assert!(
+        readable[0].cause.contains("`D:\\notes\\project`"),
+        "{readable:?}"
+    );
+}
