@@ -126,6 +126,17 @@ pub enum Event {
         /// How often, since the last event on the same.
         count: u32,
     },
+    /// A connection that no rule names is held for an answer; its `net.decision` follows, at the latest when the time
+    /// of `approvals.timeout` is over.
+    #[serde(rename = "net.asked")]
+    NetAsked {
+        /// The command, where only one was running.
+        command: Option<u64>,
+        /// The destination, escaped.
+        destination: String,
+        /// By which way it came to the proxy, as in `net.decision`.
+        ingress: String,
+    },
     /// A question for a name was decided on.
     #[serde(rename = "dns.decision")]
     DnsDecision {

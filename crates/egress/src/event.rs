@@ -15,6 +15,9 @@ pub enum Event {
     /// A connection or a request was decided on.
     #[serde(rename = "net.decision")]
     Connection(ConnectionDecision),
+    /// Somebody is asked about a connection, which is held until the answer; the decision follows.
+    #[serde(rename = "net.asked")]
+    Asked(Question),
     /// A question for a name was decided on.
     #[serde(rename = "dns.decision")]
     Name(NameDecision),
@@ -38,6 +41,17 @@ pub struct ConnectionDecision {
     pub decision: Decision,
     /// The program that tried, where it is known; looked up only for refusals.
     pub program: Option<String>,
+}
+
+/// A connection that somebody is asked about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Question {
+    /// Whose attempt.
+    pub subject: Subject,
+    /// By which way it came.
+    pub ingress: Ingress,
+    /// Host and port.
+    pub destination: String,
 }
 
 /// The decision on a question for a name.

@@ -22,6 +22,8 @@ pub struct Limits {
     pub absolute: Duration,
     /// How long a person or a program may take to answer when it is asked about a connection.
     pub answer: Duration,
+    /// Connections that wait for an answer at one time; more are refused.
+    pub questions: usize,
     /// Bytes that may leave under one rule, over all its connections; `None` for any number.
     pub bytes_out_per_rule: Option<u64>,
 }
@@ -37,6 +39,7 @@ impl Default for Limits {
             idle: minutes(60),
             absolute: minutes(24 * 60),
             answer: minutes(2),
+            questions: 64,
             bytes_out_per_rule: None,
         }
     }

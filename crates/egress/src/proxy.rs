@@ -43,7 +43,7 @@ use live::Registry;
 
 pub(crate) use live::lock;
 
-pub use gate::{Answer, Nobody, Review};
+pub use gate::{Answer, Nobody, Review, Silent};
 pub use listener::{AddError, Listener};
 pub use socket::{Answer as SocketAnswer, SocketWish};
 

@@ -249,6 +249,9 @@ pub struct NetworkDocument {
     #[schemars(extend("default" = [], "examples" = [["uploads.example.net"]]))]
     pub deny: Vec<HostRule>,
     /// Hold a connection that no rule names and ask, instead of refusing it. Needs `mode = "allowlist"`.
+    ///
+    /// Nobody can be asked yet: the connection is held for `approvals.timeout`, nothing is sent meanwhile, and then it
+    /// is refused. With `approvals.reviewer = "none"` it is refused at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = false, "examples" = [true]))]
     pub ask: Option<bool>,

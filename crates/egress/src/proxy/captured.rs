@@ -34,7 +34,7 @@ pub(super) async fn serve(
         serve_http(shared, caller, &attempt, client).await;
         return;
     }
-    let Ok(admission) = shared.gate.admit(caller, &attempt).await else {
+    let Ok(admission) = shared.gate.admit(caller, &attempt, &mut client).await else {
         return say_refusal(client, port).await;
     };
     if shared.is_scoped(&attempt, &admission) {
@@ -68,7 +68,7 @@ pub(super) async fn relay(
     mut client: Wire,
 ) {
     let attempt = attempt(caller, Ingress::CapturedTcp, host, port);
-    let opened = match shared.gate.admit(caller, &attempt).await {
+    let opened = match shared.gate.admit(caller, &attempt, &mut client).await {
         Ok(admission) => shared.open(caller, &attempt, &admission).await.ok(),
         Err(_) => None,
     };
@@ -95,7 +95,7 @@ async fn serve_http(shared: &Shared, caller: &Caller, attempt: &Attempt, mut cli
             exchange::serve(shared, caller, serving, client, None).await;
         }
         Some(Ok(FirstFlight::Opaque | FirstFlight::Tls)) => {
-            let opened = match shared.gate.admit(caller, attempt).await {
+            let opened = match shared.gate.admit(caller, attempt, &mut client).await {
                 Ok(admission) if shared.is_scoped(attempt, &admission) => {
                     return scoped::serve(shared, caller, attempt.clone(), client).await;
                 }

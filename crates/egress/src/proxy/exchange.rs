@@ -240,7 +240,7 @@ async fn forward_one(
         let destination = destination(&attempt);
         return After::Say(http_refusal(&forward.method, &destination, &decision));
     }
-    let admission = match shared.gate.admit(caller, &attempt).await {
+    let admission = match shared.gate.admit(caller, &attempt, client).await {
         Ok(admission) => admission,
         Err(decision) => {
             let destination = destination(&attempt);

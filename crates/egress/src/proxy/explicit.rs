@@ -37,7 +37,7 @@ pub(super) async fn serve(shared: &Shared, caller: Caller, mut client: Wire) {
 }
 
 /// `CONNECT` at the proxy.
-async fn open_tunnel(shared: &Shared, caller: &Caller, authority: Authority, client: Wire) {
+async fn open_tunnel(shared: &Shared, caller: &Caller, authority: Authority, mut client: Wire) {
     const METHOD: &str = "CONNECT";
     const CONNECTED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
     let attempt = Attempt {
@@ -48,7 +48,7 @@ async fn open_tunnel(shared: &Shared, caller: &Caller, authority: Authority, cli
         method: Some(METHOD.to_owned()),
         path: None,
     };
-    let opened = match shared.gate.admit(caller, &attempt).await {
+    let opened = match shared.gate.admit(caller, &attempt, &mut client).await {
         Ok(admission) if shared.is_scoped(&attempt, &admission) => {
             if write_all(&client.write, CONNECTED).await.is_ok() {
                 scoped::serve(shared, caller, attempt, client).await;
@@ -108,7 +108,7 @@ async fn serve_socks(shared: &Shared, caller: &Caller, mut client: Wire) {
         method: None,
         path: None,
     };
-    let opened = match shared.gate.admit(caller, &attempt).await {
+    let opened = match shared.gate.admit(caller, &attempt, &mut client).await {
         Ok(admission) if shared.is_scoped(&attempt, &admission) => {
             let said = write_all(&client.write, &Reply::Succeeded.bytes()).await;
             if said.is_ok() {

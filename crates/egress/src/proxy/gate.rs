@@ -12,11 +12,14 @@ use ringfence_policy::rule::RuleId;
 
 use super::Parts;
 use super::live::Basis;
+use super::open::destination;
+use super::wire::Wire;
 use crate::caller::{Caller, Ends, UnknownCaller};
 use crate::decide::{Attempt, Ingress, Verdict, decide, decide_name, refuse};
-use crate::event::{ConnectionDecision, Event, NameDecision};
+use crate::event::{ConnectionDecision, Event, NameDecision, Question};
 use crate::limits::Limits;
 use crate::reach::Pending;
+use tokio::sync::Semaphore;
 
 /// The answer of somebody who was asked about a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +36,17 @@ pub trait Review: Send + Sync {
     fn ask<'a>(&'a self, attempt: &'a Attempt) -> Pending<'a, Answer>;
 }
 
-/// Nobody: what no rule names is refused.
+/// Somebody who does not answer: what no rule names is held until its time is over, then refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Silent;
+
+impl Review for Silent {
+    fn ask<'a>(&'a self, _attempt: &'a Attempt) -> Pending<'a, Answer> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// Nobody: what no rule names is refused at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Nobody;
 
@@ -52,6 +65,8 @@ pub(crate) struct Admission {
 
 pub(crate) struct Gate {
     policy: RwLock<Arc<NetworkPolicy>>,
+    /// Places for connections that wait for an answer.
+    questions: Semaphore,
     limits: Limits,
     parts: Parts,
 }
@@ -59,6 +74,7 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new(policy: NetworkPolicy, limits: Limits, parts: Parts) -> Self {
         Self {
+            questions: Semaphore::new(limits.questions),
             policy: RwLock::new(Arc::new(policy)),
             limits,
             parts,
@@ -96,10 +112,13 @@ impl Gate {
     }
 
     /// Judges an attempt, and asks where the policy says so; a refusal is recorded here.
+    ///
+    /// While somebody is asked, what `client` says is kept for later, and a client that goes ends the question.
     pub(crate) async fn admit(
         &self,
         caller: &Caller,
         attempt: &Attempt,
+        client: &mut Wire,
     ) -> Result<Admission, Decision> {
         match decide(&self.policy(), attempt) {
             Verdict::Final(decision @ Decision::Allow { .. }) => Ok(Admission {
@@ -110,21 +129,45 @@ impl Gate {
                 self.record_attempt(caller, attempt, &decision);
                 Err(decision)
             }
-            Verdict::Ask(otherwise) => {
-                let asked = self.parts.reviewer.ask(attempt);
-                match tokio::time::timeout(self.limits.answer, asked).await {
-                    Ok(Answer::Allow) => Ok(Admission {
-                        decision: Decision::Allow {
-                            rule: RuleId::AllowedHost,
-                            origin: "network.ask".to_owned(),
-                        },
-                        basis: Basis::Answer,
-                    }),
-                    Ok(Answer::Deny) | Err(_) => {
-                        self.record_attempt(caller, attempt, &otherwise);
-                        Err(otherwise)
-                    }
-                }
+            Verdict::Ask(otherwise) => self.ask(caller, attempt, client, otherwise).await,
+        }
+    }
+
+    async fn ask(
+        &self,
+        caller: &Caller,
+        attempt: &Attempt,
+        client: &mut Wire,
+        otherwise: Decision,
+    ) -> Result<Admission, Decision> {
+        let Ok(_place) = self.questions.try_acquire() else {
+            let reason = format!("{} connections wait for an answer", self.limits.questions);
+            let decision = refuse(RuleId::NetworkLimit, reason);
+            self.record_attempt(caller, attempt, &decision);
+            return Err(decision);
+        };
+        self.parts.sink.record(Event::Asked(Question {
+            subject: caller.subject.clone(),
+            ingress: attempt.ingress,
+            destination: destination(attempt),
+        }));
+        let answer = tokio::select! {
+            biased;
+            answer = self.parts.reviewer.ask(attempt) => answer,
+            () = tokio::time::sleep(self.limits.answer) => Answer::Deny,
+            () = client.gone() => Answer::Deny,
+        };
+        match answer {
+            Answer::Allow => Ok(Admission {
+                decision: Decision::Allow {
+                    rule: RuleId::AllowedHost,
+                    origin: "network.ask".to_owned(),
+                },
+                basis: Basis::Answer,
+            }),
+            Answer::Deny => {
+                self.record_attempt(caller, attempt, &otherwise);
+                Err(otherwise)
             }
         }
     }
@@ -150,8 +193,8 @@ impl Gate {
     }
 
     pub(crate) fn record_attempt(&self, caller: &Caller, attempt: &Attempt, decision: &Decision) {
-        let destination = format!("{}:{}", attempt.host, attempt.port);
         let method = attempt.method.clone();
+        let destination = destination(attempt);
         self.record(caller, attempt.ingress, destination, method, decision);
     }
 

@@ -19,6 +19,9 @@ use super::link::TlsLink;
 /// How much is read at once.
 pub(crate) const READ_BYTES: usize = 16 * 1024;
 
+/// How much is kept of what a program says while somebody is asked about it.
+const WAITING_BYTES: usize = 64 * 1024;
+
 /// How much of what a refused caller still sends is read, so that the refusal is not lost to a reset.
 const LINGER_BYTES: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
@@ -88,6 +91,19 @@ impl Wire {
     /// Reads more; 0 at the end.
     pub(crate) async fn fill(&mut self) -> io::Result<usize> {
         self.inbox.fill(&mut self.read).await
+    }
+
+    /// Waits until the other side has nothing more to say, or breaks off; what it says meanwhile is in the inbox.
+    ///
+    /// A program that only ends its own direction is taken for one that has gone: whoever waits for an answer keeps
+    /// it open. One that says more than is kept is no longer watched.
+    pub(crate) async fn gone(&mut self) {
+        while self.inbox.unread().len() < WAITING_BYTES {
+            if matches!(self.fill().await, Ok(0) | Err(_)) {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Says `last` and goes, without losing it to what the other side still sends.

@@ -18,6 +18,11 @@ pub(super) fn event(command: Option<u64>, decided: &Decided) -> Event {
             rule: decide::parts(&connection.decision).0.name(),
             count: 1,
         },
+        Decided::Asked(question) => Event::NetAsked {
+            command,
+            destination: question.destination.clone(),
+            ingress: ingress(question.ingress).to_owned(),
+        },
         Decided::Name(question) => Event::DnsDecision {
             command,
             name: question.name.clone(),
@@ -42,7 +47,7 @@ pub(super) fn denial(decided: &Decided) -> Option<Denial> {
             &connection.decision,
         ),
         Decided::Name(question) => (&question.name, ingress(Ingress::Dns), &question.decision),
-        Decided::Closed(_) => return None,
+        Decided::Closed(_) | Decided::Asked(_) => return None,
     };
     let Decision::Deny { rule, grant, .. } = decision else {
         return None;

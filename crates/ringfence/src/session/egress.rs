@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::certificates::CertificateError;
 use super::sockets::{HostSockets, SocketError};
@@ -20,11 +21,14 @@ use ringfence_audit::SessionId;
 use ringfence_egress::caller::OneSession;
 use ringfence_egress::event::Event as Decided;
 use ringfence_egress::limits::Limits;
-use ringfence_egress::proxy::{AddError, Control, Listener, Nobody, Parts, Proxy, ServeError};
+use ringfence_egress::proxy::{
+    AddError, Control, Listener, Nobody, Parts, Proxy, Review, ServeError, Silent,
+};
 use ringfence_egress::reach::{Dial, Pending, SystemDialer, SystemResolver};
 use ringfence_egress::{Sink, Subject, SyntheticNetwork, Terminator};
 use ringfence_plan::step::{ServedSocket, Service};
-use ringfence_policy::policy::NetworkPolicy;
+use ringfence_policy::Policy;
+use ringfence_policy::document::Reviewer;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
@@ -150,7 +154,7 @@ impl Egress {
     /// # Errors
     /// [`EgressError`]; nothing is served then, and nothing gets out.
     pub(crate) fn start(
-        policy: &NetworkPolicy,
+        policy: &Policy,
         session: &SessionId,
         handed_out: HandedOut,
         published: &[u16],
@@ -177,13 +181,16 @@ impl Egress {
             attribution: Arc::new(OneSession(subject.clone())),
             resolver: Arc::new(SystemResolver),
             dialer: Arc::new(SystemDialer),
-            // Without somebody to ask, what no rule names is refused.
-            reviewer: Arc::new(Nobody),
+            reviewer: reviewer(policy.approvals.reviewer.value),
             sink: Arc::clone(&post) as Arc<dyn Sink>,
             terminator,
         };
         let network = SyntheticNetwork::default();
-        let (proxy, control) = Proxy::new(policy.clone(), network, Limits::default(), parts);
+        let limits = Limits {
+            answer: Duration::from_millis(policy.approvals.timeout.value.0),
+            ..Limits::default()
+        };
+        let (proxy, control) = Proxy::new(policy.network.clone(), network, limits, parts);
         for (socket, made) in sockets {
             control
                 .add(listener(socket, made))
@@ -264,6 +271,15 @@ impl Egress {
     /// Why the proxy had ended already, if it had.
     pub(crate) fn ending(&self) -> Option<&str> {
         self.ending.as_deref()
+    }
+}
+
+/// Who is asked about a connection that no rule names, where `network.ask` says so. Nothing in this build passes a
+/// question on to a person or a program yet: the connection is held for as long as an answer might take.
+fn reviewer(reviewer: Reviewer) -> Arc<dyn Review> {
+    match reviewer {
+        Reviewer::None => Arc::new(Nobody),
+        Reviewer::Prompt | Reviewer::Command => Arc::new(Silent),
     }
 }
 

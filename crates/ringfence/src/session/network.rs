@@ -7,7 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use ringfence_audit::SessionId;
 use ringfence_plan::step::ServedSocket;
 use ringfence_plan::{Plan, Step};
-use ringfence_policy::policy::NetworkPolicy;
+use ringfence_policy::Policy;
 
 use super::certificates::Certificates;
 use super::egress::{Egress, EgressError, HandedOut};
@@ -16,7 +16,7 @@ use super::sockets::HostSockets;
 /// The network of one session, as far as the harness has a part in it.
 #[derive(Debug)]
 pub(super) struct Network {
-    policy: NetworkPolicy,
+    policy: Policy,
     /// How many sockets the plan serves.
     planned: usize,
     sockets: Vec<(ServedSocket, OwnedFd)>,
@@ -36,7 +36,7 @@ impl Network {
     /// # Errors
     /// [`EgressError`] for a socket that can't be held, or a certificate that can't be made.
     pub(super) fn new(
-        policy: &NetworkPolicy,
+        policy: &Policy,
         plan: &Plan,
         session: &SessionId,
     ) -> Result<Self, EgressError> {
@@ -50,8 +50,8 @@ impl Network {
         });
         let published = published.collect();
         let host_sockets = HostSockets::hold(plan).map_err(EgressError::Socket)?;
-        let certificates =
-            Certificates::make(policy, plan, session).map_err(EgressError::Certificates)?;
+        let certificates = Certificates::make(&policy.network, plan, session)
+            .map_err(EgressError::Certificates)?;
         Ok(Self {
             policy: policy.clone(),
             planned: plan.steps.iter().filter(served).count(),

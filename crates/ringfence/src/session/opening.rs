@@ -198,7 +198,7 @@ impl<'a> Opening<'a> {
         };
         let lent = lease.as_ref().and_then(Lease::descriptor);
         #[cfg(target_os = "linux")]
-        let network = match Network::new(&self.policy.network, &plan, &self.id) {
+        let network = match Network::new(self.policy, &plan, &self.id) {
             Ok(network) => network,
             Err(error) => {
                 let swept = crate::sweep::Swept::default();

@@ -54,6 +54,12 @@ pub(super) const CASES: &[Case] = &[
         run: ports,
     },
     Case {
+        name: "egress.ask",
+        promise: "with nobody to answer, a connection that is asked about is held for its time, sends nothing, and is refused by the usual rule",
+        needs: Needs::Internet,
+        run: ask,
+    },
+    Case {
         name: "egress.open",
         promise: "open reaches every public host, and no private address, metadata or denied host",
         needs: Needs::Internet,
@@ -479,6 +485,45 @@ fn ports(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     visit.controls(ground, checks, &attacks)?;
     let sibling = words(&["http", host, "8080", &other]);
     checks.sibling("its own port", &visit.attack_once(ground, sibling)?);
+    Ok(())
+}
+
+fn ask(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let options = [
+        "--network",
+        "allowlist",
+        "--allow-host",
+        "allowed.example.com",
+        "--ask",
+    ];
+    let mut visit = Visit::new(ground, &options)?;
+    let file = "[approvals]\ntimeout = \"2s\"\n";
+    let file = visit.fixture.write("approvals.toml", file)?;
+    let file = file.to_string_lossy().into_owned();
+    visit.options.extend(["--config".to_owned(), file]);
+    let host = "other.example.net";
+    let attacks = ways(host);
+    visit.controls(ground, checks, &attacks)?;
+    for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
+        checks.refused(&attack.join(" "), &verdict, UNREACHED);
+    }
+    checks.same("nothing was sent", &visit.log(), &Vec::new());
+    let rules: Vec<String> = visit.rules_against(host).into_iter().collect();
+    let rule = vec!["net.not-listed".to_owned()];
+    checks.same("the rule of every refusal", &rules, &rule);
+    let asked = |event: &&Value| event["event"] == "net.asked";
+    let events = visit.events();
+    let asked = events.iter().filter(asked).count();
+    // The plain greeting and the one in pieces come by both addresses of the name.
+    checks.that("each was asked about", asked >= attacks.len(), || {
+        asked.to_string()
+    });
+    for (attack, verdict) in ways("allowed.example.com")
+        .iter()
+        .zip(visit.attack(ground, &ways("allowed.example.com"))?)
+    {
+        checks.sibling(&attack.join(" "), &verdict);
+    }
     Ok(())
 }
 

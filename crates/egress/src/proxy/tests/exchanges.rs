@@ -95,7 +95,7 @@ fn each_request_of_a_connection_is_decided_again() {
         .iter()
         .filter_map(|event| match event {
             Event::Connection(made) => Some((parts(&made.decision).0, made.method.clone())),
-            Event::Name(_) | Event::Closed(_) => None,
+            Event::Name(_) | Event::Asked(_) | Event::Closed(_) => None,
         })
         .collect();
     let with_get = |rule| (rule, Some("GET".to_owned()));

@@ -17,7 +17,7 @@ use crate::caller::{Attribution, Ends, UnknownCaller};
 use crate::decide::{Attempt, Ingress, Subject};
 use crate::event::{CloseCause, Event};
 use crate::limits::Limits;
-use crate::proxy::{Answer, Listener, Nobody, Parts, Proxy, Review, ServeError};
+use crate::proxy::{Answer, Listener, Nobody, Parts, Proxy, Review, ServeError, Silent};
 use crate::reach::{Pending, Resolve};
 use crate::synthetic::SyntheticNetwork;
 
@@ -60,7 +60,7 @@ fn echoes(stream: &mut TcpStream) -> bool {
 fn cause(event: &Event) -> Option<CloseCause> {
     match event {
         Event::Closed(closed) => Some(closed.cause),
-        Event::Connection(_) | Event::Name(_) => None,
+        Event::Connection(_) | Event::Name(_) | Event::Asked(_) => None,
     }
 }
 
@@ -181,7 +181,7 @@ fn no_more_bytes_leave_under_a_rule_than_its_limit_over_all_connections() {
         .iter()
         .filter_map(|event| match event {
             Event::Closed(closed) => Some(closed.bytes_out),
-            Event::Connection(_) | Event::Name(_) => None,
+            Event::Connection(_) | Event::Name(_) | Event::Asked(_) => None,
         })
         .sum();
     assert!(sent < 100_000 + 2 * 16_384, "{sent}");
@@ -350,6 +350,56 @@ fn what_no_rule_names_is_held_for_an_answer_and_refused_without_one() {
         }
         assert!(world.internet.dialled().len() <= 1);
     }
+}
+
+/// Waits until `count` questions were asked.
+fn await_questions(world: &World, count: usize) {
+    let asked = |event: &&Event| matches!(event, Event::Asked(_));
+    for _ in 0..2000 {
+        if world.events().iter().filter(asked).count() >= count {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("nobody was asked")
+}
+
+#[test]
+fn who_gives_up_waiting_makes_room_and_what_has_no_room_is_refused() {
+    let mut policy = allowlist(&[], &[]);
+    policy.ask = user(true);
+    let limits = Limits {
+        questions: 1,
+        answer: Duration::from_secs(600),
+        ..Limits::default()
+    };
+    let world = world_with(policy, limits, Arc::new(Silent));
+    furnish(&world);
+    let ask = || {
+        let mut stream = world.connect();
+        let head = "CONNECT one.example:9000 HTTP/1.1\r\nHost: one.example:9000\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let first = ask();
+    await_questions(&world, 1);
+    let mut second = ask();
+    let (status, head, _) = read_http(&mut second).unwrap();
+    assert_eq!(status, 503, "{head}");
+    assert_eq!(world.refusals(), [RuleId::NetworkLimit]);
+    drop(first);
+    // It was held by the first, which says something too early: what waits is kept.
+    let refused = (0..2000).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        world.refusals().contains(&RuleId::NotListed)
+    });
+    assert!(refused, "who has given up is not recorded");
+    let _third = ask();
+    await_questions(&world, 2);
+    assert_eq!(
+        (world.internet.resolved(), world.internet.dialled()),
+        (vec![], vec![])
+    );
 }
 
 #[test]

@@ -151,7 +151,7 @@ impl Scene {
         let events = self.world.events();
         let refused = events.iter().filter_map(|event| match event {
             Event::Connection(made) => Some(parts(&made.decision)),
-            Event::Name(_) | Event::Closed(_) => None,
+            Event::Name(_) | Event::Asked(_) | Event::Closed(_) => None,
         });
         refused
             .filter(|(rule, _, _)| *rule != RuleId::AllowedHost)

@@ -293,7 +293,7 @@ impl World {
             .filter_map(|event| match event {
                 Event::Connection(made) => Some(&made.decision),
                 Event::Name(made) => Some(&made.decision),
-                Event::Closed(_) => None,
+                Event::Closed(_) | Event::Asked(_) => None,
             })
             .filter(|decision| matches!(decision, Decision::Deny { .. }))
             .map(|decision| parts(decision).0)

@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 
 use ringfence_audit::SessionId;
 use ringfence_plan::step::{ServedSocket, Service};
+use ringfence_policy::Policy;
 use ringfence_policy::document::Require;
-use ringfence_policy::policy::NetworkPolicy;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, shutdown};
 
@@ -14,7 +14,7 @@ use super::super::egress::{Egress, HandedOut};
 use super::{Afterwards, bench, run};
 
 /// A proxy with two listeners of this machine's loopback, and a second descriptor of the first.
-fn proxy() -> (Egress, OwnedFd, [SocketAddr; 2]) {
+fn proxy(policy: &Policy) -> (Egress, OwnedFd, [SocketAddr; 2]) {
     let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     let addresses = [0, 1].map(|index: usize| listeners[index].local_addr().unwrap());
     let handle = OwnedFd::from(listeners[0].try_clone().unwrap());
@@ -25,13 +25,12 @@ fn proxy() -> (Egress, OwnedFd, [SocketAddr; 2]) {
         };
         (socket, OwnedFd::from(listener))
     });
-    let policy = NetworkPolicy::offline();
     let session = SessionId("0123456789abcdef".to_owned());
     let handed_out = HandedOut {
         sockets: sockets.collect(),
         ..HandedOut::default()
     };
-    let egress = Egress::start(&policy, &session, handed_out, &[]).unwrap();
+    let egress = Egress::start(policy, &session, handed_out, &[]).unwrap();
     (egress, handle, addresses)
 }
 
@@ -47,7 +46,8 @@ fn await_news(egress: &Egress) {
 
 #[test]
 fn a_proxy_that_loses_one_listener_ends_with_all_of_them_and_says_why_once() {
-    let (mut egress, handle, addresses) = proxy();
+    let bench = bench(Require::Full);
+    let (mut egress, handle, addresses) = proxy(&bench.policy);
     assert_eq!(egress.take_ending(), None);
     for address in addresses {
         assert!(TcpStream::connect(address).is_ok());
@@ -69,7 +69,7 @@ fn a_proxy_that_loses_one_listener_ends_with_all_of_them_and_says_why_once() {
 fn every_command_after_the_proxys_end_says_that_there_is_no_way_out() {
     let bench = bench(Require::Full);
     let mut session = bench.start(&bench.host).unwrap();
-    let (egress, handle, _) = proxy();
+    let (egress, handle, _) = proxy(&bench.policy);
     session.network.serve_with(egress);
     let warnings = |notes: &[String]| {
         let begin = "WARNING: the egress proxy has ended (the listener ";
