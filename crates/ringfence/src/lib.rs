@@ -44,6 +44,8 @@ pub use digest::Digest;
 pub use explain::explain;
 pub use load::{LoadError, LoadRequest, Loaded, load_policy};
 pub use quarantine::Quarantine;
+#[cfg(target_os = "linux")]
+pub use session::NetworkControl;
 pub use session::{BreakError, CommandSpec, Report, RunError, Session, SessionOptions, StartError};
 pub use state::StateDirectory;
 pub use sweep::{Leftovers, Swept, sweep_leftovers};

@@ -103,7 +103,7 @@ impl Wire {
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Says `last` and goes, without losing it to what the other side still sends.

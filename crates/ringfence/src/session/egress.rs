@@ -29,6 +29,7 @@ use ringfence_egress::{Sink, Subject, SyntheticNetwork, Terminator};
 use ringfence_plan::step::{ServedSocket, Service};
 use ringfence_policy::Policy;
 use ringfence_policy::document::Reviewer;
+use ringfence_policy::policy::NetworkPolicy;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
@@ -236,6 +237,11 @@ impl Egress {
         })
     }
 
+    /// What steers it.
+    pub(crate) fn control(&self) -> NetworkControl {
+        NetworkControl(self.control.clone())
+    }
+
     /// What was decided since the last call.
     pub(crate) fn news(&self) -> impl Iterator<Item = Decided> {
         let mut count = [0; 8];
@@ -271,6 +277,36 @@ impl Egress {
     /// Why the proxy had ended already, if it had.
     pub(crate) fn ending(&self) -> Option<&str> {
         self.ending.as_deref()
+    }
+}
+
+/// Steers the network of a live session, from any thread and while a command runs.
+#[derive(Clone)]
+pub struct NetworkControl(Control);
+
+impl NetworkControl {
+    /// Decides by `policy` from now on, and closes the connections that it does not allow: a grant that was taken back
+    /// or has run out ends at once.
+    ///
+    /// What the boundary was built with stays: a port, a server or a socket that the first policy did not name has no
+    /// way to the proxy, whatever this one says.
+    pub fn reload(&self, policy: &NetworkPolicy) {
+        self.0.reload(policy.clone());
+    }
+
+    /// How many connections are open on the far side.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.0.open_connections()
+    }
+}
+
+impl fmt::Debug for NetworkControl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("NetworkControl")
+            .field("connections", &self.open_connections())
+            .finish_non_exhaustive()
     }
 }
 

@@ -52,7 +52,7 @@ use ringfence_policy::{AbsolutePath, Policy};
 #[cfg(target_os = "linux")]
 pub use self::certificates::CertificateError;
 #[cfg(target_os = "linux")]
-pub use self::egress::EgressError;
+pub use self::egress::{EgressError, NetworkControl};
 pub use self::error::{BreakError, RunError, StartError};
 #[cfg(target_os = "linux")]
 use self::network::Network;
@@ -222,6 +222,13 @@ impl Session {
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// What steers the session's network while it lives; `None` where nothing may leave it.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn network_control(&self) -> Option<NetworkControl> {
+        self.network.control()
     }
 
     /// Runs one command in the foreground with this process's standard streams, then ends the session: a session of

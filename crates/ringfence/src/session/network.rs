@@ -10,7 +10,7 @@ use ringfence_plan::{Plan, Step};
 use ringfence_policy::Policy;
 
 use super::certificates::Certificates;
-use super::egress::{Egress, EgressError, HandedOut};
+use super::egress::{Egress, EgressError, HandedOut, NetworkControl};
 use super::sockets::HostSockets;
 
 /// The network of one session, as far as the harness has a part in it.
@@ -136,6 +136,11 @@ impl Network {
     pub(super) fn variables(&self) -> Vec<(String, String)> {
         let certificates = self.certificates.iter();
         certificates.flat_map(Certificates::variables).collect()
+    }
+
+    /// What steers the proxy, where there is one.
+    pub(super) fn control(&self) -> Option<NetworkControl> {
+        self.egress.as_ref().map(Egress::control)
     }
 
     /// A network that has been served.

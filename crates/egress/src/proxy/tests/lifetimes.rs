@@ -370,7 +370,7 @@ fn who_gives_up_waiting_makes_room_and_what_has_no_room_is_refused() {
     policy.ask = user(true);
     let limits = Limits {
         questions: 1,
-        answer: Duration::from_secs(600),
+        answer: Duration::from_mins(10),
         ..Limits::default()
     };
     let world = world_with(policy, limits, Arc::new(Silent));

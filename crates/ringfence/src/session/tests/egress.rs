@@ -1,12 +1,16 @@
 //! A session whose proxy ends before it.
 
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use ringfence_audit::SessionId;
 use ringfence_plan::step::{ServedSocket, Service};
 use ringfence_policy::Policy;
 use ringfence_policy::document::Require;
+use ringfence_policy::layers::{LayerKind, Sourced};
+use ringfence_policy::policy::NetworkPolicy;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, shutdown};
 
@@ -83,4 +87,45 @@ fn every_command_after_the_proxys_end_says_that_there_is_no_way_out() {
         let report = run(&mut session, afterwards).unwrap();
         assert_eq!(warnings(&report.notes), 1, "{:?}", report.notes);
     }
+}
+
+#[test]
+fn a_policy_that_is_loaded_while_the_session_lives_closes_what_it_does_not_allow() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = server.local_addr().unwrap();
+    let bench = bench(Require::Full);
+    let mut policy = bench.policy.clone();
+    policy.network.connect = vec![Sourced {
+        value: place,
+        layer: LayerKind::User,
+    }];
+    let mut session = bench.start(&bench.host).unwrap();
+    assert!(session.network_control().is_none(), "nothing is served yet");
+    let (egress, _, [address, _]) = proxy(&policy);
+    session.network.serve_with(egress);
+    let tunnel = || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_mins(1)))
+            .unwrap();
+        let head = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        (stream, String::from_utf8_lossy(&status).into_owned())
+    };
+    let (mut open, status) = tunnel();
+    assert_eq!(status, "HTTP/1.1 200");
+    let (_accepted, _) = server.accept().unwrap();
+    let control = session.network_control().unwrap();
+    assert_eq!(control.open_connections(), 1);
+    control.reload(&NetworkPolicy::offline());
+    // An end or a reset; silence would be neither.
+    let mut rest = Vec::new();
+    let ended = open.read_to_end(&mut rest).map_err(|error| error.kind());
+    assert!(
+        matches!(ended, Ok(_) | Err(ErrorKind::ConnectionReset)),
+        "{ended:?}"
+    );
+    assert_eq!(tunnel().1, "HTTP/1.1 403");
 }
