@@ -14,9 +14,12 @@ pub mod environment_block;
 #[cfg(windows)]
 pub mod files;
 pub mod firewall_text;
+pub mod guard;
 pub mod launch;
 #[cfg(windows)]
 pub mod ledger_file;
+#[cfg(windows)]
+pub mod machine;
 pub mod observe;
 pub mod password;
 #[cfg(windows)]
