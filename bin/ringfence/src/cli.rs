@@ -61,6 +61,13 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Show what this machine can enforce, how that was proven, and how to get more
     Doctor(Doctor),
+    /// Make this machine ready, check that, mend it, or take it back: on Windows, once, with an administrator's consent
+    ///
+    /// Elsewhere nothing has to be set up.
+    #[command(subcommand)]
+    Setup(Setup),
+    /// Try on this machine what only a real Windows can answer, and print what it enforces
+    Audit(Audit),
     /// Check a policy, or print the schema of policy files
     #[command(subcommand)]
     Policy(Policy),
@@ -246,6 +253,80 @@ pub(crate) struct Doctor {
     /// Print the table as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `ringfence setup`
+#[derive(Debug, Subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one value in a process's life, and the options read better flat"
+)]
+pub(crate) enum Setup {
+    /// Show what will be done to the machine, ask, and do it; then set the access rights of the workspace
+    Install(SetupInstall),
+    /// Try as the sandbox account what must be refused: a write, a connection
+    Verify(SetupPlain),
+    /// Bring accounts, filters and rules back to what they were made as; with a path, the access rights of what was
+    /// moved into a workspace
+    Repair(SetupRepair),
+    /// Take everything back, look for what is left, and say so
+    Uninstall(SetupUninstall),
+    /// Print what the machine's ledger and record hold
+    Dump(SetupPlain),
+}
+
+/// `ringfence setup install`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SetupInstall {
+    #[command(flatten)]
+    pub(crate) policy: PolicyOptions,
+    /// Let sandboxed commands read and start what lies in the directories of tools that are listed
+    #[arg(long)]
+    pub(crate) tools: bool,
+    /// Do not ask: the plan was read before, with `ringfence plan`
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// `ringfence setup verify` and `dump`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SetupPlain {
+    #[command(flatten)]
+    pub(crate) policy: PolicyOptions,
+    /// Print the receipt as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `ringfence setup repair`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SetupRepair {
+    #[command(flatten)]
+    pub(crate) policy: PolicyOptions,
+    /// What was moved into a workspace and has no access rights of Ringfence's yet
+    #[arg(value_name = "PATH")]
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// `ringfence setup uninstall`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SetupUninstall {
+    #[command(flatten)]
+    pub(crate) policy: PolicyOptions,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// `ringfence audit`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Audit {
+    /// Print the answers as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Try one probe here: what the audit runs inside a session
+    #[arg(long, hide = true, value_name = "PROBE")]
+    pub(crate) inside: Option<String>,
 }
 
 /// `ringfence policy`

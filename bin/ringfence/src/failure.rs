@@ -104,6 +104,9 @@ from_library!(
     ringfence_policy::layers::ResolveError,
 );
 
+#[cfg(windows)]
+from_library!(ringfence::setup::SetupError);
+
 impl From<ringfence_policy::parse::ParseError> for Failure {
     fn from(error: ringfence_policy::parse::ParseError) -> Self {
         let hint = error.hint();

@@ -57,6 +57,8 @@ fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Explain(explain) => commands::explain::run(explain),
         Command::Plan(plan) => commands::plan::run(plan),
         Command::Doctor(doctor) => commands::doctor::run(doctor),
+        Command::Setup(setup) => commands::setup::run(setup),
+        Command::Audit(audit) => commands::audit::run(audit),
         Command::Policy(policy) => commands::policy::run(policy),
         Command::Trust(trust) => commands::trust::run(trust),
         Command::Quarantine(quarantine) => commands::quarantine::run(quarantine),

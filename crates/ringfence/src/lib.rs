@@ -20,6 +20,8 @@
     )
 )]
 
+#[cfg(windows)]
+pub mod audit;
 pub mod clock;
 pub mod digest;
 pub mod environment;
@@ -32,6 +34,8 @@ pub mod paths;
 pub mod platform;
 pub mod quarantine;
 pub mod session;
+#[cfg(windows)]
+pub mod setup;
 pub mod shortage;
 pub mod state;
 #[cfg(target_os = "linux")]

@@ -7,6 +7,8 @@
 //! Invariant: an API that succeeds and changes nothing is an error here.
 
 #[cfg(windows)]
+pub mod audit;
+#[cfg(windows)]
 pub mod backend;
 pub mod command_line;
 pub mod condition;

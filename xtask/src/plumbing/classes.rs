@@ -29,7 +29,11 @@ impl Class {
 
 /// The class of every test, by the beginning of its path.
 const CLASSES: &[(&str, Class)] = &[
+    ("audit::inside::", Class::NoSystem),
     ("command_line::", Class::NoSystem),
+    ("condition::", Class::NoSystem),
+    ("firewall_text::", Class::NoSystem),
+    ("password::", Class::NoSystem),
     ("environment_block::", Class::NoSystem),
     ("launch::exit::", Class::NoSystem),
     ("observe::git_paths::", Class::NoSystem),
@@ -54,7 +58,14 @@ const CLASSES: &[(&str, Class)] = &[
     ("audit::", Class::PlumbingOnly),
 ];
 
+/// The class of a test: the one that its own name begins with, else that of the longest prefix.
 fn class_of(test: &str) -> Option<Class> {
+    let name = test.rsplit("::").next().unwrap_or(test);
+    for class in Class::ALL {
+        if name.starts_with(&class.word().replace('-', "_")) {
+            return Some(class);
+        }
+    }
     CLASSES
         .iter()
         .filter(|(prefix, _)| test.starts_with(prefix))
@@ -107,6 +118,10 @@ mod tests {
     fn the_longest_prefix_decides() {
         assert_eq!(class_of("sys::pipe::tests::x"), Some(Class::EnforcedByWine));
         assert_eq!(class_of("sys::token::tests::x"), Some(Class::PlumbingOnly));
+        assert_eq!(
+            class_of("tests::plumbing_only_it_talks"),
+            Some(Class::PlumbingOnly)
+        );
         assert_eq!(class_of("brand_new::tests::x"), None);
     }
 

@@ -6,6 +6,7 @@
 //! the person's steps are planned anew once the accounts are there. Invariant: on a machine where everything is as
 //! planned there is no step, and the same input gives the same plan.
 
+pub mod audit;
 pub mod descriptors;
 mod environment;
 pub mod error;

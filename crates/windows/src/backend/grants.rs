@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use ringfence_backend::call::CallFailure;
 use ringfence_backend::ledger::{Ledger, LedgerError, read_untrusted};
 use ringfence_backend::windows::{
-    GrantError, Granted, Grants, PersonBook, PersonIntent, PlanRule, Progress, Revoked, Walking,
-    sids_of,
+    GrantError, Granted, Grants, PersonBook, PersonIntent, PlanRule, Progress, Revoked, WalkReport,
+    Walking, sids_of,
 };
 use ringfence_nt::Sid;
 use ringfence_plan::windows::facts::{Capability, Presence};
@@ -81,6 +81,35 @@ pub fn apply_with(
     let rule = PlanRule::new(plan);
     Ok(grants.apply(
         &plan.person_steps,
+        &mut Walking {
+            rule: &rule,
+            progress,
+        },
+    )?)
+}
+
+/// Brings one object, and what lies below it, in line with the root that it was moved into.
+///
+/// # Errors
+/// [`ApplyError`]; above all where nothing above it is set up.
+pub fn repair(
+    plan: &WindowsPlan,
+    files: &PersonFiles,
+    path: &WindowsPath,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<WalkReport, ApplyError> {
+    let mut ledger = open(files)?;
+    let ours = sids_of(plan);
+    let mut nt = NtFiles::default();
+    let mut grants = Grants {
+        person: plan.person,
+        ours: &ours,
+        ledger: &mut ledger,
+        files: &mut nt,
+    };
+    let rule = PlanRule::new(plan);
+    Ok(grants.repair(
+        path,
         &mut Walking {
             rule: &rule,
             progress,

@@ -107,7 +107,8 @@ fn fault(error: WindowsLaunchError) -> LaunchFault {
 }
 
 /// The system's code at the bottom of an error.
-fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u32> {
+#[must_use]
+pub fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u32> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(call) = error.downcast_ref::<crate::sys::CallError>() {

@@ -1,0 +1,195 @@
+//! Set-up on Windows, from the person's side: what is asked of the elevated program, and what their own rights suffice
+//! for.
+//!
+//! Nothing here runs elevated. Invariant: what is asked for has the hash that the person was shown.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use ringfence_backend::Backend as _;
+use ringfence_backend::session::Cause;
+use ringfence_backend::windows::{
+    Progress, SetupOutcome, SetupReceipt, SetupVerb, explain_code, sids_of,
+};
+use ringfence_plan::windows::facts::WindowsFacts;
+use ringfence_plan::windows::machine::Subject;
+use ringfence_plan::windows::{WindowsPath, WindowsPlan, plan};
+use ringfence_policy::{ExitCode, Policy};
+use ringfence_windows::backend::elevated::{self, ElevateError};
+use ringfence_windows::backend::grants::{self, ApplyError};
+use ringfence_windows::backend::person::{PersonError, PersonFiles};
+use ringfence_windows::backend::{Windows, code_of, observe};
+use ringfence_windows::observe::machine::observe_ports;
+
+/// Why set-up could not be asked for, or the person's part not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The machine could not be examined.
+    #[error("the machine could not be examined")]
+    Observe(#[source] Cause),
+    /// There is no plan.
+    #[error("set-up can't be planned")]
+    Plan(#[source] ringfence_plan::windows::PlanError),
+    /// What the person keeps can't be used.
+    #[error("your Ringfence directory can't be used")]
+    Person(#[source] PersonError),
+    /// The elevated program was not asked, or did not answer.
+    #[error("the elevated part was not done")]
+    Elevate(#[source] ElevateError),
+    /// The person's part failed.
+    #[error("the access rights of your files could not be set")]
+    Grants(#[source] ApplyError),
+}
+
+impl SetupError {
+    /// The exit status that goes with it.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Plan(error) => error.exit_code(),
+            Self::Elevate(_) => ExitCode::SetupMissing,
+            Self::Observe(_) | Self::Person(_) | Self::Grants(_) => ExitCode::Internal,
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        if let Self::Plan(error) = self {
+            return error.hints().join("\n");
+        }
+        match code_of(self).and_then(explain_code) {
+            Some(meaning) => format!("{}: {}; {}", meaning.name, meaning.cause, meaning.cure),
+            None => "ringfence doctor".to_owned(),
+        }
+    }
+}
+
+/// What set-up is for this person, this machine and a policy.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The plan; its machine steps are empty where they have been done.
+    pub plan: WindowsPlan,
+    facts: WindowsFacts,
+    subject: Subject,
+    files: PersonFiles,
+}
+
+impl Prepared {
+    /// Examines the machine and plans; changes nothing but what the person keeps of themselves.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn new(policy: &Policy) -> Result<Self, SetupError> {
+        let files = PersonFiles::open().map_err(SetupError::Person)?;
+        let facts = observe(policy).map_err(SetupError::Observe)?;
+        let ledger = Windows
+            .ledger()
+            .map_err(|error| SetupError::Observe(Box::new(error)))?;
+        let plan = plan(policy, &facts, &ledger).map_err(SetupError::Plan)?;
+        let subject = Subject::of(&facts, plan.marker, policy.windows_loopback.value)
+            .map_err(SetupError::Plan)?;
+        Ok(Self {
+            plan,
+            facts,
+            subject,
+            files,
+        })
+    }
+
+    /// The hash of the machine's steps: what the person consents to.
+    ///
+    /// # Errors
+    /// [`SetupError::Plan`].
+    pub fn hash(&self) -> Result<String, SetupError> {
+        self.subject.hash().map_err(SetupError::Plan)
+    }
+
+    /// Directories of tools that commands could start programs in if the person agreed.
+    pub fn tools(&self) -> impl Iterator<Item = &WindowsPath> {
+        use ringfence_plan::windows::facts::Consent;
+        self.facts
+            .tools
+            .iter()
+            .filter(|tool| tool.consent == Consent::Missing)
+            .map(|tool| &tool.path)
+    }
+
+    /// Asks the elevated program; one question to the person.
+    ///
+    /// # Errors
+    /// [`SetupError::Elevate`].
+    pub fn ask(&self, verb: SetupVerb) -> Result<SetupReceipt, SetupError> {
+        elevated::ask(verb, &self.subject, &self.hash()?, &self.files).map_err(SetupError::Elevate)
+    }
+
+    /// Keeps the ports as set-up found them, so that no later command has to ask the system, and the directories of
+    /// tools that the person has agreed to.
+    ///
+    /// # Errors
+    /// [`SetupError::Person`].
+    pub fn keep(&self, agreed: &[WindowsPath]) -> Result<(), SetupError> {
+        let mut kept = self.files.kept().map_err(SetupError::Person)?;
+        kept.ports = Some(observe_ports());
+        for path in agreed {
+            if !kept.agreed.contains(path) {
+                kept.agreed.push(path.clone());
+            }
+        }
+        self.files.keep(&kept).map_err(SetupError::Person)
+    }
+
+    /// Does the person's steps; answers how many objects got another list.
+    ///
+    /// # Errors
+    /// [`SetupError::Grants`].
+    pub fn apply(
+        &self,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<u64, SetupError> {
+        let granted =
+            grants::apply_with(&self.plan, &self.files, progress).map_err(SetupError::Grants)?;
+        let walked: u64 = granted.walks.iter().map(|walk| walk.progress.changed).sum();
+        Ok(granted.changed + walked)
+    }
+
+    /// Brings one object and what lies below it in line with the root that it was moved into.
+    ///
+    /// # Errors
+    /// [`SetupError::Grants`].
+    pub fn repair(
+        &self,
+        path: &WindowsPath,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<u64, SetupError> {
+        let report =
+            grants::repair(&self.plan, &self.files, path, progress).map_err(SetupError::Grants)?;
+        Ok(report.progress.changed)
+    }
+
+    /// Takes back what was done with the person's rights; what could not be is named.
+    ///
+    /// # Errors
+    /// [`SetupError::Grants`].
+    pub fn revoke(&self) -> Result<Vec<String>, SetupError> {
+        let mut ours: BTreeSet<_> = sids_of(&self.plan);
+        ours.extend(self.facts.capabilities.iter().map(|one| one.sid));
+        let revoked =
+            grants::revoke(self.plan.person, &ours, &self.files).map_err(SetupError::Grants)?;
+        let failed = revoked.failed.into_iter();
+        Ok(failed
+            .map(|failure| format!("{}: {}", failure.object, failure.cause))
+            .collect())
+    }
+}
+
+/// The exit status of a receipt.
+#[must_use]
+pub const fn exit_of(outcome: SetupOutcome) -> u8 {
+    match outcome {
+        SetupOutcome::Done | SetupOutcome::Unchanged => 0,
+        SetupOutcome::NotEnforced => ExitCode::NotEnforceable as u8,
+        SetupOutcome::Incomplete | SetupOutcome::Refused => ExitCode::SetupMissing as u8,
+        SetupOutcome::Failed | SetupOutcome::Left => ExitCode::Internal as u8,
+    }
+}
