@@ -5,6 +5,7 @@
 //! Invariant: after an exchange both connections stand at the beginning of the next message, or are not used again.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::copy::{Bulk, CopyError, Lane, copy};
 use super::live::{Direction, Live};
@@ -55,51 +56,47 @@ pub(super) async fn exchange(
         live,
         direction: Direction::Out,
     };
-    let request = send_body(
-        &mut client.read,
-        &mut client.inbox,
-        &server.write,
-        out,
-        forward.body,
-    );
-    let answer = receive_answer(
-        &mut server.read,
-        &mut server.inbox,
-        &client.write,
-        live,
-        forward,
-    );
-    tokio::pin!(request, answer);
-    let mut body = Body::Underway;
-    loop {
-        tokio::select! {
-            biased;
-            ended = &mut request, if body == Body::Underway => body = match ended {
-                Ok(()) => Body::Sent,
-                // It takes no more, and may be about to say why.
-                Err(CopyError::Write(_)) => Body::Unwanted,
-                Err(error) => return Err(ExchangeError::Body(error)),
-            },
-            answered = &mut answer => {
-                let outcome = answered?;
-                return Ok(match body {
-                    Body::Sent => outcome,
-                    Body::Underway | Body::Unwanted => Outcome {
-                        client: Persistence::Close,
-                        origin: Persistence::Close,
-                    },
-                });
-            }
+    let is_sent = AtomicBool::new(false);
+    let Wire { read, write, inbox } = client;
+    let request = async {
+        let sent = send_body(read, inbox, &server.write, out, forward.body).await;
+        match sent {
+            Ok(()) => is_sent.store(true, Ordering::Relaxed),
+            // It takes no more, and may be about to say why.
+            Err(CopyError::Write(_)) => {}
+            Err(error) => return ExchangeError::Body(error),
+        }
+        ExchangeError::Client(await_end(read, inbox, forward.persistence).await)
+    };
+    let answer = receive_answer(&mut server.read, &mut server.inbox, write, live, forward);
+    tokio::select! {
+        biased;
+        ended = request => Err(ended),
+        answered = answer => {
+            let outcome = answered?;
+            // A client whose request was not taken whole has nothing more to say here.
+            Ok(if is_sent.load(Ordering::Relaxed) {
+                outcome
+            } else {
+                Outcome {
+                    client: Persistence::Close,
+                    origin: Persistence::Close,
+                }
+            })
         }
     }
 }
 
-/// How far the body of a request came.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Body {
-    Underway,
-    Sent,
-    Unwanted,
+/// Waits until the client is gone, while its answer is awaited: an origin that is silent would hide it for long.
+///
+/// A client that means to ask again and ends its side has broken off. One whose request was its last may just say so:
+/// it is gone only when it resets. What it says meanwhile is its next request and waits.
+async fn await_end(read: &mut ReadEnd, inbox: &mut Inbox, persistence: Persistence) -> io::Error {
+    match inbox.fill(read).await {
+        Err(error) => error,
+        Ok(0) if persistence == Persistence::KeepAlive => io::ErrorKind::UnexpectedEof.into(),
+        Ok(_) => read.broken().await,
+    }
 }
 
 async fn send_body(

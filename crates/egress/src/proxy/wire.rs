@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
+#[cfg(target_os = "linux")]
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -184,6 +186,20 @@ impl ReadEnd {
             Self::Plain(read) => Some(read.as_ref()),
             Self::Tls(_) => None,
         }
+    }
+
+    /// Waits until the connection is broken, be something to be read on it or not; other systems than Linux don't say.
+    pub(crate) async fn broken(&self) -> io::Error {
+        let stream = match self {
+            Self::Plain(read) => read.as_ref(),
+            Self::Tls(link) => link.stream(),
+        };
+        #[cfg(target_os = "linux")]
+        if stream.ready(Interest::ERROR).await.is_ok() {
+            return io::ErrorKind::ConnectionReset.into();
+        }
+        let _ = stream;
+        std::future::pending().await
     }
 
     /// Whether the other side says nothing and is not seen to be gone.

@@ -392,3 +392,58 @@ fn an_old_client_gets_its_answer() {
     let head = read_head(&mut client).unwrap();
     assert!(head.contains("\r\nConnection: keep-alive\r\n"), "{head}");
 }
+
+/// A client that goes while the origin is silent: the origin's connection ends with it, not at the limit.
+#[test]
+fn a_client_that_has_gone_is_not_waited_for() {
+    for (what, headers, reset) in [
+        ("ends", "", false),
+        ("resets", "", true),
+        ("resets its last request", "Connection: close\r\n", true),
+    ] {
+        let (sender, ended) = std::sync::mpsc::channel();
+        let world = web(move |mut stream| {
+            let _ = read_head(&mut stream);
+            // Silent until the proxy goes; the patience of the tests ends otherwise.
+            let _ = sender.send(read_up_to(&mut stream, &mut [0]));
+        });
+        let mut client = world.connect();
+        client
+            .write_all(get("good.example", "/", headers).as_bytes())
+            .unwrap();
+        // The origin has it when it stands in the table.
+        while world.control.open_connections() == 0 {
+            std::thread::yield_now();
+        }
+        if reset {
+            socket2::SockRef::from(&client)
+                .set_linger(Some(std::time::Duration::ZERO))
+                .unwrap();
+        }
+        drop(client);
+        assert_eq!(ended.recv().unwrap(), 0, "{what}");
+        while world.control.open_connections() > 0 {
+            std::thread::yield_now();
+        }
+        let broken = |event: &Event| matches!(event, Event::Closed(closed) if closed.cause == crate::event::CloseCause::Broken);
+        assert!(world.events().iter().any(broken), "{what}");
+    }
+}
+
+/// The control: one that says that its request was its last, and ends its side, gets its answer.
+#[test]
+fn a_client_that_ends_its_side_behind_its_last_request_is_answered() {
+    let (sender, heard) = std::sync::mpsc::channel();
+    let world = web(move |mut stream| {
+        let _ = read_head(&mut stream);
+        let _ = sender.send(());
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    });
+    let mut client = world.connect();
+    client
+        .write_all(get("good.example", "/", "Connection: close\r\n").as_bytes())
+        .unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    heard.recv().unwrap();
+    assert!(read_all(&mut client).ends_with("ok"));
+}
