@@ -22,6 +22,13 @@ pub(super) const CASES: &[Case] = &[Case {
 const ALLOWED: &str = "allowed.example.com";
 const OTHER: &str = "other.example.net";
 
+/// Starts an HTTPS origin (five words: program and its arguments), then what follows. The origin is outside of the
+/// boundary, in the same internet; it ends with the script.
+pub(super) const ORIGIN_SCRIPT: &str = "python3 \"$1\" \"$2\" \"$3\" \"$4\" \"$5\" & origin=$!; shift 5; \
+    for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
+    python3 -c 'import socket; socket.create_connection((\"::1\", 443))' 2>/dev/null && break; \
+    sleep 0.3; done; \"$@\"; status=$?; kill $origin; exit $status";
+
 /// An HTTPS origin's files, its certificate, and what it logs.
 struct Shelf {
     fixture: Fixture,
@@ -76,16 +83,7 @@ impl Shelf {
     }
 
     fn done(&self, program: &str, arguments: &[&str]) -> Result<(), Failure> {
-        let output = Command::new(program)
-            .args(arguments)
-            .current_dir(self.fixture.top())
-            .output()
-            .context(|| format!("starting {program}"))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        Err(Failure::Meaningless(format!("{program}: {said}")))
+        run_outside(&self.fixture, program, arguments)
     }
 
     /// What each client got from `host`, run by `words` before the clients' own.
@@ -98,17 +96,12 @@ impl Shelf {
             .join(format!("work-{}", inside.len()));
         let _ = fs::remove_dir_all(&work);
         fs::create_dir_all(&work).context(|| "making a directory".to_owned())?;
-        // The origin is outside of the boundary, in the same internet; it ends with the script.
-        let script = "python3 \"$1\" \"$2\" \"$3\" \"$4\" \"$5\" & origin=$!; shift 5; \
-            for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
-            python3 -c 'import socket; socket.create_connection((\"::1\", 443))' 2>/dev/null && break; \
-            sleep 0.3; done; \"$@\"; status=$?; kill $origin; exit $status";
         let mut words = vec![
             ground.probe.to_string_lossy().into_owned(),
             "internet".to_owned(),
             self.path("internet.log"),
         ];
-        words.extend(["/bin/sh", "-c", script, "sh"].map(str::to_owned));
+        words.extend(["/bin/sh", "-c", ORIGIN_SCRIPT, "sh"].map(str::to_owned));
         for name in [
             "clients/origin.py",
             "shelf",
@@ -143,13 +136,31 @@ impl Shelf {
     }
 }
 
+/// Runs a program in the fixture's own directory, which prepares something.
+pub(super) fn run_outside(
+    fixture: &Fixture,
+    program: &str,
+    arguments: &[&str],
+) -> Result<(), Failure> {
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(fixture.top())
+        .output()
+        .context(|| format!("starting {program}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(Failure::Meaningless(format!("{program}: {said}")))
+}
+
 struct Visit {
     got: BTreeMap<String, String>,
     requests: String,
     said: String,
 }
 
-fn has(program: &str) -> bool {
+pub(super) fn has(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&paths).any(|path| Path::new(&path).join(program).exists())
 }

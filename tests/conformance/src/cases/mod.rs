@@ -17,6 +17,7 @@ mod places;
 mod protected;
 mod proxy_end;
 mod replace;
+mod requests;
 mod secrets;
 mod sockets;
 mod streams;
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Case> {
         egress::CASES,
         proxy_end::CASES,
         clients::CASES,
+        requests::CASES,
         loopback::CASES,
         kernel::CASES,
         streams::CASES,
