@@ -276,6 +276,10 @@ pub enum Ended {
     Killed,
     /// By its time limit.
     TimeLimit,
+    /// By itself, as a failure, after the session ran into its limit on memory.
+    MemoryLimit,
+    /// By itself, as a failure, after the session ran into its limit on processes.
+    ProcessLimit,
 }
 
 /// What was done with something that a command left.
@@ -297,4 +301,129 @@ pub struct Member {
     pub command: CommandId,
     /// When it was created, in 100 nanoseconds since 1601: numbers of processes are used again.
     pub created: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::FrameError;
+    use proptest::prelude::*;
+
+    fn events() -> Vec<Event> {
+        let command = CommandId(7);
+        let called = Called {
+            call: "CreateProcessAsUserW".to_owned(),
+            object: "C:\\x.exe".to_owned(),
+            code: 5,
+        };
+        vec![
+            Event::Ready(Ready {
+                write_class: WriteClass::H2,
+                lacking: vec![Lacking::DesktopLimits, Lacking::Watch],
+                proven: vec!["a line".to_owned()],
+            }),
+            Event::Refused(Refusal::WriteClass {
+                covered: AccessMask(0x116),
+                class: Some(WriteClass::H1),
+            }),
+            Event::Refused(Refusal::Call(called.clone())),
+            Event::Started {
+                command,
+                process: 9,
+            },
+            Event::NotStarted {
+                command,
+                why: NotStarted::Call(called.clone()),
+            },
+            Event::Ended {
+                command,
+                how: Ended::Exited(0xc000_0005),
+                cpu_microseconds: u64::MAX,
+            },
+            Event::Tended {
+                command,
+                path: "C:\\ws\\x".to_owned(),
+                what: Tended::Left(called),
+            },
+            Event::Belongs {
+                question: 1,
+                member: Some(Member {
+                    command,
+                    created: 2,
+                }),
+            },
+            Event::Closed,
+        ]
+    }
+
+    fn start() -> Request {
+        let start = Start {
+            command: CommandId(1),
+            program: OsString::from("cmd"),
+            arguments: vec![OsString::from("/c"), OsString::from("exit")],
+            variables: vec![(OsString::from("A"), OsString::from("1"))],
+            directory: Some(WindowsPath::parse("C:\\ws").unwrap()),
+            time_limit: Some(1000),
+        };
+        let streams = Streams::Direct([HandleValue(4), HandleValue(8), HandleValue(u64::MAX)]);
+        Request::Start(Box::new(start), streams)
+    }
+
+    fn frame<T: Serialize>(message: &T) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        FORMAT.encode(message, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn messages_arrive_as_they_were_sent() {
+        for event in events() {
+            let read = FORMAT.read(&mut frame(&event).as_slice()).unwrap();
+            assert_eq!(read, Some(event));
+        }
+        let read = FORMAT.read(&mut frame(&start()).as_slice()).unwrap();
+        assert_eq!(read, Some(start()));
+    }
+
+    #[test]
+    fn a_command_that_no_process_could_have_is_not_sent() {
+        let Request::Start(mut start, streams) = start() else {
+            panic!("no start");
+        };
+        start.arguments = vec![OsString::from("x".repeat(FORMAT.max_body))];
+        let mut bytes = Vec::new();
+        let sent = FORMAT.encode(&Request::Start(start, streams), &mut bytes);
+        assert!(matches!(sent, Err(FrameError::TooLong(_))));
+    }
+
+    proptest! {
+        /// A runner that a target took over, and a harness that is none: each reads anything to an answer.
+        #[test]
+        fn changed_frames_are_messages_errors_or_waits(
+            which in 0_usize..10,
+            at in any::<prop::sample::Index>(),
+            bits in 1_u8..,
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = events().get(which).map_or_else(|| frame(&start()), frame);
+            let place = at.index(bytes.len());
+            bytes[place] ^= bits;
+            let _ = FORMAT.take::<Event>(&mut bytes.clone());
+            let _ = FORMAT.take::<Request>(&mut bytes.clone());
+            bytes.truncate(cut.index(bytes.len()));
+            let _ = FORMAT.take::<Event>(&mut bytes.clone());
+            let _ = FORMAT.take::<Request>(&mut bytes);
+        }
+
+        #[test]
+        fn arbitrary_bodies_are_messages_or_errors(body in prop::collection::vec(any::<u8>(), 0..400)) {
+            let mut bytes = u32::try_from(body.len()).unwrap().to_le_bytes().to_vec();
+            bytes.extend(FORMAT.version.to_le_bytes());
+            bytes.extend(body);
+            let event = FORMAT.take::<Event>(&mut bytes.clone());
+            prop_assert!(matches!(event, Ok(Some(_)) | Err(FrameError::Body)));
+            let request = FORMAT.take::<Request>(&mut bytes);
+            prop_assert!(matches!(request, Ok(Some(_)) | Err(FrameError::Body)));
+        }
+    }
 }

@@ -90,6 +90,8 @@ impl Running {
                     Ended::Exited(status) => exit::ending(status),
                     Ended::Killed => Ending::Signalled(SIGKILL),
                     Ended::TimeLimit => Ending::TimeLimit,
+                    Ended::MemoryLimit => Ending::MemoryLimit,
+                    Ended::ProcessLimit => Ending::ProcessLimit,
                 };
                 self.exited(command, ending, cpu_microseconds)?
             }

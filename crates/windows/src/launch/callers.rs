@@ -1,12 +1,23 @@
-//! Whose a connection to the proxy is: the table's row on one side, the session's answer on the other.
+//! Whose a connection to the proxy is: the system's table on one side, the session's answer on the other.
 //!
 //! The table names a process by its number, and numbers are used again. Both sides know since when: a process that is
 //! younger than the connection did not make it. Invariant: what is not certain is nobody's.
 
-use ringfence_backend::CommandId;
-use ringfence_backend::windows::runner::Member;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use ringfence_backend::CommandId;
+use ringfence_backend::windows::runner::{Member, Request};
+
+use super::engine::Engine;
+use super::line::Line;
 use crate::sys::connections::TcpConnection;
+
+/// How long a runner may take for an answer; later it is no answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The answer for one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,18 +28,98 @@ pub enum Answer {
     Nobody,
 }
 
-/// Puts `connection`, whose process is at the caller's end, and the session's answer for that process together.
-///
-/// # Security
-/// Any program of the machine may connect, and may end at once so that its number goes to another.
-#[must_use]
-pub fn answer(connection: &TcpConnection, member: Option<Member>) -> Answer {
+/// Asks a session whose processes are whose, from any thread, for as long as it lives.
+#[derive(Clone, Debug)]
+pub struct Callers(Arc<Way>);
+
+#[derive(Debug)]
+enum Way {
+    /// The runner knows.
+    Runner(Questions),
+    /// This process knows.
+    Here(Engine),
+}
+
+impl Callers {
+    pub(super) fn through(questions: Questions) -> Self {
+        Self(Arc::new(Way::Runner(questions)))
+    }
+
+    pub(super) fn here(engine: Engine) -> Self {
+        Self(Arc::new(Way::Here(engine)))
+    }
+
+    /// The command whose process is at the local end of `connection`.
+    ///
+    /// # Security
+    /// Any program of the machine may connect, and may end at once so that its number goes to another.
+    #[must_use]
+    pub fn whose(&self, connection: &TcpConnection) -> Answer {
+        if connection.process == 0 {
+            return Answer::Nobody;
+        }
+        let member = match &*self.0 {
+            Way::Runner(questions) => questions.ask(connection.process),
+            Way::Here(engine) => engine.whose(connection.process),
+        };
+        answer(connection, member)
+    }
+}
+
+/// Puts a row of the table and the session's answer for its process together.
+fn answer(connection: &TcpConnection, member: Option<Member>) -> Answer {
     match member {
         // A row without a time proves nothing of a number.
         Some(member) if connection.created != 0 && member.created <= connection.created => {
             Answer::Command(member.command)
         }
         Some(_) | None => Answer::Nobody,
+    }
+}
+
+/// Questions to a runner that wait for their answers.
+#[derive(Clone, Debug)]
+pub(super) struct Questions(Arc<Asked>);
+
+#[derive(Debug)]
+struct Asked {
+    line: Arc<Line>,
+    last: AtomicU64,
+    waiting: Mutex<HashMap<u64, Sender<Option<Member>>>>,
+}
+
+impl Questions {
+    pub(super) fn new(line: Arc<Line>) -> Self {
+        Self(Arc::new(Asked {
+            line,
+            last: AtomicU64::new(0),
+            waiting: Mutex::default(),
+        }))
+    }
+
+    fn ask(&self, process: u32) -> Option<Member> {
+        let question = self.0.last.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = mpsc::channel();
+        self.waiting().insert(question, sender);
+        let told = self.0.line.send(&Request::Whose { question, process });
+        let member = match told {
+            Ok(()) => receiver.recv_timeout(PATIENCE).ok().flatten(),
+            Err(_) => None,
+        };
+        self.waiting().remove(&question);
+        member
+    }
+
+    /// Hands an answer to who asked; one that nobody waits for is dropped.
+    pub(super) fn answered(&self, question: u64, member: Option<Member>) {
+        if let Some(sender) = self.waiting().remove(&question) {
+            let _ = sender.send(member);
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Sender<Option<Member>>>> {
+        let waiting = self.0.waiting.lock();
+        waiting.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -48,10 +139,8 @@ mod tests {
             command: CommandId(3),
             created: 100,
         };
-        assert_eq!(
-            answer(&at(100), Some(member)),
-            Answer::Command(CommandId(3))
-        );
+        let command = Answer::Command(CommandId(3));
+        assert_eq!(answer(&at(100), Some(member)), command);
         assert_eq!(answer(&at(99), Some(member)), Answer::Nobody);
         assert_eq!(answer(&at(0), Some(member)), Answer::Nobody);
         assert_eq!(answer(&at(101), None), Answer::Nobody);

@@ -13,7 +13,7 @@ use ringfence_backend::CommandId;
 use ringfence_backend::command::TerminalSize;
 use ringfence_backend::windows::Tender;
 use ringfence_backend::windows::runner::{
-    Event, Lacking, Member, NotStarted, Opening, Ready, Refusal, Start,
+    Ended, Event, Lacking, Member, NotStarted, Opening, Ready, Refusal, Start,
 };
 use ringfence_nt::WriteClass;
 use ringfence_plan::windows::launch::{Identity, StandardHandle};
@@ -24,6 +24,7 @@ use super::keeper::{Collecting, Keeper};
 use super::target::TargetToken;
 use crate::sys::CallError;
 use crate::sys::job::{self, Job, JobLimits};
+use crate::sys::job_limits::{LimitPort, LimitReached};
 use crate::sys::process::Child;
 use crate::sys::profile::{self, Profile};
 use crate::sys::running::Process;
@@ -58,8 +59,8 @@ pub(super) enum Demand {
     Plumbing,
 }
 
-/// A session's commands.
-#[derive(Debug)]
+/// A session's commands; clones share them.
+#[derive(Clone, Debug)]
 pub struct Engine(Arc<Shared>);
 
 pub(super) struct Shared {
@@ -69,6 +70,8 @@ pub(super) struct Shared {
     pub(super) limits: JobLimits,
     /// The job around all commands; none where each command's own has the limits on windows, which can't be nested.
     pub(super) session: Option<Job>,
+    /// Where that job says that a limit was run into.
+    limits_reached: Option<LimitPort>,
     /// The program that hosts consoles.
     pub(super) console_host: PathBuf,
     keeper: Keeper,
@@ -155,7 +158,9 @@ impl Engine {
         }
         proven.push("job: killed on close, no breakaway".to_owned());
         let keeper = Keeper::new(tender, &opening.roots, collecting);
+        let limits_reached = session.as_ref().map(LimitPort::of).transpose();
         let shared = Shared {
+            limits_reached: limits_reached.map_err(called)?,
             opening,
             demand,
             target,
@@ -266,6 +271,17 @@ impl Shared {
         self.state().running.get(&command).cloned()
     }
 
+    /// How a command ended, a failure after a limit told from others. Several that run at once share their limits, and
+    /// the first of them to fail is told so.
+    fn by_a_limit(&self, how: Ended) -> Ended {
+        let reached = self.limits_reached.as_ref().and_then(LimitPort::take);
+        match (how, reached) {
+            (Ended::Exited(1..), Some(LimitReached::Memory)) => Ended::MemoryLimit,
+            (Ended::Exited(1..), Some(LimitReached::Processes)) => Ended::ProcessLimit,
+            (_, Some(_) | None) => how,
+        }
+    }
+
     /// Waits for a command's end and reports it.
     fn see_off(&self, running: &Running, child: &Child, time_limit: Option<Duration>) {
         let end = running.wait(child, time_limit);
@@ -278,7 +294,7 @@ impl Shared {
         });
         (self.sink)(Event::Ended {
             command: running.id,
-            how: end.how,
+            how: self.by_a_limit(end.how),
             cpu_microseconds: end.cpu_microseconds,
         });
         self.state().running.remove(&running.id);

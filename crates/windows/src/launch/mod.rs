@@ -18,6 +18,8 @@ pub mod exit;
 mod harden;
 #[cfg(windows)]
 mod keeper;
+#[cfg(windows)]
+mod line;
 pub mod program;
 #[cfg(windows)]
 mod serve;
@@ -33,7 +35,7 @@ mod target;
 mod tests;
 
 #[cfg(windows)]
-pub use callers::{Answer, answer};
+pub use callers::{Answer, Callers};
 #[cfg(windows)]
 pub use console::{CONSOLE_ROLE, host_console};
 #[cfg(windows)]

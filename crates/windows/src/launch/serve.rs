@@ -2,17 +2,17 @@
 //!
 //! Invariant: when the pipe ends, however it ends, nothing of the session is left: the jobs end with this process.
 
-use std::io::Write as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use ringfence_backend::frame::ReadError;
 use ringfence_backend::windows::runner::{
-    Called, Event, FORMAT, NotStarted, Opening, Ready, Refusal, Request, Streams,
+    Called, Event, FORMAT, HandleValue, NotStarted, Opening, Ready, Refusal, Request, Streams,
 };
 
 use super::engine::{Engine, OwnedStreams, Sink};
 use super::harden::called;
+use super::line::Line;
 use crate::sys::pipe::{PipeName, PipeStream, connect};
 use crate::sys::{CallError, handle};
 
@@ -102,23 +102,17 @@ pub(super) fn serve_with(
     Ok(())
 }
 
-/// Writes each event as a frame, whole. A harness that is gone reads nothing: the pipe's other direction says so.
+/// Writes each event. A harness that is gone reads nothing: the pipe's other direction says so.
 fn sink(stream: &Arc<PipeStream>) -> Sink {
-    let stream = Mutex::new(Arc::clone(stream));
+    let line = Line::new(stream);
     Arc::new(move |event| {
-        let mut frame = Vec::new();
-        if FORMAT.encode(&event, &mut frame).is_ok() {
-            let stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
-            let _ = (&**stream).write_all(&frame);
-        }
+        let _ = line.send(&event);
     })
 }
 
 /// Takes over the handles that the harness has put into this process.
 fn adopt(streams: Streams) -> Result<OwnedStreams, Called> {
-    let take = |value: ringfence_backend::windows::runner::HandleValue| {
-        handle::adopt_sent(value.0).map_err(called)
-    };
+    let take = |value: HandleValue| handle::adopt_sent(value.0).map_err(called);
     match streams {
         Streams::Direct([input, output, error]) => {
             // All three are taken, so that none is left open where one is wrong.

@@ -23,6 +23,7 @@ use ringfence_plan::windows::launch::{self, Identity, LaunchSpec};
 use ringfence_plan::windows::sids::{self, SidShape};
 use ringfence_plan::windows::step::Object;
 
+use super::callers::Callers;
 use super::engine::{Engine, OwnedStreams, Sink};
 use super::stubs::{lay_stubs, with_stubs};
 use crate::sys::logon::Logon;
@@ -140,11 +141,24 @@ impl OpenError {
     /// Whether the machine does not enforce what the boundary needs, rather than that something failed.
     #[must_use]
     pub const fn is_not_enforced(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Refused(Refusal::NotEnforced(_) | Refusal::WriteClass { .. })
-                | Self::Protect(ProtectError::NotKept(_))
-        )
+            | Self::Protect(ProtectError::NotKept(_)) => true,
+            // A list that was set, and is not there or is none when it is read back.
+            Self::Desktop(error) => matches!(error.error, Win32Error(50 | 1338)),
+            Self::Identity
+            | Self::Program { .. }
+            | Self::Stubs { .. }
+            | Self::Random(_)
+            | Self::Pipe(_)
+            | Self::Start { .. }
+            | Self::Protect(ProtectError::Call(_))
+            | Self::Connect(_)
+            | Self::Stranger { .. }
+            | Self::Tell(_)
+            | Self::NoAnswer(_)
+            | Self::Refused(_) => false,
+        }
     }
 }
 
@@ -193,7 +207,6 @@ pub struct Session {
     link: Link,
     inbox: Arc<Inbox>,
     ready: Ready,
-    questions: u64,
     /// Its windows live here: the last handles to them are ours.
     _desktop: Option<(Station, Desktop)>,
 }
@@ -264,7 +277,6 @@ impl Session {
             link: Link::Runner(runner),
             inbox,
             ready,
-            questions: 0,
             _desktop: desktop,
         })
     }
@@ -290,7 +302,6 @@ impl Session {
             link: Link::Here(engine),
             inbox,
             ready,
-            questions: 0,
             _desktop: desktop,
         })
     }
@@ -384,21 +395,13 @@ impl Session {
         }
     }
 
-    /// Asks whose `process` is; [`Event::Belongs`] with the number that is answered here follows.
-    ///
-    /// # Errors
-    /// [`SessionError`].
-    pub fn ask_whose(&mut self, process: u32) -> Result<u64, SessionError> {
-        self.questions = self.questions.wrapping_add(1);
-        let question = self.questions;
-        match &mut self.link {
-            Link::Here(engine) => {
-                let member = engine.whose(process);
-                self.inbox.put(Event::Belongs { question, member });
-            }
-            Link::Runner(runner) => runner.send(&Request::Whose { question, process })?,
+    /// Who may be asked, from any thread, whose processes are whose.
+    #[must_use]
+    pub fn callers(&self) -> Callers {
+        match &self.link {
+            Link::Here(engine) => Callers::here(engine.clone()),
+            Link::Runner(runner) => runner.callers(),
         }
-        Ok(question)
     }
 
     /// Ends everything in it; [`Event::Closed`] follows.

@@ -17,6 +17,7 @@ pub mod file;
 pub mod firewall;
 pub mod handle;
 pub mod job;
+pub mod job_limits;
 pub mod key;
 pub mod logon;
 pub mod machine;

@@ -4,7 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::windows::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::os::windows::io::{AsHandle as _, BorrowedHandle};
 use std::path::Path;
@@ -13,13 +13,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ringfence_backend::Remains;
-use ringfence_backend::frame::{FrameError, ReadError};
+use ringfence_backend::frame::ReadError;
 use ringfence_backend::windows::runner::{Event, FORMAT, Request};
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_REPARSE_POINT, FILE_FLAG_OPEN_REPARSE_POINT,
     FILE_SHARE_READ,
 };
 
+use super::super::callers::{Callers, Questions};
+use super::super::line::{Line, LineError};
 use super::inbox::{End, Inbox};
 use super::{OpenError, Order, SessionError};
 use crate::sys::logon::{ForeignCommand, Logon, start_suspended_as};
@@ -35,6 +37,8 @@ const PATIENCE_MILLISECONDS: u32 = 60_000;
 pub(in crate::launch) struct Runner {
     child: Child,
     stream: Arc<PipeStream>,
+    line: Arc<Line>,
+    questions: Questions,
     reader: Option<JoinHandle<()>>,
 }
 
@@ -89,24 +93,23 @@ impl Runner {
     /// Puts what the runner says into `inbox`, until it says nothing more.
     pub(in crate::launch) fn read_into(&mut self, inbox: &Arc<Inbox>) {
         let (stream, inbox) = (Arc::clone(&self.stream), Arc::clone(inbox));
-        self.reader = Some(std::thread::spawn(move || read(&stream, &inbox)));
+        let questions = self.questions.clone();
+        let reader = std::thread::spawn(move || read(&stream, &inbox, &questions));
+        self.reader = Some(reader);
+    }
+
+    /// Who may be asked whose processes are whose.
+    pub(in crate::launch) fn callers(&self) -> Callers {
+        Callers::through(self.questions.clone())
     }
 
     pub(in crate::launch) fn send(&mut self, request: &Request) -> Result<(), SessionError> {
-        let mut frame = Vec::new();
-        FORMAT
-            .encode(request, &mut frame)
-            .map_err(|error| match error {
-                FrameError::TooLong(_) | FrameError::Version { .. } | FrameError::Body => {
-                    SessionError::TooLong
-                }
-            })?;
-        (&*self.stream).write_all(&frame).map_err(|error| {
-            if error.kind() == io::ErrorKind::BrokenPipe {
+        self.line.send(request).map_err(|error| match error {
+            LineError::Frame(_) => SessionError::TooLong,
+            LineError::Write(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 SessionError::Ended
-            } else {
-                SessionError::Write(error)
             }
+            LineError::Write(error) => SessionError::Write(error),
         })
     }
 
@@ -132,10 +135,11 @@ impl Drop for Runner {
     }
 }
 
-fn read(stream: &PipeStream, inbox: &Inbox) {
+fn read(stream: &PipeStream, inbox: &Inbox, questions: &Questions) {
     let mut stream = stream;
     loop {
         match FORMAT.read::<Event>(&mut stream) {
+            Ok(Some(Event::Belongs { question, member })) => questions.answered(question, member),
             Ok(Some(event)) => inbox.put(event),
             Err(ReadError::Frame(_)) => return inbox.end(End::Nonsense),
             Ok(None) | Err(ReadError::Stream(_) | ReadError::Truncated) => {
@@ -178,9 +182,13 @@ impl EndedUnlessKept {
             });
         }
         let child = self.0.take().ok_or(OpenError::Identity)?;
+        let stream = Arc::new(stream);
+        let line = Arc::new(Line::new(&stream));
         Ok(Runner {
             child,
-            stream: Arc::new(stream),
+            stream,
+            questions: Questions::new(Arc::clone(&line)),
+            line,
             reader: None,
         })
     }

@@ -2,12 +2,15 @@
 
 use ringfence_backend::windows::runner::{Event, Refusal};
 use ringfence_plan::windows::launch::Identity;
+use ringfence_plan::windows::sids::SidShape;
 
 use super::roles::{self, Role};
 use super::{account, begin, opening, start, this_program};
 use crate::launch::engine::Engine;
-use crate::launch::session::{OpenError, Session};
+use crate::launch::session::{Account, OpenError, Order, Runner, Session};
 use crate::sys::job::{Job, JobLimits, NOT_KEPT};
+use crate::sys::logon::Logon;
+use crate::sys::protect::Secret;
 use crate::sys::token::AccessToken;
 
 /// Whether this system restricts tokens when it says so. On one that does, these tests have nothing to refuse.
@@ -52,6 +55,51 @@ fn not_enforced_a_session_with_a_runner_is_refused_by_it() {
         matches!(refusal, Refusal::NotEnforced(_) | Refusal::Call(_)),
         "{refusal:?}"
     );
+}
+
+#[test]
+fn not_enforced_the_whole_way_into_a_session_ends_in_that_refusal() {
+    if restricts() {
+        return;
+    }
+    let launch = opening(Identity::Person).launch;
+    let (program, stubs) = (this_program(), stubs_directory());
+    let refused = Session::open(&Order {
+        launch: &launch,
+        person: super::person(),
+        shape: SidShape::Null,
+        roots: &[],
+        runner: &program,
+        account: Account::Person { stubs: &stubs },
+    })
+    .unwrap_err();
+    let _ = std::fs::remove_dir_all(&stubs);
+    assert!(refused.is_not_enforced(), "{refused:?}");
+}
+
+#[test]
+fn not_enforced_a_logon_that_makes_nobody_starts_nothing() {
+    let launch = opening(account()).launch;
+    let program = this_program();
+    let password = Secret::new(b"no such account".to_vec());
+    let logon = Logon {
+        user: "RingfenceOff-NOBODY",
+        password: &password,
+    };
+    let order = Order {
+        launch: &launch,
+        person: super::person(),
+        shape: SidShape::Null,
+        roots: &[],
+        runner: &program,
+        account: Account::Sandbox(logon),
+    };
+    let refused = Runner::start(&order, logon, r"station\desktop").unwrap_err();
+    assert!(matches!(refused, OpenError::Start { .. }), "{refused:?}");
+}
+
+fn stubs_directory() -> std::path::PathBuf {
+    std::env::temp_dir().join(format!("ringfence-way-{}", std::process::id()))
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ringfence_backend::CommandId;
 use ringfence_backend::windows::Files as _;
-use ringfence_backend::windows::runner::{Ended, Event, Lacking, Member, NotStarted, Tended};
+use ringfence_backend::windows::runner::{Ended, Event, Lacking, NotStarted, Tended};
 use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::step::{Object, ObjectKind};
 
@@ -16,8 +16,10 @@ use super::{
     through_a_runner,
 };
 use crate::files::NtFiles;
+use crate::launch::Answer;
 use crate::launch::engine::{Demand, Engine};
 use crate::launch::session::Session;
+use crate::sys::connections::TcpConnection;
 use crate::sys::handle::{Inheritance, set_inheritance};
 use crate::sys::job::{Job, JobLimits};
 use crate::sys::process::{Arguments, Command, Standard, start_suspended};
@@ -284,23 +286,30 @@ fn plumbing_only_a_process_is_known_as_its_commands_and_a_stranger_is_not() {
     let Event::Started { process, .. } = next(&mut session) else {
         panic!("not started");
     };
-    let mut ask = |process| {
-        let asked = session.ask_whose(process).unwrap();
-        match next(&mut session) {
-            Event::Belongs { question, member } if question == asked => member,
-            other => panic!("{other:?}"),
-        }
+    let callers = session.callers();
+    let ask = |process, created| {
+        let connection = TcpConnection {
+            local: "127.0.0.1:50000".parse().unwrap(),
+            remote: "127.0.0.1:7000".parse().unwrap(),
+            process,
+            created,
+        };
+        // From another thread than the session's.
+        let callers = callers.clone();
+        std::thread::spawn(move || callers.whose(&connection))
+            .join()
+            .unwrap()
     };
-    assert!(matches!(
-        ask(process),
-        Some(Member {
-            command: CommandId(1),
-            created: 1..
-        })
-    ));
-    assert_eq!(ask(std::process::id()), None);
-    assert_eq!(ask(0), None);
-    assert_eq!(ask(u32::MAX), None);
+    assert_eq!(ask(process, u64::MAX), Answer::Command(CommandId(1)));
+    // A connection that is older than the process, and processes of no command.
+    assert_eq!(ask(process, 1), Answer::Nobody);
+    assert_eq!(ask(std::process::id(), u64::MAX), Answer::Nobody);
+    for nobody in [0, 3, u32::MAX] {
+        assert_eq!(ask(nobody, u64::MAX), Answer::Nobody);
+    }
+    // Nor when the session is over.
+    drop(session);
+    assert_eq!(ask(process, u64::MAX), Answer::Nobody);
 }
 
 #[test]
