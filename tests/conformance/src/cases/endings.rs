@@ -111,16 +111,20 @@ fn survivors(mark: &str) -> BTreeSet<u32> {
         .collect()
 }
 
-/// Ends what a failed check or a control has left behind.
+/// Ends what a failed check or a control has left behind: again until nothing is found, since it may still be growing.
 fn sweep(mark: &str) {
-    for pid in survivors(mark) {
-        if let Some(pid) = i32::try_from(pid)
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-        {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    eventually(10, || {
+        let left = survivors(mark);
+        for pid in &left {
+            if let Some(pid) = i32::try_from(*pid)
+                .ok()
+                .and_then(rustix::process::Pid::from_raw)
+            {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
         }
-    }
+        left.is_empty()
+    });
 }
 
 /// None of the mark's processes is left after three seconds.
