@@ -217,7 +217,9 @@ impl NetworkPolicy {
                 Err(error) => ambiguous = Some(error),
             }
         }
-        let shown = escape(target.as_bytes());
+        // A query is no part of the judgement, and may hold a secret.
+        let path = target.split('?').next().unwrap_or_default();
+        let shown = escape(path.as_bytes());
         let (reason, grant) = match ambiguous {
             Some(error) => (format!("{method} {shown}: {error}"), None),
             None => (

@@ -5,6 +5,7 @@
 //! part of a request that was decided on.
 
 use ringfence_policy::decision::Decision;
+use ringfence_policy::escape::escape;
 use ringfence_policy::network::Reach;
 use ringfence_policy::rule::RuleId;
 
@@ -72,10 +73,15 @@ impl Shared {
         let (stream, inbox) = wire.into_plain().ok_or(NO_CERTIFICATE)?;
         let link = TlsLink::greet(stream, session, inbox.unread()).await;
         link.map(Wire::inside).map_err(|error| match error {
-            GreetError::Tls(error) => format!("the origin is not trusted: {error}"),
-            GreetError::Broken(_) => format!("the origin: {error}"),
+            GreetError::Tls(error) => format!("the origin is not trusted: {}", shown(&error)),
+            GreetError::Broken(_) => "the origin broke off during the TLS greeting".to_owned(),
         })
     }
+}
+
+/// A certificate's own words may stand in it, and an attacker may have written them.
+fn shown(error: &rustls::Error) -> String {
+    escape(error.to_string().as_bytes()).into_owned()
 }
 
 const NO_CERTIFICATE: &str =
@@ -149,7 +155,8 @@ async fn greet_client(
         Ok(Ok(link)) => Some(Wire::inside(link)),
         Ok(Err(GreetError::Tls(error))) => {
             refuse_with(format!(
-                "the program does not accept the session's certificate, or speaks no HTTP/1.1: {error}"
+                "the program does not accept the session's certificate, or speaks no HTTP/1.1: {}",
+                shown(&error)
             ));
             None
         }

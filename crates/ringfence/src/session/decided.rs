@@ -4,6 +4,7 @@ use ringfence_audit::event::Event;
 use ringfence_egress::event::{CloseCause, Event as Decided};
 use ringfence_egress::{Ingress, decide};
 use ringfence_policy::Operation;
+use ringfence_policy::RuleId;
 use ringfence_policy::decision::{Decision, Denial, Evidence, OwnPermissions};
 
 /// What is recorded of a decision.
@@ -49,12 +50,22 @@ pub(super) fn denial(decided: &Decided) -> Option<Denial> {
         Decided::Name(question) => (&question.name, ingress(Ingress::Dns), &question.decision),
         Decided::Closed(_) | Decided::Asked(_) => return None,
     };
-    let Decision::Deny { rule, grant, .. } = decision else {
+    let Decision::Deny {
+        rule,
+        grant,
+        origin,
+    } = decision
+    else {
         return None;
+    };
+    let object = match rule {
+        // The destination alone would not say what was wrong with it.
+        RuleId::RequestScope | RuleId::TlsTermination => format!("{object}: {origin}"),
+        _ => object.clone(),
     };
     Some(Denial {
         operation: Operation::Connect,
-        object: object.clone(),
+        object,
         rule: *rule,
         grant: grant.clone(),
         syscall: call.to_owned(),

@@ -50,11 +50,16 @@ impl Network {
         });
         let published = published.collect();
         let host_sockets = HostSockets::hold(plan).map_err(EgressError::Socket)?;
-        let certificates = Certificates::make(&policy.network, plan, session)
-            .map_err(EgressError::Certificates)?;
+        let planned = plan.steps.iter().filter(served).count();
+        // Without a proxy (offline, or the partial level) nothing is read.
+        let certificates = if planned > 0 {
+            Certificates::make(&policy.network, plan, session).map_err(EgressError::Certificates)?
+        } else {
+            None
+        };
         Ok(Self {
             policy: policy.clone(),
-            planned: plan.steps.iter().filter(served).count(),
+            planned,
             sockets: Vec::new(),
             dialler: None,
             host_sockets: Some(host_sockets).filter(|sockets| !sockets.is_empty()),
