@@ -257,9 +257,9 @@ pub(crate) struct Doctor {
 
 /// `ringfence setup`
 #[derive(Debug, Subcommand)]
-#[expect(
+#[allow(
     clippy::large_enum_variant,
-    reason = "one value in a process's life, and the options read better flat"
+    reason = "one value in a process's life, and the options read better flat; not large on every system"
 )]
 pub(crate) enum Setup {
     /// Show what will be done to the machine, ask, and do it; then set the access rights of the workspace
@@ -331,9 +331,9 @@ pub(crate) struct Audit {
 
 /// `ringfence policy`
 #[derive(Debug, Subcommand)]
-#[expect(
+#[allow(
     clippy::large_enum_variant,
-    reason = "one value in a process's life, and the options read better flat"
+    reason = "one value in a process's life, and the options read better flat; not large on every system"
 )]
 pub(crate) enum Policy {
     /// Check all layers of the policy and print it, with the layer each setting comes from
