@@ -12,14 +12,16 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use ringfence_backend::fault::{Fault, Faults};
-use ringfence_backend::ledger::{Ledger, LedgerStore, MemoryStore, StoreFailure};
+use ringfence_backend::ledger::{Entry, Ledger, LedgerStore, MemoryStore, StoreFailure};
 use ringfence_backend::windows::fake::{FakeFiles, FakeMachine, World};
 use ringfence_backend::windows::{
-    Grants, MachineBook, PersonBook, PlanRule, Progress, Setup, Walking, sids_of,
+    Grants, MachineBook, PersonBook, PlanRule, Progress, Setup, Walking, leftover_of_machine,
+    sids_of,
 };
 use ringfence_nt::fs::{Node, NodeId};
 use ringfence_nt::{AccessMask, Ace, AceFlags, Acl, SecurityDescriptor, Sid, WriteClass};
 use ringfence_plan::windows::WindowsPlan;
+use ringfence_plan::windows::step::MachineStep;
 use ringfence_windows_model::figures::record;
 use ringfence_windows_model::scene::Scene;
 
@@ -321,4 +323,78 @@ fn a_record_of_the_persons_ledger_that_is_skipped_is_noticed() {
 #[test]
 fn a_record_of_the_machines_ledger_that_is_skipped_is_noticed() {
     every_mutant_is_killed::<Machine>("the machine's ledger");
+}
+
+/// The ledger of a set-up that never recorded the step of this index.
+fn without_entry(from: &MemoryStore, left_out: usize) -> MemoryStore {
+    let ledger: Ledger<MachineBook, MemoryStore> = Ledger::open(from.clone()).expect("a ledger");
+    let entries: Vec<Entry<MachineBook>> = ledger.entries().map(|(_, one)| one.clone()).collect();
+    let store = MemoryStore::new(&Faults::new());
+    let mut forged: Ledger<MachineBook, MemoryStore> =
+        Ledger::open(store.clone()).expect("a ledger");
+    for (index, entry) in entries.into_iter().enumerate() {
+        if index != left_out {
+            let number = forged.intend(entry.intent).expect("it is written");
+            let receipt = entry.receipt.expect("the step was done");
+            forged.receive(number, receipt).expect("it is written");
+        }
+    }
+    forged.flush().expect("it is written");
+    store
+}
+
+/// A step of the planner's that is done without a record: uninstall leaves it, unless it goes with another's object, and
+/// then nothing is left.
+#[test]
+fn a_step_of_set_up_without_its_record_is_left_behind_and_seen() {
+    let case = case();
+    let mut survivors = Vec::new();
+    let mut killed_steps = 0;
+    for (index, step) in case.plan.machine_steps.iter().enumerate() {
+        let faults = Faults::new();
+        let store = MemoryStore::new(&faults);
+        let mut side = Machine::fresh(&case.plan, &case.scene, &faults);
+        let careless = Careless {
+            store: store.clone(),
+            lost: Lost::Nothing,
+            written: Rc::default(),
+        };
+        assert!(side.apply(&case.plan, careless), "the control");
+        let forged = without_entry(&store, index);
+        side.uninstall(&case.plan, &forged);
+        let ledger = Ledger::open(forged).expect("a ledger");
+        let found = leftover_of_machine(&ledger, &mut side.0).expect("a scan");
+        // Rights go with their account, and a directory with the one above it: nothing is left of these.
+        let goes_with_another = match step {
+            MachineStep::DenyLogon { .. } => true,
+            MachineStep::MakeDirectory { path, .. } => {
+                case.plan.machine_steps.iter().any(|other| {
+                    matches!(other, MachineStep::MakeDirectory { path: above, .. } if path.is_below(above))
+                })
+            }
+            MachineStep::EnsureGroup { .. }
+            | MachineStep::EnsureAccount { .. }
+            | MachineStep::SetValue { .. }
+            | MachineStep::InstallFilters { .. }
+            | MachineStep::AddFirewallRule { .. }
+            | MachineStep::ReservePorts { .. } => false,
+        };
+        let is_noticed = !side.is_clean(&case.scene) || !found.is_empty();
+        if goes_with_another && !is_noticed {
+            continue;
+        }
+        let by = is_noticed
+            .then_some("uninstall leaves what it does not know of, and the scan shows it");
+        killed_steps += usize::from(is_noticed);
+        killed(
+            &format!(
+                "the machine's ledger: step {} without its record",
+                index + 1
+            ),
+            by,
+            &mut survivors,
+        );
+    }
+    assert!(killed_steps >= 10, "{killed_steps}");
+    assert!(survivors.is_empty(), "survived: {survivors:?}");
 }

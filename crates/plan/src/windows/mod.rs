@@ -185,6 +185,7 @@ impl<'a> Planner<'a> {
             list: &list,
             trustees: &elsewhere,
             roots: &paths,
+            denied: self.denied_before(),
             held: BTreeMap::new(),
             path: Vec::new(),
             rule: WriteClassRule::least(self.accounts),
@@ -284,30 +285,32 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// What another policy of the person keeps from all their sandboxed commands: reading is denied to the group, and
-    /// taking that away for one session would give it to the others.
-    fn denied_elsewhere(&self, held: &[HeldObject], roots: &[WindowsPath]) -> Vec<String> {
-        let denied: BTreeSet<&WindowsPath> = self
-            .ledger
-            .person
-            .iter()
+    /// What policies of the person have denied reading, by what was done.
+    fn denied_before(&self) -> BTreeSet<WindowsPath> {
+        let steps = self.ledger.person.iter();
+        steps
             .filter_map(|step| match step {
                 PersonStep::SetDacl {
                     object,
                     purpose: Purpose::DeniedRead,
                     ..
-                } => Some(&object.path),
+                } => Some(object.path.clone()),
                 PersonStep::SetDacl { .. }
                 | PersonStep::Walk { .. }
                 | PersonStep::MakeHome { .. } => None,
             })
-            .collect();
+            .collect()
+    }
+
+    /// What another policy of the person keeps from all their sandboxed commands: reading is denied to the group, and
+    /// taking that away for one session would give it to the others.
+    fn denied_elsewhere(&self, held: &[HeldObject], roots: &[WindowsPath]) -> Vec<String> {
         let is_own = |path: &WindowsPath| {
             let mut own = held.iter();
             own.any(|one| one.object.path == *path && one.purpose == Purpose::DeniedRead)
                 || roots.iter().any(|root| path.starts_with(root))
         };
-        denied
+        self.denied_before()
             .into_iter()
             .filter(|path| !is_own(path))
             .map(|path| {

@@ -3,9 +3,9 @@
 //! Each is judged by what the accounts can reach by themselves; where that is as wanted, nothing is done.
 //! Invariant: an inheritable entry is planned only where the refuse list allows one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use ringfence_nt::AccessMask;
+use ringfence_nt::{AccessMask, Ace, AceKind};
 use ringfence_policy::Policy;
 
 use crate::layout::{Entry, Kind};
@@ -34,6 +34,8 @@ pub(crate) struct Outside<'a> {
     pub(crate) list: &'a RefuseList<'a>,
     pub(crate) trustees: &'a Trustees,
     pub(crate) roots: &'a [WindowsPath],
+    /// What another policy of the person keeps from all their sandboxed commands.
+    pub(crate) denied: BTreeSet<WindowsPath>,
     pub(crate) held: BTreeMap<WindowsPath, HeldObject>,
     /// Directories on PATH in which commands may start programs.
     pub(crate) path: Vec<WindowsPath>,
@@ -71,6 +73,35 @@ impl Outside<'_> {
         self.roots.iter().any(|root| path.starts_with(root))
     }
 
+    /// The entries of every purpose that an object outside has: one plan must not take away what another one of the
+    /// person put there, and the same two purposes give the same entries in whatever order they are met.
+    fn entries(&self, fact: &ObjectFact, purpose: Purpose) -> Vec<Ace> {
+        let kind = fact.object.kind;
+        let mut purposes = BTreeSet::from([purpose]);
+        if self.denied.contains(&fact.object.path) {
+            purposes.insert(Purpose::DeniedRead);
+        }
+        let shared = self.facts.shared_places.contains(&fact.object.path);
+        if shared && self.is_closable(fact).unwrap_or(false) {
+            purposes.insert(Purpose::WorldWritable);
+        }
+        let all = purposes.into_iter();
+        let mut ours: Vec<Ace> = all
+            .flat_map(|purpose| self.trustees.entries(purpose, kind))
+            .collect();
+        ours.sort_by_key(|ace| ace.kind != AceKind::Deny);
+        ours
+    }
+
+    /// Whether everybody may write an object, and an entry of ours may take that from the accounts.
+    fn is_closable(&self, fact: &ObjectFact) -> Result<bool, PlanError> {
+        let writes = self.natural_reach(fact) & PROTECT;
+        let descriptor = fact.descriptor.as_ref();
+        let owner = descriptor.and_then(|descriptor| descriptor.owner);
+        let is_theirs = owner == Some(self.facts.person.sid);
+        Ok(!writes.is_empty() && is_theirs && self.list.check(&fact.object.path)?.is_none())
+    }
+
     /// Gives `fact` the entries of `purpose`; says what stands against it otherwise.
     fn hold(
         &mut self,
@@ -88,7 +119,7 @@ impl Outside<'_> {
             return Err("it has no access control list");
         }
         let kind = fact.object.kind;
-        let ours = self.trustees.entries(purpose, kind);
+        let ours = self.entries(fact, purpose);
         let descriptor = with_entries(before, None, kind, &ours, self.trustees);
         let may_change = self
             .reach
@@ -272,14 +303,7 @@ impl Outside<'_> {
             if writes.is_empty() {
                 continue;
             }
-            let owned = fact
-                .descriptor
-                .as_ref()
-                .and_then(|descriptor| descriptor.owner)
-                == Some(self.facts.person.sid);
-            let refused = self.list.check(path)?.is_some();
-            let held = owned
-                && !refused
+            let held = self.is_closable(fact)?
                 && self
                     .hold(fact, Purpose::WorldWritable, "anyone may write it")
                     .is_ok();
