@@ -17,7 +17,9 @@ pub enum WriteClass {
     H1,
     /// Everything outside generic read and execute: `0x0d0156` for files.
     H2,
-    /// As [`WriteClass::H2`], and the whole request as soon as one bit of it is asked for.
+    /// As [`WriteClass::H2`], and the whole request as soon as one bit of it is asked for: to read and write, the
+    /// restricting SIDs must give both. The trigger is any bit of [`WriteClass::H2`]'s class, also DELETE alone; a
+    /// request without one asks the first pass alone. The strictest reading, and nobody's documented one.
     H3,
     /// [`WriteClass::H1`] with DELETE, `WRITE_DAC` and `WRITE_OWNER`: `0x0d0116` for files.
     H4,

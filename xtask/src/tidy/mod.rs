@@ -79,7 +79,9 @@ pub(crate) fn check(project: &Project) -> Result<Vec<Finding>, TidyError> {
         findings.extend(text::check(file));
     }
     let tests = promises::tests_of(&tree);
-    findings.extend(promises::check(&tree, "THREAT_MODEL.md", 'P', &tests));
+    for letter in ['P', 'A', 'W'] {
+        findings.extend(promises::check(&tree, "THREAT_MODEL.md", letter, &tests));
+    }
     findings.extend(promises::check(&tree, "ARCHITECTURE.md", 'I', &tests));
     findings.extend(documents::check(&tree));
     Ok(findings)

@@ -2,8 +2,8 @@
 
 use ringfence_nt::Sid;
 use ringfence_plan::windows::facts::{
-    AccessControl, Capability, Elsewhere, Presence, Reached, Reparse, Volume, VolumeKind,
-    WindowsFacts, WindowsRoot,
+    AccessControl, Capability, Elsewhere, Presence, Reached, Reparse, Residency, Volume,
+    VolumeKind, WindowsFacts, WindowsRoot,
 };
 use ringfence_plan::windows::reach::Reach;
 use ringfence_plan::windows::refuse::{Reason, RefuseList, check_root};
@@ -241,6 +241,21 @@ fn a_root_that_has_become_a_link_is_refused() {
         refusal.place, "D:\\notes",
         "the person is told where it leads"
     );
+    // Behind another link, its own place is another one than it was named by; a link above of the same name is none.
+    let behind = |named: &str, links: &[&str]| {
+        let links = links.iter().map(|link| path(link)).collect();
+        let behind = WindowsRoot {
+            links,
+            ..root(named, "D:\\scratch")
+        };
+        refused_root(&ready().0, &behind)
+    };
+    let (work, real) = ("C:\\Users\\ann\\work", "C:\\Users\\ann\\src\\scratch");
+    assert_eq!(
+        behind(&format!("{work}\\Scratch"), &[work, real]),
+        Some(Reason::Link)
+    );
+    assert_eq!(behind(&format!("{work}\\work"), &[work]), None);
     // Followed or not: a directory whose own name holds a reparse point is none.
     let (mut facts, _) = ready();
     let fact = facts
@@ -493,4 +508,22 @@ fn every_reason_refuses_a_root() {
         next = after;
     }
     assert_eq!(seen.len(), 27, "{seen:?}");
+}
+
+/// A placeholder's data comes when it is read: said, not refused.
+#[test]
+fn a_root_that_onedrive_keeps_is_warned_of() {
+    let (mut facts, ledger) = ready();
+    let policy = crate::world::policy(crate::world::POLICY, &facts);
+    let warned = |facts: &WindowsFacts| {
+        let plan = ringfence_plan::windows::plan(&policy, facts, &ledger).expect("a plan");
+        plan.notes.iter().any(|note| note.contains("OneDrive"))
+    };
+    assert!(!warned(&facts), "the control");
+    let root = facts
+        .objects
+        .iter_mut()
+        .find(|one| one.object.path == path(ROOT));
+    root.expect("the root").residency = Residency::Placeholder;
+    assert!(warned(&facts));
 }
