@@ -3,6 +3,10 @@
 //! The harness starts it with the name of a pipe and nothing else; no person ever does. Under the name of `ssh` and
 //! its like it stands in for these programs in same-user mode, and fails as they would without a network. It links no
 //! network, no TLS and no async runtime. Invariant: whatever else it is given, it starts nothing.
+//!
+//! It is no console program: the system would start a console's host beside it, with the runner's own token and a list
+//! that its targets pass.
+#![cfg_attr(windows, windows_subsystem = "windows")]
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -28,6 +28,9 @@ fn plumbing_only_it_asks_for_no_elevation_and_has_no_way_around_its_checks() {
     };
     assert!(holds("requestedExecutionLevel level=\"asInvoker\""));
     assert!(holds("longPathAware"));
+    // The field `Subsystem` of its header: 2 is a program without a console, so that no console's host is beside it.
+    let header = usize::from(u16::from_le_bytes([bytes[0x3c], bytes[0x3d]]));
+    assert_eq!(bytes[header + 0x5c], 2);
     // What a session says that was opened without proof, in tests of the machinery alone.
     assert!(!holds("unenforced: a test of the machinery alone"));
     // The control: the words of a session that was proven are there.

@@ -290,6 +290,8 @@ pub enum Tended {
     Opened,
     /// It was made a link to somewhere else; it is a plain directory again.
     Unlinked,
+    /// This many more objects were tended than are named one by one.
+    More(u64),
     /// It could not be tended: its list leaves its owner nothing, or a call failed.
     Left(Called),
 }

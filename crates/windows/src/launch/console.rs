@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Write as _};
 use std::os::windows::io::{AsHandle as _, BorrowedHandle};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ringfence_backend::command::TerminalSize;
@@ -23,6 +24,25 @@ use crate::sys::{CallError, handle};
 
 /// The argument that makes the runner's program such a host.
 pub const CONSOLE_ROLE: &str = "--console";
+
+/// The program that hosts a session's consoles, and what makes it do so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsoleHost {
+    /// By absolute path.
+    pub(super) program: PathBuf,
+    pub(super) arguments: Vec<OsString>,
+}
+
+impl ConsoleHost {
+    /// The runner's program, by absolute path, in that role.
+    #[must_use]
+    pub fn of_runner(program: &Path) -> Self {
+        Self {
+            program: program.to_owned(),
+            arguments: vec![OsString::from(CONSOLE_ROLE)],
+        }
+    }
+}
 
 const FORMAT: Format = Format {
     version: 1,

@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::os::windows::io::OwnedHandle;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,12 +12,13 @@ use ringfence_backend::CommandId;
 use ringfence_backend::command::TerminalSize;
 use ringfence_backend::windows::Tender;
 use ringfence_backend::windows::runner::{
-    Ended, Event, Lacking, Member, NotStarted, Opening, Ready, Refusal, Start,
+    Ended, Event, Lacking, Member, NotStarted, Opening, Ready, Refusal, Start, Tended,
 };
 use ringfence_nt::WriteClass;
 use ringfence_plan::windows::launch::{Identity, StandardHandle};
 
 use super::command::Running;
+use super::console::ConsoleHost;
 use super::harden::{called, harden};
 use super::keeper::{Collecting, Keeper};
 use super::target::TargetToken;
@@ -29,6 +29,9 @@ use crate::sys::process::Child;
 use crate::sys::profile::{self, Profile};
 use crate::sys::running::Process;
 use crate::sys::token::AccessToken;
+
+/// How many objects that were tended at a command's end are named one by one.
+const MOST_NAMED: u64 = 1000;
 
 /// Where events go. Called from any thread.
 pub type Sink = Arc<dyn Fn(Event) + Send + Sync>;
@@ -72,8 +75,7 @@ pub(super) struct Shared {
     pub(super) session: Option<Job>,
     /// Where that job says that a limit was run into.
     limits_reached: Option<LimitPort>,
-    /// The program that hosts consoles.
-    pub(super) console_host: PathBuf,
+    pub(super) console_host: ConsoleHost,
     keeper: Keeper,
     state: Mutex<State>,
     /// Told when a command has ended.
@@ -101,7 +103,7 @@ impl Engine {
     /// [`Refusal`]; nothing was started then.
     pub fn open(
         opening: Opening,
-        console_host: &Path,
+        console_host: ConsoleHost,
         sink: Sink,
     ) -> Result<(Self, Ready), Refusal> {
         Self::open_as(opening, console_host, sink, Demand::Enforced)
@@ -109,7 +111,7 @@ impl Engine {
 
     pub(super) fn open_as(
         opening: Opening,
-        console_host: &Path,
+        console_host: ConsoleHost,
         sink: Sink,
         demand: Demand,
     ) -> Result<(Self, Ready), Refusal> {
@@ -166,7 +168,7 @@ impl Engine {
             target,
             limits,
             session,
-            console_host: console_host.to_owned(),
+            console_host,
             keeper,
             state: Mutex::default(),
             ended: Condvar::new(),
@@ -285,15 +287,26 @@ impl Shared {
     /// Waits for a command's end and reports it.
     fn see_off(&self, running: &Running, child: &Child, time_limit: Option<Duration>) {
         let end = running.wait(child, time_limit);
-        self.keeper.tend(&mut |path, what| {
+        let command = running.id;
+        let mut count: u64 = 0;
+        let tell = |path, what| {
             (self.sink)(Event::Tended {
-                command: running.id,
+                command,
                 path,
                 what,
             });
+        };
+        self.keeper.tend(&mut |path, what| {
+            count += 1;
+            if count <= MOST_NAMED {
+                tell(path, what);
+            }
         });
+        if let Some(more @ 1..) = count.checked_sub(MOST_NAMED) {
+            tell(String::new(), Tended::More(more));
+        }
         (self.sink)(Event::Ended {
-            command: running.id,
+            command,
             how: self.by_a_limit(end.how),
             cpu_microseconds: end.cpu_microseconds,
         });

@@ -37,7 +37,7 @@ mod tests;
 #[cfg(windows)]
 pub use callers::{Answer, Callers};
 #[cfg(windows)]
-pub use console::{CONSOLE_ROLE, host_console};
+pub use console::{CONSOLE_ROLE, ConsoleHost, host_console};
 #[cfg(windows)]
 pub use engine::{Engine, OwnedStreams, Sink};
 #[cfg(windows)]

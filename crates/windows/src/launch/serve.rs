@@ -10,6 +10,7 @@ use ringfence_backend::windows::runner::{
     Called, Event, FORMAT, HandleValue, NotStarted, Opening, Ready, Refusal, Request, Streams,
 };
 
+use super::console::ConsoleHost;
 use super::engine::{Engine, OwnedStreams, Sink};
 use super::harden::called;
 use super::line::Line;
@@ -36,7 +37,7 @@ pub enum ServeError {
 /// [`ServeError`]; nothing of the session runs then.
 pub fn serve(pipe: &PipeName, console_host: &Path) -> Result<(), ServeError> {
     serve_with(pipe, |opening, sink| {
-        Engine::open(opening, console_host, sink)
+        Engine::open(opening, ConsoleHost::of_runner(console_host), sink)
     })
 }
 

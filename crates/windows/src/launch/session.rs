@@ -24,6 +24,7 @@ use ringfence_plan::windows::sids::{self, SidShape};
 use ringfence_plan::windows::step::Object;
 
 use super::callers::Callers;
+use super::console::ConsoleHost;
 use super::engine::{Engine, OwnedStreams, Sink};
 use super::stubs::{lay_stubs, with_stubs};
 use crate::sys::logon::Logon;
@@ -287,6 +288,7 @@ impl Session {
         console_host: &Path,
         desktop: Option<(Station, Desktop)>,
     ) -> Result<Self, OpenError> {
+        let console_host = ConsoleHost::of_runner(console_host);
         Self::here_with(desktop, |sink| Engine::open(opening, console_host, sink))
     }
 

@@ -12,7 +12,7 @@ use ringfence_backend::windows::runner::{Called, NotStarted, Refusal, Start};
 use ringfence_plan::windows::launch::Identity;
 
 use super::command::Running;
-use super::console::{CONSOLE_ROLE, ConsoleLine, Line};
+use super::console::{ConsoleLine, Line};
 use super::engine::{Demand, OwnedStreams, Shared, make_job};
 use super::harden::called;
 use super::program::{self, Places, Program, SearchError};
@@ -64,9 +64,8 @@ impl Shared {
             } => {
                 let (mut console, orders) =
                     ConsoleLine::new().map_err(|error| pipe_failed(&error))?;
-                let role = [OsString::from(CONSOLE_ROLE)];
-                command.program = self.console_host.as_os_str();
-                command.arguments = Arguments::Plain(&role);
+                command.program = self.console_host.program.as_os_str();
+                command.arguments = Arguments::Plain(&self.console_host.arguments);
                 let handles = [input.as_handle(), output.as_handle(), orders.as_handle()];
                 command.standard = Standard::Handles(handles);
                 let child = start_suspended(&command).map_err(start_failed)?;

@@ -6,8 +6,8 @@
 use std::ffi::{OsStr, OsString};
 
 use windows_sys::Win32::System::Threading::{
-    CREATE_NO_WINDOW, CREATE_SUSPENDED, CreateProcessWithLogonW, LOGON_WITH_PROFILE,
-    PROCESS_INFORMATION, STARTUPINFOW,
+    CREATE_SUSPENDED, CreateProcessWithLogonW, LOGON_WITH_PROFILE, PROCESS_INFORMATION,
+    STARTUPINFOW,
 };
 
 use super::error::{CallError, Win32Error, check};
@@ -71,7 +71,7 @@ pub fn start_suspended_as(
             LOGON_WITH_PROFILE,
             program.as_ptr(),
             line.as_mut_ptr(),
-            CREATE_SUSPENDED | CREATE_NO_WINDOW,
+            CREATE_SUSPENDED,
             std::ptr::null(),
             directory.as_ptr(),
             &raw const startup,

@@ -5,6 +5,7 @@ mod large;
 mod machine;
 mod machine_faults;
 mod mutants;
+mod openings;
 mod people;
 mod steps;
 pub(super) mod stored;

@@ -4,10 +4,13 @@ use std::ffi::OsString;
 use std::io::Read as _;
 use std::os::windows::io::AsHandle as _;
 
+use ringfence_backend::CommandId;
 use ringfence_backend::command::TerminalSize;
+use ringfence_backend::windows::runner::{Ended, Event};
 
 use super::roles::Role;
-use super::this_program;
+use super::{next, shell, this_program, through_a_runner};
+use crate::launch::LentStreams;
 use crate::launch::console::{ConsoleLine, Line};
 use crate::sys::process::{Arguments, Command, Standard, start_suspended};
 
@@ -45,17 +48,47 @@ fn plumbing_only_a_command_on_a_console_is_seen_and_its_status_comes_back() {
         columns: 120,
     });
     drop((input, output, orders));
-    let reader = std::thread::spawn(move || {
-        let mut screen = screen;
-        let mut shown = Vec::new();
-        let mut part = [0; 512];
-        while let Ok(count @ 1..) = screen.read(&mut part) {
-            shown.extend_from_slice(&part[..count]);
-        }
-        String::from_utf8_lossy(&shown).into_owned()
-    });
+    let reader = std::thread::spawn(move || read(screen));
     let code = host.wait(Some(60_000)).unwrap();
     assert_eq!(code, Some(6), "the command's own status");
     let shown = reader.join().unwrap();
     assert!(shown.contains("typed"), "{shown:?}");
+}
+
+fn read(mut screen: std::io::PipeReader) -> String {
+    let mut shown = Vec::new();
+    let mut part = [0; 512];
+    while let Ok(count @ 1..) = screen.read(&mut part) {
+        shown.extend_from_slice(&part[..count]);
+    }
+    String::from_utf8_lossy(&shown).into_owned()
+}
+
+#[test]
+fn plumbing_only_a_session_gives_a_command_a_terminal_and_sets_its_size() {
+    let mut session = through_a_runner();
+    let (screen, output) = std::io::pipe().unwrap();
+    let (input, _keyboard) = std::io::pipe().unwrap();
+    let size = TerminalSize {
+        rows: 24,
+        columns: 80,
+    };
+    let streams = LentStreams::Terminal {
+        input: input.as_handle(),
+        output: output.as_handle(),
+        size,
+    };
+    let command = shell(1, &["/d", "/c", "echo shown>CON& exit 9"]);
+    session.start(command, streams).unwrap();
+    drop((input, output));
+    let reader = std::thread::spawn(move || read(screen));
+    assert!(matches!(next(&mut session), Event::Started { .. }));
+    session.resize(CommandId(1), size).unwrap();
+    let event = next(&mut session);
+    let Event::Ended { how, .. } = event else {
+        panic!("{event:?}");
+    };
+    assert_eq!(how, Ended::Exited(9));
+    let shown = reader.join().unwrap();
+    assert!(shown.contains("shown"), "{shown:?}");
 }

@@ -35,7 +35,12 @@ fn not_enforced_a_session_in_this_process_is_refused() {
     // The control: the same opening, nothing demanded.
     let opened = Session::here_with(None, |sink| {
         let plumbing = super::super::engine::Demand::Plumbing;
-        Engine::open_as(opening(Identity::Person), &console, sink, plumbing)
+        Engine::open_as(
+            opening(Identity::Person),
+            roles::console_host(),
+            sink,
+            plumbing,
+        )
     });
     assert!(opened.is_ok());
 }

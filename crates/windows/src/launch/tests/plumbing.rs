@@ -79,6 +79,29 @@ fn enforced_by_wine_all_32_bits_of_a_status_arrive() {
 }
 
 #[test]
+fn plumbing_only_commands_that_run_at_once_end_each_with_its_own_status() {
+    let mut session = through_a_runner();
+    let mut readers = Vec::new();
+    for number in 1..=6 {
+        let line = format!("exit {}", number + 40);
+        readers.push(begin(&mut session, shell(number, &["/d", "/c", &line])));
+    }
+    let mut ends = Vec::new();
+    while ends.len() < 6 {
+        match next(&mut session) {
+            Event::Started { .. } => {}
+            Event::Ended { command, how, .. } => ends.push((command.0, how)),
+            other => panic!("{other:?}"),
+        }
+    }
+    ends.sort_unstable_by_key(|(number, _)| *number);
+    let expected = (1..=6).map(|number: u32| (u64::from(number), Ended::Exited(number + 40)));
+    assert_eq!(ends, expected.collect::<Vec<_>>());
+    session.close().unwrap();
+    assert_eq!(next(&mut session), Event::Closed);
+}
+
+#[test]
 fn plumbing_only_what_can_not_be_started_is_said_and_the_session_goes_on() {
     let mut session = through_a_runner();
     let mut why = |start| match run(&mut session, start).1 {
@@ -144,9 +167,13 @@ fn enforced_by_wine_a_command_has_its_variables_and_no_others() {
 #[test]
 fn enforced_by_wine_a_handle_that_is_not_in_the_list_is_not_inherited() {
     // In this process: the handle that must not get through is the engine's own process's.
-    let console = this_program();
     let mut session = Session::here_with(None, |sink| {
-        Engine::open_as(opening(super::account()), &console, sink, Demand::Plumbing)
+        Engine::open_as(
+            opening(super::account()),
+            roles::console_host(),
+            sink,
+            Demand::Plumbing,
+        )
     })
     .unwrap();
     let (extra, _other) = std::io::pipe().unwrap();

@@ -13,7 +13,7 @@ use super::super::engine::{Demand, Engine};
 use super::super::serve::serve_with;
 use super::super::session::Runner;
 use super::{begin, next, start, this_program, through_a_runner};
-use crate::launch::host_console;
+use crate::launch::{ConsoleHost, host_console};
 use crate::sys::handle;
 use crate::sys::job::Job;
 use crate::sys::pipe::{PipeName, PipeServer};
@@ -103,13 +103,21 @@ pub(super) fn runner(role: Role, jobs: &[&Job]) -> Runner {
     Runner::of(child.unwrap(), server).unwrap()
 }
 
+/// This program as the host of consoles.
+pub(super) fn console_host() -> ConsoleHost {
+    ConsoleHost {
+        program: this_program(),
+        arguments: Role::Console.arguments(),
+    }
+}
+
 fn serve(demand: Demand) {
     let Some(name) = std::env::var(PIPE).ok() else {
         return;
     };
     let name = PipeName::parse(&name).unwrap();
     let served = serve_with(&name, |opening, sink| {
-        Engine::open_as(opening, &this_program(), sink, demand)
+        Engine::open_as(opening, console_host(), sink, demand)
     });
     say(format_args!("served: {}", served.is_ok()));
 }
