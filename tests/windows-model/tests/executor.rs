@@ -14,11 +14,13 @@ use ringfence_backend::fault::Faults;
 use ringfence_backend::ledger::{Ledger, MemoryStore};
 use ringfence_backend::windows::fake::FakeFiles;
 use ringfence_backend::windows::{
-    Files as _, GrantError, Granted, Grants, PersonBook, PlanRule, Progress, Revoked, Walking,
-    leftover_of_files, sids_of,
+    Due, Files as _, GrantError, Granted, Grants, PersonBook, PlanRule, Progress, Revoked,
+    SetupDue, Walking, leftover_of_files, sids_of,
 };
 use ringfence_nt::WriteClass;
 use ringfence_nt::fs::{FileSystem, Node, NodeId};
+use ringfence_plan::windows::facts::{Marker, Record, WindowsFacts};
+use ringfence_plan::windows::step::MachineStep;
 use ringfence_plan::windows::{WindowsPath, WindowsPlan};
 use ringfence_windows_model::carry::{Walking as Whole, carry_out};
 use ringfence_windows_model::scene::Scene;
@@ -129,6 +131,49 @@ fn what_the_executor_has_done_needs_no_further_step() {
     let again = apply(&first, &store, &mut files);
     assert_eq!((again.changed, again.walks.len()), (0, 0));
     assert_eq!((files.writes, store.writes()), (writes, records));
+}
+
+#[test]
+fn the_second_command_writes_no_list_and_starts_no_helper() {
+    let mut scene = scene();
+    let first = plan(&scene);
+    // Before set-up is recorded as finished, the elevated program is due.
+    assert_eq!(Due::of(&first).helpers(), 1);
+    let faults = Faults::new();
+    let store = MemoryStore::new(&faults);
+    let mut files = FakeFiles::over(scene.host.fs.clone(), &faults);
+    apply(&first, &store, &mut files);
+    scene.host.fs = files.tree.clone();
+
+    let ann = scene.ann.clone();
+    let mut facts = scene.facts(&ann, WORKSPACE, POLICY);
+    let reserved = first.machine_steps.iter().find_map(|step| match step {
+        MachineStep::ReservePorts { ports } => Some(*ports),
+        _ => None,
+    });
+    facts.installed.record = Some(Record {
+        machine_hash: first.machine_hash.clone(),
+        marker: Marker::Present,
+        proxy_ports: reserved.expect("set-up reserves ports"),
+        person: ann.sid,
+    });
+    let policy = ann.policy(WORKSPACE, POLICY);
+    let planned = |facts: &WindowsFacts| {
+        let ledger = ringfence_windows_model::scene::ledger(&ann);
+        ringfence_plan::windows::plan(&policy, facts, &ledger).expect("a plan")
+    };
+    let second = planned(&facts);
+    let due = Due::of(&second);
+    assert_eq!((due.steps, due.helpers()), (0, 0));
+    let (writes, records) = (files.writes, store.writes());
+    apply(&second, &store, &mut files);
+    assert_eq!((files.writes, store.writes()), (writes, records));
+
+    // Control: a set-up that did not finish is asked for again.
+    if let Some(record) = &mut facts.installed.record {
+        record.marker = Marker::Missing;
+    }
+    assert_eq!(Due::of(&planned(&facts)).setup, SetupDue::Again);
 }
 
 #[test]

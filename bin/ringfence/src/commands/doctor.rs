@@ -3,6 +3,8 @@
 //! Proven by doing: a real session is started in an empty directory and ended again. Invariant: a layer is said to
 //! hold only when that session says so.
 
+mod windows;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, stdout};
@@ -69,6 +71,9 @@ struct ScratchError {
 
 /// Prints the table; exit status 102 where nothing can be enforced.
 pub(crate) fn run(options: &Doctor) -> Result<u8, Failure> {
+    if cfg!(windows) {
+        return tell(options, &windows::diagnose()?);
+    }
     let scratch = Scratch::make()?;
     let policy = PolicyOptions {
         workspace: Some(scratch.0.clone()),
@@ -84,13 +89,16 @@ pub(crate) fn run(options: &Doctor) -> Result<u8, Failure> {
     let level = session(&context, &mut findings);
     findings.push(git());
     findings.extend(hard_links());
-    let diagnosis = Diagnosis { level, findings };
+    tell(options, &Diagnosis { level, findings })
+}
+
+fn tell(options: &Doctor, diagnosis: &Diagnosis) -> Result<u8, Failure> {
     if options.json {
-        output::json(&diagnosis)?;
+        output::json(diagnosis)?;
     } else {
-        output::data(&render(&diagnosis, Colour::of(&stdout())))?;
+        output::data(&render(diagnosis, Colour::of(&stdout())))?;
     }
-    Ok(if level == Level::None {
+    Ok(if diagnosis.level == Level::None {
         ExitCode::NotEnforceable.code()
     } else {
         0

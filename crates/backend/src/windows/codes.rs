@@ -5,6 +5,8 @@
 //!
 //! Source: learn.microsoft.com "System Error Codes", "Network Management Error Codes", `CreateProcessWithLogonW`.
 
+use std::fmt::Write as _;
+
 /// A Win32 code, its cause here and its cure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeMeaning {
@@ -115,6 +117,25 @@ pub fn explain_code(code: u32) -> Option<&'static CodeMeaning> {
         .and_then(|index| CODES.get(index))
 }
 
+/// Every code as a table, for `docs/windows.md`.
+#[must_use]
+pub fn render_codes() -> String {
+    let mut text = String::from("| code | name | cause | cure |\n|---|---|---|---|\n");
+    for meaning in CODES {
+        let cell = |words: &str| words.replace('|', "\\|");
+        // Writing to a String can't fail.
+        let _ = writeln!(
+            text,
+            "| {} | `{}` | {} | {} |",
+            meaning.code,
+            meaning.name,
+            cell(meaning.cause),
+            cell(meaning.cure)
+        );
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,16 +157,22 @@ mod tests {
 
     #[test]
     fn the_administrators_page_lists_every_code() {
+        const FIRST: &str = "cargo test -p ringfence-backend codes writes it anew. -->\n";
+        const LAST: &str = "<!-- end of codes -->";
         let path = format!("{}/../../docs/windows.md", env!("CARGO_MANIFEST_DIR"));
-        let Ok(page) = std::fs::read_to_string(path) else {
-            return;
-        };
-        for meaning in CODES {
-            assert!(
-                page.contains(&format!("| {} |", meaning.code)),
-                "docs/windows.md does not list {}",
-                meaning.code
-            );
+        let page = std::fs::read_to_string(&path).unwrap();
+        let (head, rest) = page
+            .split_once(FIRST)
+            .expect("the page has a place for codes");
+        let (_, tail) = rest.split_once(LAST).expect("the place has an end");
+        let fresh = format!("{head}{FIRST}{}{LAST}{tail}", render_codes());
+        if std::env::var_os("RINGFENCE_BLESS").is_some_and(|bless| bless == "1") {
+            std::fs::write(&path, &fresh).unwrap();
         }
+        let committed = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            committed == fresh,
+            "docs/windows.md is stale: run `RINGFENCE_BLESS=1 cargo test -p ringfence-backend codes`"
+        );
     }
 }

@@ -7,6 +7,7 @@
 
 mod books;
 mod codes;
+mod due;
 pub mod fake;
 mod files;
 mod grants;
@@ -28,7 +29,8 @@ pub use books::{
     Before, MachineBook, MachineIntent, MachineReceipt, Merging, Never, PersonBook, PersonIntent,
     PersonReceipt,
 };
-pub use codes::{CODES, CodeMeaning, explain_code};
+pub use codes::{CODES, CodeMeaning, explain_code, render_codes};
+pub use due::{Due, SetupDue};
 pub use files::{Files, ObjectState, Redirection};
 pub use grants::{
     GrantError, Granted, Grants, ObjectError, ObjectFailure, ObjectFault, ObjectRule, Progress,

@@ -12,9 +12,9 @@ mod running;
 use ringfence_backend::session::{
     Backend, BorrowedDescriptor, Cause, LaunchFault, ObserveFault, RunningSession,
 };
-use ringfence_backend::windows::explain_code;
+use ringfence_backend::windows::{Due, SetupDue, explain_code};
 use ringfence_plan::windows::launch::Identity;
-use ringfence_plan::windows::{Accounts, WindowsLedger, WindowsPlan};
+use ringfence_plan::windows::{WindowsLedger, WindowsPlan};
 use ringfence_plan::{HostFacts, Plan};
 use ringfence_policy::Policy;
 
@@ -188,15 +188,13 @@ fn launch(plan: &Plan) -> Result<Running, WindowsLaunchError> {
 
 /// Whether set-up has made what the plan starts from.
 fn check_setup(plan: &WindowsPlan) -> Result<(), WindowsLaunchError> {
-    match plan.accounts {
-        Accounts::ToBeMade(_) => Err(WindowsLaunchError::SetupMissing(
+    match Due::of(plan).setup {
+        SetupDue::First => Err(WindowsLaunchError::SetupMissing(
             "set-up has not run on this machine for you",
         )),
-        Accounts::Made(_) if !plan.machine_steps.is_empty() => {
-            Err(WindowsLaunchError::SetupMissing(
-                "what set-up did is not what this policy and this machine need now",
-            ))
-        }
-        Accounts::Made(_) | Accounts::Person => Ok(()),
+        SetupDue::Again => Err(WindowsLaunchError::SetupMissing(
+            "what set-up did is not what this policy and this machine need now",
+        )),
+        SetupDue::Nothing => Ok(()),
     }
 }
