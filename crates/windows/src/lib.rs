@@ -25,4 +25,6 @@ pub mod machine;
 pub mod observe;
 pub mod password;
 #[cfg(windows)]
+pub mod setup;
+#[cfg(windows)]
 pub mod sys;

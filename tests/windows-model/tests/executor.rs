@@ -211,7 +211,8 @@ fn uninstalling_what_the_planner_planned_leaves_the_host_as_it_was() {
     let sids = sids_of(&plan);
     let tops = ["C:\\", "D:\\"].map(|top| WindowsPath::parse(top).expect("a drive"));
     for top in &tops {
-        let found = leftover_of_files(top, &sids, &mut files).expect("a scan");
+        let found = leftover_of_files(top, &sids, &mut files, &mut |_| ControlFlow::Continue(()))
+            .expect("a scan");
         assert!(
             !found.is_empty(),
             "the control: the scan finds what is there"
@@ -222,7 +223,8 @@ fn uninstalling_what_the_planner_planned_leaves_the_host_as_it_was() {
     assert_eq!(nodes(&files.tree), nodes(&scene.host.fs));
     for top in &tops {
         assert_eq!(
-            leftover_of_files(top, &sids, &mut files).expect("a scan"),
+            leftover_of_files(top, &sids, &mut files, &mut |_| ControlFlow::Continue(()))
+                .expect("a scan"),
             []
         );
     }

@@ -41,6 +41,15 @@ const CLASSES: &[(&str, Class)] = &[
     ("observe::resolve::", Class::NoSystem),
     ("observe::ssh::", Class::NoSystem),
     ("sys::file::", Class::NoSystem),
+    ("condition::", Class::NoSystem),
+    ("firewall_text::", Class::NoSystem),
+    ("guard::", Class::NoSystem),
+    ("password::", Class::NoSystem),
+    ("arguments::", Class::NoSystem),
+    ("text::", Class::NoSystem),
+    // Set-up on a system that enforces nothing: it must say so.
+    ("machine::", Class::PlumbingOnly),
+    ("setup::", Class::PlumbingOnly),
     // Wine knows files, their ids and directories; it folds what descriptors say.
     ("observe::disk::", Class::PlumbingOnly),
     ("observe::machine::", Class::PlumbingOnly),
@@ -56,6 +65,9 @@ const CLASSES: &[(&str, Class)] = &[
     ("sys::process::", Class::EnforcedByWine),
     ("sys::", Class::PlumbingOnly),
     ("audit::", Class::PlumbingOnly),
+    // Tests of the shipped programs say it in their names.
+    ("plumbing_only_", Class::PlumbingOnly),
+    ("enforced_by_wine_", Class::EnforcedByWine),
 ];
 
 /// The class of a test: the one that its own name begins with, else that of the longest prefix.

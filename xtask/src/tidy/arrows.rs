@@ -56,6 +56,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("ringfence-runner", &["ringfence-windows"]),
     (
+        "ringfence-setup",
+        &[
+            "ringfence-backend",
+            "ringfence-nt",
+            "ringfence-plan",
+            "ringfence-policy",
+            "ringfence-windows",
+        ],
+    ),
+    (
         "ringfence-bench",
         &[
             "ringfence",
@@ -113,12 +123,61 @@ const SYNCHRONOUS: &[&str] = &[
     "ringfence-plan",
 ];
 
+/// The program that runs as administrator.
+const ELEVATED: &str = "ringfence-setup";
+
+/// All that it and the members it is built from may link: no network, no TLS, no async runtime, and nothing else that
+/// is not looked at first.
+const LINKED_ELEVATED: &[&str] = &[
+    "clap",
+    "globset",
+    "postcard",
+    "schemars",
+    "serde",
+    "serde_json",
+    "sha2",
+    "strsim",
+    "thiserror",
+    "toml_edit",
+    "windows-sys",
+];
+
+/// What the elevated program links beyond its list, by itself or through a member.
+fn check_elevated(packages: &[Package]) -> Vec<Finding> {
+    let mut members = vec![ELEVATED];
+    let mut findings = Vec::new();
+    let mut next = 0;
+    while let Some(name) = members.get(next).copied() {
+        next += 1;
+        let package = packages.iter().find(|package| package.name == name);
+        let linked = package
+            .iter()
+            .flat_map(|package| &package.dependencies)
+            .filter(|dependency| !matches!(dependency.kind.as_deref(), Some("dev" | "build")));
+        for dependency in linked {
+            let other = dependency.name.as_str();
+            if dependency.path.is_some() {
+                if !members.contains(&other) {
+                    members.push(other);
+                }
+            } else if !LINKED_ELEVATED.contains(&other) {
+                let complaint =
+                    format!("runs as administrator and must not link {other}, by {name}");
+                findings.push(Finding::error(ELEVATED, complaint));
+            }
+        }
+    }
+    findings
+}
+
 /// The findings on these members.
 pub(super) fn check(packages: &[Package]) -> Vec<Finding> {
     if packages.is_empty() {
         return vec![Finding::error("Cargo.toml", "the workspace has no members")];
     }
-    packages.iter().flat_map(check_package).collect()
+    let mut findings: Vec<Finding> = packages.iter().flat_map(check_package).collect();
+    findings.extend(check_elevated(packages));
+    findings
 }
 
 fn check_package(package: &Package) -> Vec<Finding> {
@@ -183,6 +242,25 @@ mod tests {
     fn a_pure_crate_that_reaches_the_kernel_is_found() {
         let impure = package("ringfence-plan", &[("rustix", None, false)]);
         assert_eq!(check(&[impure]).len(), 1);
+    }
+
+    #[test]
+    fn what_runs_as_administrator_links_no_network_by_itself_or_through_a_member() {
+        let setup = package(
+            "ringfence-setup",
+            &[("clap", None, false), ("ringfence-windows", None, true)],
+        );
+        let windows = package("ringfence-windows", &[("windows-sys", None, false)]);
+        assert_eq!(check(&[setup, windows]), []);
+        let setup = || package("ringfence-setup", &[("ringfence-windows", None, true)]);
+        for library in ["tokio", "rustls", "hyper", "socket2"] {
+            let windows = package("ringfence-windows", &[(library, None, false)]);
+            assert_eq!(check_elevated(&[setup(), windows]).len(), 1, "{library}");
+            let direct = package("ringfence-setup", &[(library, None, false)]);
+            assert_eq!(check_elevated(&[direct]).len(), 1, "{library}");
+        }
+        let tested = package("ringfence-windows", &[("tokio", Some("dev"), false)]);
+        assert_eq!(check_elevated(&[setup(), tested]), []);
     }
 
     #[test]

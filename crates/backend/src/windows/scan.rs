@@ -3,6 +3,7 @@
 //! It removes nothing. Invariant: what an open entry of the ledger stands for is not left over; all else is.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use ringfence_nt::{SecurityDescriptor, Sid};
 use ringfence_plan::windows::WindowsPath;
@@ -99,23 +100,33 @@ pub fn leftover_of_machine<S: LedgerStore, M: Machine>(
 ///
 /// # Errors
 /// [`CallFailure`] where `top` itself can't be opened.
+///
+/// `progress` is told how many objects were looked at; `Break` ends the scan, and the rest counts as not looked at.
 pub fn leftover_of_files<F: Files>(
     top: &WindowsPath,
     ours: &BTreeSet<Sid>,
     files: &mut F,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Vec<Remnant>, CallFailure> {
     let mut found = Vec::new();
     let Some(handle) = files.open(top)? else {
         return Ok(found);
     };
     let mut open = vec![(handle, top.clone())];
+    let mut visited = 0_u64;
     while let Some((handle, path)) = open.pop() {
+        visited = visited.saturating_add(1);
         let unseen = |found: &mut Vec<Remnant>, path: &WindowsPath| {
             found.push(Remnant {
                 kind: RemnantKind::Unseen,
                 object: path.to_string(),
             });
         };
+        if progress(visited).is_break() {
+            // What was not looked at is not clean.
+            unseen(&mut found, &path);
+            break;
+        }
         let Ok(state) = files.observe(&handle) else {
             unseen(&mut found, &path);
             continue;

@@ -3,7 +3,7 @@
 //! The same for every policy but for `loopback`: a policy never needs elevation. Invariant: each step is made from a
 //! [`Subject`] alone.
 
-use ringfence_nt::{AccessMask, AceFlags, AceKind, Sid};
+use ringfence_nt::{AccessMask, AceFlags, AceKind, SecurityDescriptor, Sid};
 use serde::{Deserialize, Serialize};
 
 use ringfence_policy::document::Loopback;
@@ -16,7 +16,7 @@ use crate::windows::path::WindowsPath;
 use crate::windows::plan::digest;
 use crate::windows::sids::{self, AccountNames};
 use crate::windows::step::{
-    AccountRole, AceTemplate, DescriptorTemplate, LogonRight, MachineStep, PortRange,
+    AccountRole, AccountSids, AceTemplate, DescriptorTemplate, LogonRight, MachineStep, PortRange,
     RegistryValue, Trustee,
 };
 
@@ -81,6 +81,19 @@ impl MachineDirectories {
             records,
             homes,
         })
+    }
+}
+
+impl MachineDirectories {
+    /// The descriptor of [`MachineDirectories::top`]: it names nobody who is still to be made.
+    #[must_use]
+    pub fn top_descriptor() -> SecurityDescriptor {
+        let nobody = AccountSids {
+            offline: Sid::NULL,
+            online: Sid::NULL,
+            group: Sid::NULL,
+        };
+        passage().resolve(&nobody)
     }
 }
 
@@ -342,18 +355,20 @@ pub fn hive_entries(marker: Sid) -> Vec<AceTemplate> {
     ]
 }
 
+/// What lets everybody through to what lies below.
+fn passage() -> DescriptorTemplate {
+    template(vec![
+        allow(AceFlags::INHERIT_ALL, FILE_ALL, Trustee::Sid(Sid::SYSTEM)),
+        allow(
+            AceFlags::INHERIT_ALL,
+            FILE_ALL,
+            Trustee::Sid(Sid::ADMINISTRATORS),
+        ),
+        allow(AceFlags::NONE, PASS, Trustee::Sid(Sid::USERS)),
+    ])
+}
+
 fn directories(paths: &MachineDirectories, person: Sid) -> Vec<MachineStep> {
-    let passage = || {
-        template(vec![
-            allow(AceFlags::INHERIT_ALL, FILE_ALL, Trustee::Sid(Sid::SYSTEM)),
-            allow(
-                AceFlags::INHERIT_ALL,
-                FILE_ALL,
-                Trustee::Sid(Sid::ADMINISTRATORS),
-            ),
-            allow(AceFlags::NONE, PASS, Trustee::Sid(Sid::USERS)),
-        ])
-    };
     let homes = template(vec![
         allow(AceFlags::INHERIT_ALL, FILE_ALL, Trustee::Sid(Sid::SYSTEM)),
         allow(

@@ -16,6 +16,7 @@ pub mod error;
 pub mod file;
 pub mod firewall;
 pub mod handle;
+pub mod interrupt;
 pub mod job;
 pub mod job_limits;
 pub mod key;

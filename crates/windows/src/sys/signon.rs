@@ -4,7 +4,7 @@
 //! attempt for each call; nothing here tries again.
 
 use std::mem::size_of;
-use std::os::windows::io::{AsRawHandle as _, OwnedHandle};
+use std::os::windows::io::{AsHandle, AsRawHandle as _, OwnedHandle};
 use std::ptr::{null, null_mut};
 
 use ringfence_nt::Sid;
@@ -117,12 +117,12 @@ impl LoggedOn {
 /// # Errors
 /// `ImpersonateLoggedOnUser`'s and `RevertToSelf`'s.
 pub fn impersonate<T>(
-    token: &impl std::os::windows::io::AsRawHandle,
+    token: &impl AsHandle,
     name: &str,
     act: impl FnOnce() -> T,
 ) -> Result<T, CallError> {
     // SAFETY: the token is open for the call.
-    let done = unsafe { ImpersonateLoggedOnUser(token.as_raw_handle()) };
+    let done = unsafe { ImpersonateLoggedOnUser(token.as_handle().as_raw_handle()) };
     check(done, "ImpersonateLoggedOnUser", name)?;
     let answer = act();
     // SAFETY: RevertToSelf has no precondition.

@@ -13,11 +13,11 @@ use windows_sys::Win32::Foundation::{ERROR_INSUFFICIENT_BUFFER, HANDLE};
 use windows_sys::Win32::Security::{
     ACL as RAW_ACL, CREATE_RESTRICTED_TOKEN_FLAGS, CreateRestrictedToken, DISABLE_MAX_PRIVILEGE,
     DuplicateTokenEx, GetTokenInformation, LUA_TOKEN, PSID, SID_AND_ATTRIBUTES,
-    SecurityIdentification, SetTokenInformation, TOKEN_ACCESS_MASK, TOKEN_ADJUST_DEFAULT,
-    TOKEN_ASSIGN_PRIMARY, TOKEN_DEFAULT_DACL, TOKEN_DUPLICATE, TOKEN_GROUPS,
-    TOKEN_INFORMATION_CLASS, TOKEN_PRIVILEGES, TOKEN_QUERY, TOKEN_USER, TokenDefaultDacl,
-    TokenGroups, TokenImpersonation, TokenPrivileges, TokenRestrictedSids, TokenUser,
-    WRITE_RESTRICTED,
+    SecurityIdentification, SecurityImpersonation, SetTokenInformation, TOKEN_ACCESS_MASK,
+    TOKEN_ADJUST_DEFAULT, TOKEN_ASSIGN_PRIMARY, TOKEN_DEFAULT_DACL, TOKEN_DUPLICATE, TOKEN_GROUPS,
+    TOKEN_IMPERSONATE, TOKEN_INFORMATION_CLASS, TOKEN_PRIVILEGES, TOKEN_QUERY, TOKEN_USER,
+    TokenDefaultDacl, TokenGroups, TokenImpersonation, TokenPrivileges, TokenRestrictedSids,
+    TokenUser, WRITE_RESTRICTED,
 };
 use windows_sys::Win32::Storage::FileSystem::{READ_CONTROL, WRITE_DAC};
 use windows_sys::Win32::System::SystemServices::{
@@ -91,6 +91,38 @@ impl AccessToken {
                 | READ_CONTROL
                 | WRITE_DAC,
         )
+    }
+
+    /// A copy of a process's token, to act with that process's rights on a thread.
+    ///
+    /// # Errors
+    /// `OpenProcessToken`'s and `DuplicateTokenEx`'s.
+    pub fn to_act_as(process: BorrowedHandle<'_>) -> Result<Self, CallError> {
+        let mut handle: HANDLE = std::ptr::null_mut();
+        let access = TOKEN_QUERY | TOKEN_DUPLICATE;
+        // SAFETY: the process's handle is open; the result is ours to write.
+        let done = unsafe { OpenProcessToken(process.as_raw_handle(), access, &raw mut handle) };
+        check(done, "OpenProcessToken", "")?;
+        // SAFETY: the call succeeded, so the handle is open and ours.
+        let own = unsafe { adopt(handle) }
+            .ok_or_else(|| CallError::new("OpenProcessToken", "", Win32Error(6)))?;
+        let mut copy: HANDLE = std::ptr::null_mut();
+        // SAFETY: the token is open; no attributes; the result is ours to write.
+        let done = unsafe {
+            DuplicateTokenEx(
+                own.as_raw_handle(),
+                TOKEN_QUERY | TOKEN_IMPERSONATE,
+                std::ptr::null(),
+                SecurityImpersonation,
+                TokenImpersonation,
+                &raw mut copy,
+            )
+        };
+        check(done, "DuplicateTokenEx", "")?;
+        // SAFETY: as above.
+        unsafe { adopt(copy) }
+            .map(Self)
+            .ok_or_else(|| CallError::new("DuplicateTokenEx", "", Win32Error(6)))
     }
 
     /// The token of a process, for questions.

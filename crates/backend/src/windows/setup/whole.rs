@@ -12,9 +12,11 @@ use crate::ledger::LedgerStore;
 use crate::windows::files::Files;
 use crate::windows::machine::{Machine, Remnant};
 use crate::windows::scan::leftover_of_machine;
+use crate::windows::trustees::KnownAccounts;
 use crate::windows::untrusted::{Cleansed, remove_our_entries};
+use crate::windows::verbs::{Known, Standing, StepError, Verb, describe, look};
 
-use super::{Removed, Setup, SetupError};
+use super::{Removed, Setup, SetupError, known};
 
 /// What an elevated uninstall did, and what it found afterwards.
 #[derive(Debug)]
@@ -41,6 +43,35 @@ impl<S: LedgerStore, M: Machine> Setup<'_, S, M> {
             }
         }
         sids
+    }
+
+    /// Looks whether each step is done, by the machine alone; changes nothing and records nothing.
+    pub fn check(&mut self, steps: &[MachineStep]) -> Vec<(String, Result<(), StepError>)> {
+        let accounts = self.accounts();
+        let mut checked = Vec::new();
+        for step in steps {
+            checked.push((describe(step), self.check_step(step, accounts)));
+        }
+        checked
+    }
+
+    fn check_step(&mut self, step: &MachineStep, accounts: KnownAccounts) -> Result<(), StepError> {
+        let step = accounts.resolve(step).ok_or(StepError::TrusteeUnknown)?;
+        let object = describe(&step);
+        let entry = self
+            .own()
+            .rev()
+            .find(|(_, entry)| entry.intent.step.inverse() == step.inverse());
+        let verb = Verb {
+            step: &step,
+            accounts,
+            known: entry.map_or(Known::Nothing, |(_, entry)| known(entry)),
+        };
+        match look(self.machine, &verb)? {
+            Standing::Done(_) => Ok(()),
+            Standing::Absent(_) => Err(StepError::NotKept { object }),
+            Standing::Foreign(reason) => Err(StepError::Foreign { object, reason }),
+        }
     }
 
     /// Uninstalls everything of the person that needs elevation, and scans.

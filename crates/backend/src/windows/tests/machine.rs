@@ -371,3 +371,39 @@ fn an_elevated_uninstall_takes_its_sids_from_the_machines_ledger_alone() {
     bench.uninstall(bob()).unwrap();
     assert!(bench.is_untouched());
 }
+
+#[test]
+fn a_check_finds_what_somebody_took_away_and_changes_nothing() {
+    let mut bench = Bench::new();
+    let check = |bench: &mut Bench| {
+        let checked = bench.setup(ada(), |setup: &mut FakeSetup<'_>| {
+            Ok(setup.check(&steps(ada())))
+        });
+        let failed =
+            |(object, result): (String, Result<(), StepError>)| result.is_err().then_some(object);
+        let failed: Vec<String> = checked.unwrap().into_iter().filter_map(failed).collect();
+        failed
+    };
+    assert_eq!(
+        check(&mut bench).len(),
+        steps(ada()).len(),
+        "nothing is there"
+    );
+    bench.install(ada()).unwrap();
+    let (world, writes) = (bench.machine.world.clone(), bench.store.writes());
+    assert_eq!(check(&mut bench), Vec::<String>::new());
+    assert_eq!(bench.machine.world, world);
+    assert_eq!(bench.store.writes(), writes);
+    bench.machine.world.rules.clear();
+    for account in bench.machine.world.accounts.values_mut() {
+        account.profile = None;
+    }
+    assert_eq!(
+        check(&mut bench),
+        [
+            "the account RingfenceOff-A",
+            "the account RingfenceOn-A",
+            "the firewall rule Ringfence A"
+        ]
+    );
+}

@@ -1,6 +1,7 @@
 //! A person's ledger that an attacker has written, read by an elevated set-up.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 use ringfence_nt::{AccessMask, Ace, AceFlags, SecurityDescriptor, Sid};
@@ -192,9 +193,11 @@ fn what_the_person_left_behind_is_taken_off_by_set_up_and_found_by_the_scan() {
     desk.apply(&steps).unwrap();
     let top = path("C:\\");
     assert!(
-        leftover_of_files(&top, &ours(), &mut desk.files)
-            .unwrap()
-            .len()
+        leftover_of_files(&top, &ours(), &mut desk.files, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .unwrap()
+        .len()
             > 5
     );
     let bytes = desk.store.durable().unwrap();
@@ -204,7 +207,10 @@ fn what_the_person_left_behind_is_taken_off_by_set_up_and_found_by_the_scan() {
         "{cleansed:?}"
     );
     assert_eq!(
-        leftover_of_files(&top, &ours(), &mut desk.files).unwrap(),
+        leftover_of_files(&top, &ours(), &mut desk.files, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .unwrap(),
         []
     );
     assert_eq!(carriers(&desk.files.tree), Vec::<String>::new());

@@ -1,0 +1,180 @@
+//! One verb on this machine, from the command line to the receipt.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use ringfence_backend::windows::{
+    Fault, MAX_REQUEST, Remnant, SetupOutcome, SetupReceipt, SetupRequest, SetupVerb, read_request,
+};
+use ringfence_nt::Sid;
+use ringfence_plan::windows::WindowsPath;
+use ringfence_windows::setup;
+use ringfence_windows::sys::interrupt;
+use ringfence_windows::sys::pipe::{PipeName, connect};
+
+use crate::arguments::{Arguments, Asked, Verb};
+use crate::say;
+use crate::text::{render, status_of};
+
+/// Does it; the exit status.
+pub(crate) fn run(arguments: &Arguments) -> u8 {
+    // A step is never torn in two: an interrupt ends walks, and waits for everything else.
+    if let Err(error) = interrupt::watch() {
+        say(&format!("{error}: {}; Ctrl-C is not noted", error.error));
+    }
+    let (verb, asked) = (arguments.verb.verb(), arguments.verb.asked());
+    if verb == SetupVerb::Dump {
+        return dump(asked);
+    }
+    let receipt = match read(asked.request.as_deref()) {
+        Ok(request) => {
+            let consented = asked.plan.as_deref().unwrap_or_default();
+            act(&arguments.verb, request.as_ref(), consented)
+        }
+        Err(causes) => failed(verb, SetupOutcome::Refused, causes),
+    };
+    let status = status_of(receipt.outcome);
+    if deliver(&receipt, asked) {
+        status
+    } else {
+        // The harness did not hear of it; whoever started this reads it.
+        say(&render(&receipt));
+        status.max(status_of(SetupOutcome::Failed))
+    }
+}
+
+fn failed(verb: SetupVerb, outcome: SetupOutcome, causes: Vec<String>) -> SetupReceipt {
+    let mut receipt = SetupReceipt::new(verb, outcome);
+    receipt.faults.push(Fault {
+        causes,
+        code: None,
+        hint: None,
+    });
+    receipt
+}
+
+/// The request, if there is one. Its bytes are an attacker's.
+fn read(path: Option<&Path>) -> Result<Option<SetupRequest>, Vec<String>> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let object = format!("the request {} can't be read", path.display());
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_REQUEST + 1).read_to_end(&mut bytes))
+        .map_err(|error| vec![object.clone(), error.to_string()])?;
+    read_request(&bytes)
+        .map(Some)
+        .map_err(|error| vec![object, error.to_string()])
+}
+
+fn act(verb: &Verb, request: Option<&SetupRequest>, consented: &str) -> SetupReceipt {
+    let Verb::Uninstall(uninstall) = verb else {
+        return setup::run(verb.verb(), request, consented);
+    };
+    let Some(top) = &uninstall.scan else {
+        return setup::run(SetupVerb::Uninstall, request, consented);
+    };
+    // Asked before the ledger is gone, which alone tells them.
+    let person = request.map(|request| request.subject.person);
+    let ours = setup::sids(person);
+    let mut receipt = setup::run(SetupVerb::Uninstall, request, consented);
+    match ours
+        .map_err(|fault| fault.to_string())
+        .and_then(|ours| scan(top, &ours))
+    {
+        Ok(left) => {
+            if !left.is_empty() && status_of(receipt.outcome) == 0 {
+                receipt.outcome = SetupOutcome::Left;
+            }
+            receipt.left.extend(left);
+        }
+        Err(cause) => {
+            let causes = vec![format!("{top} could not be scanned"), cause];
+            receipt.faults.push(Fault {
+                causes,
+                code: None,
+                hint: None,
+            });
+            if status_of(receipt.outcome) == 0 {
+                receipt.outcome = SetupOutcome::Failed;
+            }
+        }
+    }
+    receipt
+}
+
+/// Looks through everything at and below `top`, and says how far it is.
+fn scan(top: &str, ours: &BTreeSet<Sid>) -> Result<Vec<Remnant>, String> {
+    const EVERY: u64 = 5_000;
+    let path = WindowsPath::parse(top).map_err(|error| error.to_string())?;
+    let mut progress = |visited: u64| {
+        if interrupt::is_asked() {
+            return ControlFlow::Break(());
+        }
+        if visited.is_multiple_of(EVERY) {
+            say(&format!(
+                "{visited} objects looked at; Ctrl-C ends the scan"
+            ));
+        }
+        ControlFlow::Continue(())
+    };
+    setup::scan(&path, ours, &mut progress).map_err(|fault| fault.to_string())
+}
+
+/// Brings the receipt to whoever asked; whether they got it.
+fn deliver(receipt: &SetupReceipt, asked: &Asked) -> bool {
+    let json = match serde_json::to_vec(receipt) {
+        Ok(json) => json,
+        Err(error) => {
+            say(&format!("the receipt can't be written: {error}"));
+            return false;
+        }
+    };
+    if let Some(pipe) = &asked.receipt {
+        let Some(name) = PipeName::parse(pipe) else {
+            say("the pipe for the receipt is none of Ringfence's");
+            return false;
+        };
+        return match connect(&name) {
+            Ok(connection) => (&connection.stream).write_all(&json).is_ok(),
+            Err(error) => {
+                say(&format!("{error}: {}", error.error));
+                false
+            }
+        };
+    }
+    let text = render(receipt);
+    if asked.json {
+        print(&json) && print(b"\n")
+    } else {
+        print(text.as_bytes())
+    }
+}
+
+fn dump(asked: &Asked) -> u8 {
+    match setup::dump() {
+        Ok(json) => {
+            let done = print(json.as_bytes()) && print(b"\n");
+            status_of(if done {
+                SetupOutcome::Done
+            } else {
+                SetupOutcome::Failed
+            })
+        }
+        Err(fault) => {
+            let causes = setup::fault_of(&fault).causes;
+            let receipt = failed(SetupVerb::Dump, SetupOutcome::Failed, causes);
+            deliver(&receipt, asked);
+            status_of(receipt.outcome)
+        }
+    }
+}
+
+fn print(bytes: &[u8]) -> bool {
+    let mut out = std::io::stdout();
+    out.write_all(bytes).and_then(|()| out.flush()).is_ok()
+}

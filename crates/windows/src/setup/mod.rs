@@ -1,0 +1,332 @@
+//! What the elevated program does: one verb, on this machine, for one person.
+//!
+//! Every step is the plan's and recorded by the machine's ledger before it is made; see `ringfence_backend::windows`.
+//! Invariant: where this system enforces nothing, or the request is not what was consented to, nothing is touched; and
+//! success is reported after the person has read the marker, which is written last.
+//!
+//! # Security
+//! The request's file, the person's ledger, and every object that it names may be an attacker's.
+
+mod enforcement;
+mod marker;
+mod proof;
+mod remove;
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::ops::ControlFlow;
+
+use ringfence_backend::call::CallFailure;
+use ringfence_backend::ledger::{Ledger, LedgerError, read_untrusted};
+use ringfence_backend::windows::{
+    Fault, InstalledState, MachineBook, RequestError, STATE_VERSION, Setup, SetupError,
+    SetupOutcome, SetupReceipt, SetupRequest, SetupVerb, StepError, Surroundings, admit,
+    explain_code, leftover_of_files, marker_of,
+};
+use ringfence_nt::Sid;
+use ringfence_plan::windows::WindowsPath;
+use ringfence_plan::windows::machine::{MachineDirectories, Subject};
+use ringfence_plan::windows::step::{AccountSids, MachineStep};
+
+use crate::files::{NtFiles, failure};
+use crate::ledger_file::{Custody, FileStore};
+use crate::machine::WindowsMachine;
+use crate::observe::machine::{MachineError, observe_ports, person, program_data};
+use crate::sys::machine as system;
+use crate::sys::privilege::{Privilege, enable};
+
+pub use remove::person_ledger;
+
+/// Why the elevated program did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupFault {
+    /// It does not run as administrator.
+    #[error("set-up needs an administrator's rights")]
+    NotElevated(#[source] CallFailure),
+    /// The request is refused.
+    #[error("the request is refused; nothing was done")]
+    Request(#[source] RequestError),
+    /// The machine could not be asked.
+    #[error("this machine can't be asked")]
+    Machine(#[source] MachineError),
+    /// A call failed.
+    #[error("the system refused a call")]
+    Call(#[source] CallFailure),
+    /// Directories can't be named.
+    #[error("`%ProgramData%` is no directory that anything can be put in")]
+    Directories,
+    /// The machine's ledger can't be used.
+    #[error("the machine's ledger can't be used")]
+    Ledger(#[source] LedgerError),
+    /// Set-up failed.
+    #[error("set-up failed")]
+    Setup(#[source] SetupError),
+    /// The person has no account here.
+    #[error("the system knows no account {0}")]
+    NoPerson(Sid),
+    /// The accounts are not all there, although every step is done.
+    #[error("the accounts are not all there, although every step is done")]
+    Accounts,
+    /// The state of the set-up can't be kept.
+    #[error("the state of the set-up can't be kept")]
+    State(#[source] CallFailure),
+    /// The person can't read the marker.
+    #[error("{person} can't read the marker of the finished set-up")]
+    Marker {
+        /// Who.
+        person: Sid,
+        /// Why.
+        #[source]
+        source: CallFailure,
+    },
+}
+
+/// One machine's set-up, opened.
+#[derive(Debug)]
+struct Bench {
+    directories: MachineDirectories,
+    machine: WindowsMachine,
+    person: Sid,
+}
+
+type MachineLedger = Ledger<MachineBook, FileStore>;
+
+impl Bench {
+    fn new(data: &WindowsPath, person: Sid) -> Result<Self, SetupFault> {
+        let directories =
+            MachineDirectories::below(data, person).map_err(|_| SetupFault::Directories)?;
+        Ok(Self {
+            machine: WindowsMachine::new(directories.top.clone()),
+            directories,
+            person,
+        })
+    }
+
+    /// The machine's ledger; its directory has the descriptor that the plan gives it.
+    fn store(&self) -> Result<FileStore, SetupFault> {
+        let descriptor = MachineDirectories::top_descriptor();
+        let custody = Custody::Exact(Box::new(descriptor));
+        FileStore::new(self.directories.ledger.clone(), custody).ok_or(SetupFault::Directories)
+    }
+
+    fn ledger(&self) -> Result<MachineLedger, SetupFault> {
+        Ledger::open(self.store()?).map_err(SetupFault::Ledger)
+    }
+}
+
+/// What a verb has found, on its way into the receipt.
+pub(crate) type Answer = Result<SetupReceipt, SetupFault>;
+
+/// Does `verb`; `consented` is the hash on the command line.
+///
+/// # Errors
+/// None: what failed is in the receipt.
+#[must_use]
+pub fn run(verb: SetupVerb, request: Option<&SetupRequest>, consented: &str) -> SetupReceipt {
+    let answer = match (verb, request) {
+        (SetupVerb::Install | SetupVerb::Repair, Some(request)) => {
+            install(verb, request, consented)
+        }
+        (SetupVerb::Install | SetupVerb::Repair, None) => {
+            let reason = "there is none: `ringfence setup install` makes it".to_owned();
+            Err(SetupFault::Request(RequestError::Unreadable { reason }))
+        }
+        (SetupVerb::Verify, request) => proof::verify(request.map(|one| &one.subject)),
+        (SetupVerb::Uninstall, request) => remove::uninstall(request.map(|one| one.subject.person)),
+        (SetupVerb::Dump, _) => Ok(SetupReceipt::new(verb, SetupOutcome::Done)),
+    };
+    answer.unwrap_or_else(|fault| refused(verb, &fault))
+}
+
+/// The receipt of a verb that failed.
+fn refused(verb: SetupVerb, fault: &SetupFault) -> SetupReceipt {
+    let outcome = match fault {
+        SetupFault::Request(_) | SetupFault::NotElevated(_) => SetupOutcome::Refused,
+        SetupFault::Setup(SetupError::RolledBack {
+            cause: StepError::NotKept { .. },
+            ..
+        }) => SetupOutcome::NotEnforced,
+        SetupFault::Setup(SetupError::Left { .. }) => SetupOutcome::Left,
+        SetupFault::Accounts | SetupFault::Marker { .. } => SetupOutcome::Incomplete,
+        SetupFault::Machine(_)
+        | SetupFault::Call(_)
+        | SetupFault::Directories
+        | SetupFault::Ledger(_)
+        | SetupFault::Setup(_)
+        | SetupFault::NoPerson(_)
+        | SetupFault::State(_) => SetupOutcome::Failed,
+    };
+    let mut receipt = SetupReceipt::new(verb, outcome);
+    receipt.faults.push(fault_of(fault));
+    receipt
+}
+
+/// An error with its causes, and what to do where the code below it is known.
+#[must_use]
+pub fn fault_of(error: &(dyn Error + 'static)) -> Fault {
+    let mut causes = vec![error.to_string()];
+    let mut code = None;
+    let mut source = Some(error);
+    while let Some(cause) = source {
+        if let Some(call) = cause.downcast_ref::<CallFailure>() {
+            code = Some(call.code);
+        }
+        source = cause.source();
+        causes.extend(source.map(ToString::to_string));
+    }
+    let hint = code.and_then(explain_code).map(|meaning| {
+        format!(
+            "{} ({}): {}; {}",
+            meaning.code, meaning.name, meaning.cause, meaning.cure
+        )
+    });
+    Fault { causes, code, hint }
+}
+
+/// The privileges of an administrator that set-up works with; without them it does not run as one.
+fn elevate() -> Result<(), SetupFault> {
+    for privilege in [Privilege::Backup, Privilege::Restore, Privilege::Debug] {
+        enable(privilege)
+            .map_err(failure)
+            .map_err(SetupFault::NotElevated)?;
+    }
+    Ok(())
+}
+
+fn surroundings(subject: &Subject) -> Result<Surroundings, SetupFault> {
+    let call = |error| SetupFault::Call(failure(error));
+    let computer = system::computer_name().map_err(call)?;
+    let machine = system::sid_of(&computer).map_err(call)?;
+    let machine = machine.ok_or(SetupFault::Machine(MachineError::NoMachineSid(computer)))?;
+    let account = system::name_of(subject.person).map_err(call)?;
+    let account = account.ok_or(SetupFault::NoPerson(subject.person))?;
+    Ok(Surroundings {
+        program_data: program_data().map_err(SetupFault::Machine)?,
+        machine,
+        name: account.name,
+        dynamic: observe_ports().dynamic,
+        marker_is_an_account: system::name_of(subject.marker).map_err(call)?.is_some(),
+    })
+}
+
+fn install(verb: SetupVerb, request: &SetupRequest, consented: &str) -> Answer {
+    elevate()?;
+    let checks = enforcement::observe();
+    if !enforcement::is_enforced(&checks) {
+        let mut receipt = SetupReceipt::new(verb, SetupOutcome::NotEnforced);
+        receipt.checks = checks;
+        return Ok(receipt);
+    }
+    let here = surroundings(&request.subject)?;
+    let steps = admit(request, consented, &here).map_err(SetupFault::Request)?;
+    let mut bench = Bench::new(&here.program_data, request.subject.person)?;
+    let mut ledger = bench.ledger()?;
+    // Until everything is done again, nobody shall take this set-up for finished.
+    marker::remove(&bench.directories).map_err(SetupFault::State)?;
+    let mut setup = Setup {
+        person: bench.person,
+        ledger: &mut ledger,
+        machine: &mut bench.machine,
+    };
+    let applied = setup.apply(&steps).map_err(SetupFault::Setup)?;
+    let (Some(offline), Some(online), Some(group)) = (
+        applied.accounts.offline,
+        applied.accounts.online,
+        applied.accounts.group,
+    ) else {
+        return Err(SetupFault::Accounts);
+    };
+    let accounts = AccountSids {
+        offline,
+        online,
+        group,
+    };
+    let state = InstalledState {
+        version: STATE_VERSION,
+        machine_hash: request.plan.clone(),
+        subject: request.subject.clone(),
+        accounts,
+    };
+    let checked = marker::write(&bench.directories, &state, request.caller)?;
+    let outcome = if applied.changed.is_empty() {
+        SetupOutcome::Unchanged
+    } else {
+        SetupOutcome::Done
+    };
+    let mut receipt = SetupReceipt::new(verb, outcome);
+    receipt.person = Some(bench.person);
+    receipt.machine_hash = Some(request.plan.clone());
+    receipt.accounts = Some(accounts);
+    receipt.changed = applied.changed;
+    receipt.checks = [checks, vec![checked]].concat();
+    Ok(receipt)
+}
+
+/// The open entries of the machine's ledger as JSON, for an administrator to read.
+///
+/// # Errors
+/// [`SetupFault`].
+pub fn dump() -> Result<String, SetupFault> {
+    let data = program_data().map_err(SetupFault::Machine)?;
+    let own = person().map_err(SetupFault::Machine)?;
+    let store = Bench::new(&data, own)?.store()?;
+    let bytes = store.peek().map_err(SetupFault::Call)?.unwrap_or_default();
+    if bytes.is_empty() {
+        return Ok("[]".to_owned());
+    }
+    let (entries, damage) = read_untrusted::<MachineBook>(&bytes);
+    let entries: Vec<serde_json::Value> = entries
+        .into_iter()
+        .map(|entry| serde_json::json!({ "intent": entry.intent, "receipt": entry.receipt }))
+        .collect();
+    let damage = damage.map(|damage| damage.to_string());
+    Ok(serde_json::json!({ "entries": entries, "damage": damage }).to_string())
+}
+
+/// Every object at and below `top` that carries something of the person's; what was not looked at counts as left.
+///
+/// # Errors
+/// [`SetupFault`].
+pub fn scan(
+    top: &WindowsPath,
+    ours: &BTreeSet<Sid>,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<Vec<ringfence_backend::windows::Remnant>, SetupFault> {
+    leftover_of_files(top, ours, &mut NtFiles::new(), progress).map_err(SetupFault::Call)
+}
+
+/// Every SID that set-up has made for the person: to be asked before an uninstall takes the ledger away.
+///
+/// # Errors
+/// [`SetupFault`].
+pub fn sids(of: Option<Sid>) -> Result<BTreeSet<Sid>, SetupFault> {
+    let data = program_data().map_err(SetupFault::Machine)?;
+    let own = match of {
+        Some(person) => person,
+        None => person().map_err(SetupFault::Machine)?,
+    };
+    let mut bench = Bench::new(&data, own)?;
+    let Some(_) = bench.store()?.peek().map_err(SetupFault::Call)? else {
+        return Ok(BTreeSet::new());
+    };
+    let mut ledger = bench.ledger()?;
+    let setup = Setup {
+        person: own,
+        ledger: &mut ledger,
+        machine: &mut bench.machine,
+    };
+    Ok(setup.sids())
+}
+
+/// The steps of a set-up by its stored state, for looking whether they are done.
+fn steps_of(subject: &Subject) -> Result<Vec<MachineStep>, SetupFault> {
+    subject.steps().map_err(|_| SetupFault::Directories)
+}
+
+/// What the marker's file holds for this state.
+fn marker_text(state: &[u8]) -> String {
+    marker_of(state)
+}
+
+#[cfg(test)]
+mod tests;

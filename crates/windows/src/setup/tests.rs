@@ -1,0 +1,79 @@
+use ringfence_backend::windows::{Proof, REQUEST_VERSION};
+use ringfence_plan::windows::filters::FilterForm;
+use ringfence_plan::windows::sids::{SidSecret, SidShape, marker};
+use ringfence_plan::windows::step::PortRange;
+use ringfence_policy::document::Loopback;
+
+use super::*;
+
+fn request() -> SetupRequest {
+    let person = person().unwrap();
+    let subject = Subject {
+        person,
+        name: system::name_of(person).unwrap().unwrap().name,
+        program_data: program_data().unwrap(),
+        marker: marker(&SidSecret::new([7; 32]), SidShape::Null, person),
+        proxy: PortRange {
+            first: 20_000,
+            last: 20_031,
+        },
+        dynamic: observe_ports().dynamic,
+        loopback: Loopback::Dynamic,
+        form: FilterForm::Named,
+    };
+    SetupRequest {
+        version: REQUEST_VERSION,
+        plan: subject.hash().unwrap(),
+        subject,
+        caller: Some(std::process::id()),
+    }
+}
+
+fn is_wine() -> bool {
+    !enforcement::is_enforced(&enforcement::observe())
+}
+
+// Negative rung: wine answers yes to most calls, and set-up must notice before it touches anything.
+#[test]
+fn a_system_that_enforces_nothing_is_refused_with_nothing_half_made() {
+    if !is_wine() {
+        eprintln!("skipped: this would set a real machine up");
+        return;
+    }
+    let request = request();
+    let top = MachineDirectories::below(&request.subject.program_data, request.subject.person)
+        .unwrap()
+        .top;
+    for verb in [SetupVerb::Install, SetupVerb::Repair, SetupVerb::Verify] {
+        let receipt = run(verb, Some(&request), &request.plan);
+        assert_eq!(receipt.outcome, SetupOutcome::NotEnforced, "{receipt:?}");
+        let failed: Vec<&str> = receipt
+            .checks
+            .iter()
+            .filter(|check| check.proof == Proof::Failed)
+            .map(|check| check.name.as_str())
+            .collect();
+        assert!(failed.contains(&"restricted-tokens"), "{failed:?}");
+        assert!(failed.contains(&"network-filters"), "{failed:?}");
+        assert!(!std::path::Path::new(&top.to_string()).exists());
+        assert_eq!(receipt.changed, Vec::<String>::new());
+        assert_eq!(receipt.machine_hash, None);
+    }
+}
+
+#[test]
+fn an_error_says_its_causes_and_the_cure_of_its_code() {
+    let error = SetupFault::Setup(SetupError::Scan(CallFailure::new("LogonUserW", "x", 1385)));
+    let fault = fault_of(&error);
+    assert_eq!(fault.causes.len(), 3);
+    assert_eq!(fault.code, Some(1385));
+    assert!(fault.hint.unwrap().contains("Allow log on locally"));
+    let plain = fault_of(&SetupFault::Directories);
+    assert_eq!((plain.code, plain.hint), (None, None));
+}
+
+#[test]
+fn without_a_request_nothing_is_installed() {
+    let receipt = run(SetupVerb::Install, None, "");
+    assert_eq!(receipt.outcome, SetupOutcome::Refused);
+}
