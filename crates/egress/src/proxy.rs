@@ -25,9 +25,11 @@ mod upstream;
 mod wire;
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use ringfence_policy::host::Host;
+use ringfence_policy::decision::Decision;
+use ringfence_policy::host::{Host, HostName};
 use ringfence_policy::policy::NetworkPolicy;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
@@ -101,6 +103,18 @@ impl Shared {
             Some(name) => Host::Name(name.clone()),
             None => Host::Address(address.to_canonical()),
         }
+    }
+}
+
+impl Shared {
+    /// Whether a rule opens `host` on just this port: on the port of DNS, a server that is meant to be reached itself.
+    fn is_named_on(&self, host: &Host, port: u16) -> bool {
+        let policy = self.gate.policy();
+        policy
+            .allow
+            .iter()
+            .any(|rule| rule.value.allows(host, port))
+            && matches!(policy.decide_outbound(host, port), Decision::Allow { .. })
     }
 }
 
@@ -231,6 +245,12 @@ impl Control {
         let policy = Arc::new(policy);
         self.shared.gate.replace_policy(Arc::clone(&policy));
         self.shared.registry.narrow(&policy);
+    }
+
+    /// The name that a synthetic address of this session stands for.
+    #[must_use]
+    pub fn name_of(&self, address: IpAddr) -> Option<HostName> {
+        lock(&self.shared.names).name_of(address).cloned()
     }
 
     /// How many connections are open on the far side.

@@ -4,7 +4,7 @@
 pub const FLIPPING: &str = "flipping.example.com";
 
 /// The ports of its origins.
-pub const PORTS: [u16; 5] = [22, 80, 443, 8080, 9000];
+pub const PORTS: [u16; 7] = [22, 53, 80, 443, 8080, 9000, 61_080];
 
 /// Names and their addresses.
 ///

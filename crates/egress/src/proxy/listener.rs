@@ -222,7 +222,14 @@ async fn serve(shared: &Arc<Shared>, caller: Caller, stream: TcpStream, role: Ro
             captured::serve(shared, &caller, host, port, wire).await;
         }
         Role::Explicit => explicit::serve(shared, caller, wire).await,
-        Role::NameServer => name_server::serve_tcp(shared, &caller, wire).await,
+        Role::NameServer => {
+            let host = shared.meant_host(Host::Address(local.ip()));
+            if shared.is_named_on(&host, local.port()) {
+                captured::serve(shared, &caller, host, local.port(), wire).await;
+            } else {
+                name_server::serve_tcp(shared, &caller, wire).await;
+            }
+        }
         Role::Connected(server) => {
             let host = Host::Address(server.ip());
             captured::relay(shared, &caller, host, server.port(), wire).await;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use ringfence_policy::Policy;
 use ringfence_policy::document::NetworkMode;
@@ -15,8 +16,9 @@ use crate::linux::facts::{Ipv6, LinuxFacts, NetworkFacts};
 use crate::plan::Missing;
 use crate::step::{AddressFamily, ServedSocket, Service, Step};
 
-/// Where the session's explicit proxy listens: above the ports that the kernel hands out.
-const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 61_080);
+/// Where the session's explicit proxy listens: the first of these ports that no rule names. They lie above those that
+/// the kernel hands out.
+const PROXY_PORTS: RangeInclusive<u16> = 61_080..=u16::MAX;
 /// The port of DNS.
 const DNS: u16 = 53;
 
@@ -90,6 +92,7 @@ fn outward(network: &NetworkPolicy, facts: &NetworkFacts) -> BTreeSet<ServedSock
     let mut sockets: BTreeSet<ServedSocket> = network
         .ports()
         .into_iter()
+        // The listener for questions stands for servers of that port, too.
         .filter(|port| *port != DNS)
         .map(|port| captured(facts, port))
         .collect();
@@ -114,11 +117,19 @@ fn outward(network: &NetworkPolicy, facts: &NetworkFacts) -> BTreeSet<ServedSock
             });
         }
     }
-    sockets.insert(ServedSocket {
-        address: PROXY,
+    // Without one, only what needs to be told of a proxy is left without it.
+    sockets.extend(proxy_port(network).map(|port| ServedSocket {
+        address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
         service: Service::Proxy,
-    });
+    }));
     sockets
+}
+
+fn proxy_port(network: &NetworkPolicy) -> Option<u16> {
+    let mut taken = network.ports();
+    taken.extend(network.connect.iter().map(|server| server.value.port()));
+    taken.extend(network.publish.iter().map(|port| port.value));
+    PROXY_PORTS.into_iter().find(|port| !taken.contains(port))
 }
 
 fn captured(facts: &NetworkFacts, port: u16) -> ServedSocket {
@@ -137,15 +148,16 @@ fn wildcard(facts: &NetworkFacts) -> IpAddr {
 
 /// Variables of every command of a session with these steps.
 pub(crate) fn environment(steps: &[Step]) -> Vec<(String, String)> {
-    let proxied = steps
-        .iter()
-        .any(|step| matches!(step, Step::Serve { socket } if socket.service == Service::Proxy));
-    if !proxied {
+    let proxy = steps.iter().find_map(|step| match step {
+        Step::Serve { socket } if socket.service == Service::Proxy => Some(socket.address),
+        _ => None,
+    });
+    let Some(address) = proxy else {
         return Vec::new();
-    }
+    };
     let proxy = PROXY_VARIABLES
         .into_iter()
-        .map(|name| (name.to_owned(), format!("http://{PROXY}")));
+        .map(|name| (name.to_owned(), format!("http://{address}")));
     let loopback = ["NO_PROXY", "no_proxy"]
         .into_iter()
         .map(|name| (name.to_owned(), "localhost,127.0.0.1,::1".to_owned()));

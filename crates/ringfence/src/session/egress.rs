@@ -7,7 +7,7 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -29,6 +29,7 @@ use ringfence_egress::{Sink, Subject, SyntheticNetwork, Terminator};
 use ringfence_plan::step::{ServedSocket, Service};
 use ringfence_policy::Policy;
 use ringfence_policy::document::Reviewer;
+use ringfence_policy::host::HostName;
 use ringfence_policy::policy::NetworkPolicy;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
@@ -240,6 +241,11 @@ impl Egress {
     /// What steers it.
     pub(crate) fn control(&self) -> NetworkControl {
         NetworkControl(self.control.clone())
+    }
+
+    /// The name that is meant by `address`, where the session's name server has given it out.
+    pub(crate) fn name_of(&self, address: IpAddr) -> Option<HostName> {
+        self.control.name_of(address)
     }
 
     /// What was decided since the last call.

@@ -400,6 +400,7 @@ impl Foreground<'_> {
     fn deny(&mut self, mut denial: Denial, count: u32) {
         denial.object = printable(&denial.object);
         denial.syscall = printable(&denial.syscall);
+        self.session.network.explain(&mut denial);
         let id = self.id.0;
         self.session
             .journal

@@ -2,12 +2,15 @@
 //!
 //! Invariant: a session whose plan serves sockets stands only when all of them are served.
 
+use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use ringfence_audit::SessionId;
 use ringfence_plan::step::ServedSocket;
 use ringfence_plan::{Plan, Step};
 use ringfence_policy::Policy;
+use ringfence_policy::decision::{Decision, Denial};
+use ringfence_policy::host::Host;
 
 use super::certificates::Certificates;
 use super::egress::{Egress, EgressError, HandedOut, NetworkControl};
@@ -141,6 +144,25 @@ impl Network {
     pub(super) fn variables(&self) -> Vec<(String, String)> {
         let certificates = self.certificates.iter();
         certificates.flat_map(Certificates::variables).collect()
+    }
+
+    /// Says what a refused connection was meant for: a port without a listener, at an address that stands for a name.
+    pub(super) fn explain(&self, denial: &mut Denial) {
+        let Ok(address) = denial.object.parse::<SocketAddr>() else {
+            return;
+        };
+        let name = self
+            .egress
+            .as_ref()
+            .and_then(|egress| egress.name_of(address.ip()));
+        let Some(name) = name else { return };
+        let host = Host::Name(name);
+        let decision = self.policy.network.decide_outbound(&host, address.port());
+        if let Decision::Deny { rule, grant, .. } = decision {
+            denial.object = format!("{host}:{}", address.port());
+            denial.rule = rule;
+            denial.grant = grant;
+        }
     }
 
     /// What steers the proxy, where there is one.

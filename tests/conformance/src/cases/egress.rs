@@ -482,9 +482,36 @@ fn ports(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         checks.refused(&attack.join(" "), &verdict, &also);
     }
     checks.same("nothing was reached", &visit.reached(), &Vec::new());
+    // A port without a listener, too, is told by the name that was meant.
+    let rules: Vec<String> = visit
+        .rules_against("allowed.example.com:9000")
+        .into_iter()
+        .collect();
+    let rule = vec!["net.not-listed".to_owned()];
+    checks.same("the rule of a refused port", &rules, &rule);
+    let synthetic: Vec<Value> = visit
+        .events()
+        .into_iter()
+        .filter(|event| event.to_string().contains("\"198.1"))
+        .collect();
+    checks.same("synthetic addresses in the record", &synthetic, &Vec::new());
     visit.controls(ground, checks, &attacks)?;
     let sibling = words(&["http", host, "8080", &other]);
     checks.sibling("its own port", &visit.attack_once(ground, sibling)?);
+    // Ports that the session's own servers would like to have.
+    for port in ["53", "61080"] {
+        let rule = format!("{host}:{port}");
+        let visit = Visit::new(ground, &["--network", "allowlist", "--allow-host", &rule])?;
+        let request = REQUEST.replace("HOST", &rule);
+        let attacks = [
+            words(&["http", host, port, &request]),
+            words(&["proxied", "connect", host, port, &request]),
+            words(&["resolve", host]),
+        ];
+        for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
+            checks.sibling(&attack.join(" "), &verdict);
+        }
+    }
     Ok(())
 }
 
