@@ -16,7 +16,7 @@ use crate::project::{self, Project};
 ///
 /// Node.js with npm (some 400 packages in Debian), Maven (a Java machine) and uv (not in Debian) are too heavy to
 /// install for one case of the conformance suite each: it runs them where they are, else it skips them by name.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 14] = [
     ("bash", "bash"),
     ("bwrap", "bubblewrap"),
     ("ip", "iproute2"),
@@ -29,6 +29,8 @@ const PROGRAMS: [(&str, &str); 12] = [
     ("strace", "strace"),
     ("gcc", "gcc"),
     ("setpriv", "util-linux"),
+    ("ssh", "openssh-client"),
+    ("sshd", "openssh-server"),
 ];
 
 /// What the oracles of the Windows model need beside programs in PATH: a file that shows it, and its Debian package.

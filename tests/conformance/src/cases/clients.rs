@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use super::ssh_server::{self, SshServer};
 use crate::checks::{Checks, Context, Failure};
 use crate::fixture::Fixture;
 use crate::ground::Ground;
@@ -14,7 +15,7 @@ use crate::suite::{Case, Needs};
 /// The cases of this module.
 pub(super) const CASES: &[Case] = &[Case {
     name: "egress.clients",
-    promise: "curl, wget, Python, Node, the JVM, git, pip, npm and a WebSocket client reach an allowed host as they would outside, and no other",
+    promise: "curl, wget, Python, Node, the JVM, Go, git (https and ssh), pip, npm, cargo and a WebSocket client reach an allowed host as they would outside, and no other",
     needs: Needs::Internet,
     run: clients,
 }];
@@ -22,16 +23,38 @@ pub(super) const CASES: &[Case] = &[Case {
 const ALLOWED: &str = "allowed.example.com";
 const OTHER: &str = "other.example.net";
 
-/// Starts an HTTPS origin (five words: program and its arguments), then what follows. The origin is outside of the
-/// boundary, in the same internet; it ends with the script.
-pub(super) const ORIGIN_SCRIPT: &str = "python3 \"$1\" \"$2\" \"$3\" \"$4\" \"$5\" & origin=$!; shift 5; \
+/// Starts an HTTPS origin (five words: program and its arguments), and one for ssh where there is a server for it, then
+/// what follows. The origins are outside of the boundary, in the same internet; they end with the script.
+pub(super) const ORIGIN_SCRIPT: &str = "ssh=; if [ -n \"${SSH_SOCKET:-}\" ]; then \
+    python3 \"$SSH_ORIGIN\" \"$SSH_SOCKET\" \"$5\" & ssh=$!; fi; \
+    python3 \"$1\" \"$2\" \"$3\" \"$4\" \"$5\" & origin=$!; shift 5; \
     for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
     python3 -c 'import socket; socket.create_connection((\"::1\", 443))' 2>/dev/null && break; \
-    sleep 0.3; done; \"$@\"; status=$?; kill $origin; exit $status";
+    sleep 0.3; done; \"$@\"; status=$?; kill $origin $ssh; exit $status";
+
+/// Every client of the script.
+const ALL: &[&str] = &[
+    "curl",
+    "curl-without-proxy",
+    "wget",
+    "python-urllib",
+    "python-requests",
+    "python-sockets",
+    "websocket",
+    "node-fetch",
+    "java",
+    "go",
+    "git",
+    "git-ssh",
+    "pip",
+    "npm",
+    "cargo",
+];
 
 /// An HTTPS origin's files, its certificate, and what it logs.
 struct Shelf {
     fixture: Fixture,
+    ssh: Option<SshServer>,
 }
 
 impl Shelf {
@@ -41,10 +64,20 @@ impl Shelf {
             ("clients/origin.py", include_str!("../clients/origin.py")),
             ("clients/stock.py", include_str!("../clients/stock.py")),
             ("clients/clients.sh", include_str!("../clients/clients.sh")),
+            (
+                "clients/ssh_origin.py",
+                include_str!("../clients/ssh_origin.py"),
+            ),
+            ("clients/fetch.go", include_str!("../clients/fetch.go")),
         ] {
             fixture.write(name, text)?;
         }
-        let shelf = Self { fixture };
+        let ssh = if ssh_server::is_installed() {
+            Some(SshServer::start(fixture.top(), &[ALLOWED, OTHER])?)
+        } else {
+            None
+        };
+        let shelf = Self { fixture, ssh };
         shelf.done(
             "openssl",
             &[
@@ -75,6 +108,10 @@ impl Shelf {
                 ALLOWED,
             ],
         )?;
+        if has("go") {
+            let (program, source) = (shelf.path("fetch"), shelf.path("clients/fetch.go"));
+            shelf.done("go", &["build", "-o", &program, &source])?;
+        }
         Ok(shelf)
     }
 
@@ -117,9 +154,23 @@ impl Shelf {
         words.push(host.to_owned());
         words.push(self.path("ca.pem"));
         words.push(work.to_string_lossy().into_owned());
-        let finished = Launch::new(ground, &self.fixture)
-            .variable("RINGFENCE_INTERNET_WITHOUT", "443")
-            .plain(&words)?;
+        let mut launch = Launch::new(ground, &self.fixture)
+            .variable("RINGFENCE_INTERNET_WITHOUT", "443,22")
+            .variable("GO_FETCH", self.path("fetch"));
+        if let Some(ssh) = &self.ssh {
+            launch = launch
+                .variable("SSH_ORIGIN", self.path("clients/ssh_origin.py"))
+                .variable("SSH_SOCKET", &ssh.socket)
+                .variable("SSH_KEY", &ssh.key)
+                .variable("SSH_KNOWN", &ssh.known)
+                .variable("SSH_USER", &ssh.user)
+                .variable("SSH_PATH", self.path("shelf/repository.git"));
+        }
+        // The toolchain's own program: the one on PATH may be a proxy that looks for it in the home.
+        if let Some(cargo) = std::env::var_os("CARGO") {
+            launch = launch.variable("CARGO", cargo);
+        }
+        let finished = launch.plain(&words)?;
         let got = finished
             .text()
             .lines()
@@ -183,6 +234,13 @@ fn clients(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         "allowlist",
         "--allow-host",
         ALLOWED,
+        "--allow-host",
+        &format!("{ALLOWED}:22"),
+        // Names that look like secrets are withheld, and these are none.
+        "--env",
+        "SSH_KEY",
+        "--env",
+        "SSH_SOCKET",
         "--",
     ];
     let mut words = vec![ringfence.as_str()];
@@ -200,6 +258,11 @@ fn clients(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         working.len() >= 5,
         || format!("{:?}; {}", control.got, control.said),
     );
+    for name in ALL {
+        if !control.got.contains_key(*name) {
+            checks.note(format!("{name} is not on this machine"));
+        }
+    }
     for (name, got) in &control.got {
         if got != "hello" {
             checks.note(format!("{name} does not work outside either: {got:?}"));

@@ -20,6 +20,7 @@ mod replace;
 mod requests;
 mod secrets;
 mod sockets;
+mod ssh_server;
 mod streams;
 mod terminal;
 mod unix_sockets;

@@ -47,6 +47,14 @@ JAVA
     said java java -Djavax.net.ssl.trustStore="$work/trust" \
         -Djavax.net.ssl.trustStorePassword=changeit "$work/Fetch.java" "$url/hello.txt"
 fi
+[ -x "${GO_FETCH:-}" ] && said go "$GO_FETCH" "$url/hello.txt"
 fetched git git "GIT_SSL_CAINFO='$ca' git clone -q '$url/repository.git' clone && cp clone/hello.txt git.got"
 fetched pip pip3 "pip3 install -q --cert '$ca' --index-url '$url/simple/' --target pip-target greeting && cp pip-target/greeting.py pip.got"
 fetched npm npm "mkdir -p npm-project && cd npm-project && npm_config_cafile='$ca' npm install --no-audit --no-fund --registry '$url/npm/' greeting && cp node_modules/greeting/hello.txt '$work/npm.got'"
+fetched cargo "${CARGO:-cargo}" "mkdir -p cargo-project/src cargo-project/.cargo && cd cargo-project && : >src/lib.rs &&
+    printf '[registries.shelf]\nindex = \"sparse+$url/index/\"\n' >.cargo/config.toml &&
+    printf '[package]\nname = \"visitor\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\ngreeting = { version = \"1\", registry = \"shelf\" }\n[workspace]\n' >Cargo.toml &&
+    PATH=\"\$(dirname '${CARGO:-cargo}'):\$PATH\" CARGO_HOME='$work/cargo' CARGO_HTTP_CAINFO='$ca' '${CARGO:-cargo}' fetch -q && cp '$work'/cargo/registry/src/*/greeting-1.0.0/hello.txt '$work/cargo.got'"
+# The server of the other machine is behind a socket that only the origin's side reaches.
+[ -n "${SSH_KEY:-}" ] && fetched git-ssh ssh "GIT_SSH_COMMAND='ssh -F none -i $SSH_KEY -o IdentitiesOnly=yes -o BatchMode=yes -o UserKnownHostsFile=$SSH_KNOWN' git clone -q 'ssh://$SSH_USER@$host$SSH_PATH' clone-ssh && cp clone-ssh/hello.txt git-ssh.got"
+exit 0

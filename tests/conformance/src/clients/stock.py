@@ -1,4 +1,4 @@
-"""Fills the origin's shelf: a file, a git repository, a wheel and an npm package, all of one word: stock.py ROOT HOST."""
+"""Fills the origin's shelf: a file, a git repository, a wheel, an npm package and a crate, all of one word: stock.py ROOT HOST."""
 import base64, hashlib, io, json, os, subprocess, sys, tarfile, zipfile
 
 root, host = sys.argv[1:]
@@ -43,3 +43,23 @@ with open(f"{root}/npm/greeting-1.0.0.tgz", "rb") as file:
 dist = {"tarball": f"https://{host}/npm/greeting-1.0.0.tgz", "shasum": digest}
 with open(f"{root}/npm/greeting", "w") as file:
     json.dump({"name": "greeting", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": {**package, "dist": dist}}}, file)
+
+crate = f"{root}/crates/greeting-1.0.0.crate"
+os.makedirs(f"{root}/crates")
+os.makedirs(f"{root}/index/gr/ee")
+with tarfile.open(crate, "w:gz") as archive:
+    for path, text in {
+        "Cargo.toml": '[package]\nname = "greeting"\nversion = "1.0.0"\nedition = "2021"\n',
+        "src/lib.rs": "",
+        "hello.txt": "hello\n",
+    }.items():
+        member = tarfile.TarInfo(f"greeting-1.0.0/{path}")
+        member.size = len(text)
+        archive.addfile(member, io.BytesIO(text.encode()))
+with open(crate, "rb") as file:
+    digest = hashlib.sha256(file.read()).hexdigest()
+with open(f"{root}/index/config.json", "w") as file:
+    json.dump({"dl": f"https://{host}/crates/{{crate}}-{{version}}.crate"}, file)
+with open(f"{root}/index/gr/ee/greeting", "w") as file:
+    json.dump({"name": "greeting", "vers": "1.0.0", "deps": [], "cksum": digest, "features": {}, "yanked": False}, file)
+    file.write("\n")

@@ -140,12 +140,14 @@ fn serve(log: &Log) -> Result<(), Stopped> {
         let log = log.clone();
         std::thread::spawn(move || answer_names(&socket, &log));
     }
-    let without: Option<u16> = std::env::var("RINGFENCE_INTERNET_WITHOUT")
-        .ok()
-        .and_then(|port| port.parse().ok());
+    let without = std::env::var("RINGFENCE_INTERNET_WITHOUT").unwrap_or_default();
+    let without: Vec<u16> = without
+        .split(',')
+        .filter_map(|port| port.parse().ok())
+        .collect();
     for port in PORTS {
         // Another origin's, which the given program starts.
-        if Some(port) == without {
+        if without.contains(&port) {
             continue;
         }
         let listener = TcpListener::bind(("::", port))
