@@ -186,7 +186,7 @@ const fn holds(form: FilterForm, who: Who) -> bool {
         (Who::Offline | Who::BobsOffline, _)
         | (Who::DenyOnly, FilterForm::Complement | FilterForm::ComplementWithoutAnonymous)
         | (Who::Anonymous, FilterForm::ComplementWithoutAnonymous) => true,
-        (Who::DenyOnly | Who::Anonymous, _) | (Who::Other, _) => false,
+        (Who::DenyOnly | Who::Anonymous | Who::Other, _) => false,
     }
 }
 
@@ -199,12 +199,13 @@ fn wrong(cast: &Cast, set_ups: &[Installed], form: FilterForm) -> Option<String>
                 let found = verdict(set_ups, token, attempt, hypothesis);
                 let expected = match who {
                     Who::Offline | Who::BobsOffline if allowed(attempt) => Verdict::Permitted,
-                    Who::Offline | Who::BobsOffline => Verdict::Blocked,
                     // More may be closed to a copy than to the account, never less.
                     Who::DenyOnly | Who::Anonymous if !holds(form, *who) || allowed(attempt) => {
                         continue;
                     }
-                    Who::DenyOnly | Who::Anonymous => Verdict::Blocked,
+                    Who::Offline | Who::BobsOffline | Who::DenyOnly | Who::Anonymous => {
+                        Verdict::Blocked
+                    }
                     Who::Other => Verdict::Permitted,
                 };
                 if found != expected {
@@ -284,10 +285,10 @@ fn broken(filters: &[Filter]) -> Vec<(String, Vec<Filter>)> {
         }
     };
     each("weights exchanged", &|filter| {
-        filter.weight = 15 - filter.weight
+        filter.weight = 15 - filter.weight;
     });
     each("blocks permit", &|filter| {
-        filter.action = FilterAction::Permit
+        filter.action = FilterAction::Permit;
     });
     each("one sublayer for all people", &|filter| {
         filter.sublayer = sublayer(Sid::SYSTEM);

@@ -458,9 +458,11 @@ fn own_link<'a>(
     let named = WindowsPath::parse(&root.named).ok();
     let is_link = named.is_some_and(|named| {
         // Behind another link, its own place is known by its last name alone.
-        let last = |path: &WindowsPath| path.name().map(str::to_lowercase);
+        let own_name = |path: &WindowsPath| path.name().map(str::to_lowercase);
         let mut links = root.links.iter();
-        links.any(|link| *link == named || (last(link) == last(&named) && !named.is_below(link)))
+        links.any(|link| {
+            *link == named || (own_name(link) == own_name(&named) && !named.is_below(link))
+        })
     });
     // The name was followed and something took its place, or it is a link that was not followed.
     let left = list.objects.require(path)?.reparse.is_some();
