@@ -9,5 +9,6 @@ mod lifetimes;
 mod names;
 mod scoped;
 mod sockets;
+mod trust;
 mod tunnels;
 mod world;
