@@ -7,14 +7,14 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
 
 use ringfence_egress::caller::OneSession;
 use ringfence_egress::proxy::Nobody;
 use ringfence_egress::reach::Pending;
 use ringfence_egress::{
-    Dial, Limits, Listener, Parts, Proxy, Resolve, Sink, Subject, SyntheticNetwork,
+    Dial, Event, Limits, Listener, Parts, Proxy, Resolve, Sink, Subject, SyntheticNetwork,
 };
 use ringfence_policy::document::NetworkMode;
 use ringfence_policy::host::HostName;
@@ -159,8 +159,6 @@ fn policy(port: u16) -> Result<NetworkPolicy, String> {
 }
 
 fn parts(origin: SocketAddr) -> Parts {
-    let (sender, decided) = sync_channel(4096);
-    std::thread::spawn(move || decided.iter().count());
     Parts {
         attribution: Arc::new(OneSession(Subject {
             session: "benchmark".to_owned(),
@@ -169,7 +167,7 @@ fn parts(origin: SocketAddr) -> Parts {
         resolver: Arc::new(OneName),
         dialer: Arc::new(Origin(origin)),
         reviewer: Arc::new(Nobody),
-        sink: Arc::new(Post(sender)),
+        sink: Post::start(),
         terminator: None,
     }
 }
@@ -193,12 +191,41 @@ impl Dial for Origin {
     }
 }
 
-struct Post(SyncSender<ringfence_egress::Event>);
+/// What was decided, until the thread that stands for the harness takes it, all at once as a session's does.
+struct Post {
+    waiting: Mutex<Vec<Event>>,
+    harness: OnceLock<Thread>,
+}
+
+impl Post {
+    fn start() -> Arc<Self> {
+        let post = Arc::new(Self {
+            waiting: Mutex::default(),
+            harness: OnceLock::new(),
+        });
+        let taken = Arc::clone(&post);
+        let harness = std::thread::spawn(move || {
+            loop {
+                std::thread::park();
+                drop(std::mem::take(&mut *taken.waiting()));
+            }
+        });
+        post.harness.get_or_init(|| harness.thread().clone());
+        post
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Sink for Post {
-    fn record(&self, event: ringfence_egress::Event) {
-        // What does not fit is counted by a session, and not at all here.
-        let _ = self.0.try_send(event);
+    fn record(&self, event: Event) {
+        let mut waiting = self.waiting();
+        waiting.push(event);
+        if let (1, Some(harness)) = (waiting.len(), self.harness.get()) {
+            harness.unpark();
+        }
     }
 }
 

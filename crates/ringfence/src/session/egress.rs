@@ -10,8 +10,7 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -107,7 +106,6 @@ pub(crate) struct HandedOut {
 pub(crate) struct Egress {
     control: Control,
     thread: Option<JoinHandle<Result<(), ServeError>>>,
-    news: Receiver<Decided>,
     post: Arc<Post>,
     /// Why it has ended, once that was taken.
     ending: Option<String>,
@@ -115,7 +113,8 @@ pub(crate) struct Egress {
 
 /// Where the proxy puts what it decided.
 struct Post {
-    sender: SyncSender<Decided>,
+    /// Made room for as it comes: thousands of places at once would be a megabyte of every session.
+    waiting: Mutex<Vec<Decided>>,
     /// What did not fit.
     dropped: AtomicU64,
     /// Set when the proxy ends.
@@ -125,6 +124,10 @@ struct Post {
 }
 
 impl Post {
+    fn waiting(&self) -> MutexGuard<'_, Vec<Decided>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn ring(&self) {
         // Full: it is readable already.
         let _ = rustix::io::write(&self.readiness, &1_u64.to_ne_bytes());
@@ -133,10 +136,16 @@ impl Post {
 
 impl Sink for Post {
     fn record(&self, event: Decided) {
-        if self.sender.try_send(event).is_err() {
+        let mut waiting = self.waiting();
+        if waiting.len() >= MAX_WAITING {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
         }
-        self.ring();
+        waiting.push(event);
+        // Whoever listens takes all at once: more than the first need not be announced.
+        if waiting.len() == 1 {
+            self.ring();
+        }
     }
 }
 
@@ -168,9 +177,8 @@ impl Egress {
             terminator,
         } = handed_out;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let (sender, news) = sync_channel(MAX_WAITING);
         let post = Arc::new(Post {
-            sender,
+            waiting: Mutex::default(),
             dropped: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             readiness: eventfd(0, flags).map_err(EgressError::News)?,
@@ -232,7 +240,6 @@ impl Egress {
         Ok(Self {
             control,
             thread: Some(thread),
-            news,
             post,
             ending: None,
         })
@@ -253,7 +260,7 @@ impl Egress {
         let mut count = [0; 8];
         // Empty: nothing was waiting.
         let _ = rustix::io::read(&self.post.readiness, &mut count);
-        self.news.try_iter()
+        std::mem::take(&mut *self.post.waiting()).into_iter()
     }
 
     /// How many decisions were not kept since the last call.
