@@ -146,6 +146,11 @@ fn requests(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
             || format!("{}; {}", control.got(name), control.said),
         );
     }
+    checks.that(
+        "control: the origin's log shows what reaches it",
+        control.requests.contains("secret.txt"),
+        || control.requests.clone(),
+    );
     checks.same(
         "control kept-alive",
         &control.got("kept-alive"),
