@@ -47,7 +47,7 @@ fn every_command_explains_itself() {
 fn commands_of_later_work_are_not_offered() {
     let home = Home::new();
     for later in [
-        "audit", "setup", "ps", "approve", "grant", "log", "learn", "mcp", "serve", "import",
+        "ps", "approve", "grant", "log", "learn", "mcp", "serve", "import",
     ] {
         let ran = home.run(&[later]);
         assert_eq!(ran.status, Some(2), "{}", ran.snapshot());
@@ -57,6 +57,27 @@ fn commands_of_later_work_are_not_offered() {
             ran.snapshot()
         );
     }
+}
+
+#[test]
+fn set_up_is_needed_on_windows_alone() {
+    let home = Home::new();
+    for verb in ["install", "verify", "repair", "uninstall", "dump"] {
+        let ran = home.run(&["setup", verb]);
+        assert_eq!(ran.status, Some(0), "{}", ran.snapshot());
+        assert!(
+            ran.stdout.contains("nothing has to be"),
+            "{}",
+            ran.snapshot()
+        );
+    }
+    let ran = home.run(&["audit"]);
+    assert_eq!(ran.status, Some(2), "{}", ran.snapshot());
+    assert!(
+        ran.stderr.contains("no audit on this system"),
+        "{}",
+        ran.snapshot()
+    );
 }
 
 #[test]
