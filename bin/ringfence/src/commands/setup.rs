@@ -182,10 +182,7 @@ mod windows {
         Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
     }
 
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "a walk may be stopped; a person does it with Ctrl-C, and the next call goes on"
-    )]
+    /// Never stops by itself: a person does it with Ctrl-C, and the next call goes on.
     fn progress(progress: Progress) -> ControlFlow<()> {
         if io::stderr().is_terminal() {
             output::message(&format!(
