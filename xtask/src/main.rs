@@ -11,6 +11,7 @@
 
 mod bench;
 mod ci;
+mod fuzz;
 mod plumbing;
 mod process;
 mod project;
@@ -24,6 +25,8 @@ usage: cargo xtask COMMAND
   ci [--quick]      every check there is; as root, installs what is missing first
                     --quick: format, lints, tests and tidy of this machine's own target
   tidy              the rules that no compiler knows: arrows between crates, promises and their tests, documents
+  fuzz [--seconds N] [--start N] [TARGET]...
+                    mutations thrown at every reader of hostile bytes, for that long each
   verify-windows-model
                     what is proven about the Windows boundary without Windows, at length
   windows-plumbing  the Windows programs, built here, and tried under wine, which enforces nothing
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(ci::Extent::Whole).map_err(Failure::Ci),
         ["ci", "--quick"] => ci::run(ci::Extent::Quick).map_err(Failure::Ci),
         ["bench", rest @ ..] => bench::run(rest).map_err(Failure::Bench),
+        ["fuzz", rest @ ..] => fuzz::run(rest).map_err(Failure::Fuzz),
         ["verify-windows-model"] => verify::run().map_err(Failure::Verify),
         ["windows-plumbing"] => plumbing::run().map_err(Failure::Plumbing),
         ["tidy"] => tidy::run().map_err(Failure::Tidy),
@@ -63,6 +67,8 @@ fn main() -> ExitCode {
 enum Failure {
     #[error("can't run the checks")]
     Ci(#[source] ci::CiError),
+    #[error("can't fuzz")]
+    Fuzz(#[source] fuzz::FuzzError),
     #[error("can't measure")]
     Bench(#[source] bench::BenchError),
     #[error("can't verify the Windows model")]

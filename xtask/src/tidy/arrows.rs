@@ -54,6 +54,17 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ringfence-policy",
         ],
     ),
+    (
+        "ringfence-fuzz-tests",
+        &[
+            "ringfence-backend",
+            "ringfence-egress",
+            "ringfence-nt",
+            "ringfence-plan",
+            "ringfence-policy",
+            "ringfence-windows",
+        ],
+    ),
     ("ringfence-runner", &["ringfence-windows"]),
     (
         "ringfence-setup",
