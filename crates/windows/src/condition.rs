@@ -30,13 +30,14 @@ pub fn user_descriptor(condition: &Condition) -> Option<SecurityDescriptor> {
 /// The condition that a descriptor stands for; none for one that we do not make.
 #[must_use]
 pub fn condition_of(descriptor: &SecurityDescriptor) -> Option<Condition> {
+    // Who is denied first tells the form; that the rest is as we make it is compared below.
     let condition = match descriptor.acl()?.aces.as_slice() {
-        [one] => Condition::User(Trustee::Sid(one.sid)),
-        [one, other] => Condition::UserOr(Trustee::Sid(one.sid), other.sid),
-        [one, other, _, _] if one.kind == AceKind::Deny && other.kind == AceKind::Deny => {
+        [one, other, ..] if one.kind == AceKind::Deny && other.kind == AceKind::Deny => {
             Condition::NotUserNorAnonymous(Trustee::Sid(one.sid))
         }
-        [one, _, _, _] if one.kind == AceKind::Deny => Condition::NotUser(Trustee::Sid(one.sid)),
+        [one, ..] if one.kind == AceKind::Deny => Condition::NotUser(Trustee::Sid(one.sid)),
+        [one] => Condition::User(Trustee::Sid(one.sid)),
+        [one, other] => Condition::UserOr(Trustee::Sid(one.sid), other.sid),
         _ => return None,
     };
     let made = user_descriptor(&condition)?;
