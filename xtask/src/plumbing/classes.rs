@@ -31,7 +31,12 @@ impl Class {
 const CLASSES: &[(&str, Class)] = &[
     ("audit::inside::", Class::NoSystem),
     ("command_line::", Class::NoSystem),
+    ("arguments::", Class::NoSystem),
+    ("text::", Class::NoSystem),
     ("condition::", Class::NoSystem),
+    ("guard::", Class::NoSystem),
+    ("machine::", Class::PlumbingOnly),
+    ("setup::", Class::PlumbingOnly),
     ("firewall_text::", Class::NoSystem),
     ("password::", Class::NoSystem),
     ("environment_block::", Class::NoSystem),

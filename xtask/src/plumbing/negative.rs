@@ -25,7 +25,7 @@ struct Case {
     words: &'static [&'static str],
 }
 
-const UNENFORCED: &[&str] = &["not enforced", "set-up", "setup"];
+const UNENFORCED: &[&str] = &["not enforced"];
 
 const CASES: &[Case] = &[
     Case {
@@ -52,8 +52,14 @@ const CASES: &[Case] = &[
     Case {
         program: "ringfence.exe",
         arguments: &["setup", "verify"],
-        statuses: &[102, 105],
+        statuses: &[102],
         words: UNENFORCED,
+    },
+    Case {
+        program: "ringfence.exe",
+        arguments: &["setup", "install", "--yes"],
+        statuses: &[102],
+        words: &["not enforced"],
     },
     Case {
         program: "ringfence.exe",
@@ -64,8 +70,15 @@ const CASES: &[Case] = &[
     Case {
         program: "ringfence-setup.exe",
         arguments: &["verify"],
-        statuses: &[102, 105],
+        statuses: &[102],
         words: UNENFORCED,
+    },
+    // Without a request that somebody consented to it does nothing at all.
+    Case {
+        program: "ringfence-setup.exe",
+        arguments: &["install"],
+        statuses: &[103],
+        words: &["refused; nothing was done"],
     },
     Case {
         program: "ringfence-runner.exe",
@@ -106,7 +119,7 @@ pub(crate) fn run(project: &Project) -> Result<Part, PlumbingError> {
         let status = output.status.code().unwrap_or(-1);
         let refused = case.statuses.contains(&status)
             && case.words.iter().any(|words| said.contains(words))
-            && !said.contains(RAN);
+            && !said.lines().any(|line| line.trim() == RAN);
         if refused {
             let _ = writeln!(text, "{status:>4}  {name}");
         } else {
