@@ -117,7 +117,7 @@ pub(crate) struct PolicyOptions {
     #[arg(long, value_name = "MODE", value_parser = network_parser())]
     pub(crate) network: Option<NetworkMode>,
     /// A destination to allow; with methods and paths (`"api.example.com GET /v1/**"`) only those requests
-    #[arg(long, value_name = "HOST[:PORT] [METHODS] [PATHS]", value_parser = parse_allow)]
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = parse_allow)]
     pub(crate) allow_host: Vec<AllowRule>,
     /// A destination to refuse, whatever is allowed
     #[arg(long, value_name = "HOST[:PORT]", value_parser = parse_host)]
