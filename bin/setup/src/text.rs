@@ -3,7 +3,7 @@
 //! Names in it come from the system and from files; what is not plain text is escaped. Invariant: a status of zero
 //! means that everything was done and nothing is left.
 #![cfg_attr(
-    not(windows),
+    not(any(windows, test)),
     expect(
         dead_code,
         reason = "receipts are printed on Windows; here they are tested"
