@@ -52,11 +52,11 @@ impl SshServer {
             key,
         };
         let public = read(&host_key.with_extension("pub"))?;
-        let known: String = hosts
+        let known: Vec<String> = hosts
             .iter()
             .map(|host| format!("{host} {public}"))
             .collect();
-        write(&server.known, &known)?;
+        write(&server.known, &known.concat())?;
         let authorized = directory.join("authorized-keys");
         write(&authorized, &read(&server.key.with_extension("pub"))?)?;
         let configuration = directory.join("sshd-config");
