@@ -243,8 +243,8 @@ impl Control {
     /// Decides by `policy` from now on, and closes the connections that it does not allow.
     pub fn reload(&self, policy: NetworkPolicy) {
         let policy = Arc::new(policy);
-        self.shared.gate.replace_policy(Arc::clone(&policy));
-        self.shared.registry.narrow(&policy);
+        let before = self.shared.gate.replace_policy(Arc::clone(&policy));
+        self.shared.registry.narrow(&policy, &before);
     }
 
     /// The name that a synthetic address of this session stands for.

@@ -304,3 +304,26 @@ fn check(result: libc::c_long) -> Result<(), Errno> {
 fn last_error() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
+
+/// `SO_PASSRIGHTS` of `<asm-generic/socket.h>`, Linux 6.16.
+const SO_PASSRIGHTS: libc::c_int = 83;
+
+/// Makes a Unix socket take no descriptors: whoever sends one to it hears an error. Before Linux 6.16 nothing changes.
+pub(crate) fn refuse_descriptors(socket: &impl AsRawFd) -> Result<(), Errno> {
+    let no: libc::c_int = 0;
+    let length = libc::socklen_t::try_from(size_of_val(&no)).map_err(|_| Errno::INVAL)?;
+    // SAFETY: `no` is a valid int for the length of the call, and its size is what is said.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PASSRIGHTS,
+            (&raw const no).cast(),
+            length,
+        )
+    };
+    match check(result.into()) {
+        Ok(()) | Err(Errno::NOPROTOOPT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}

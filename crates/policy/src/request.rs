@@ -174,7 +174,7 @@ fn read_segment(text: &str, is_last: bool) -> Result<String, PathError> {
                 let mut digit = || char::from(bytes.next()?).to_digit(16);
                 let pair = digit().zip(digit()).ok_or(PathError::Escape)?;
                 let hidden = u8::try_from(pair.0 * 16 + pair.1).map_err(|_| PathError::Escape)?;
-                if hidden.is_ascii_control() || b"./\\%;".contains(&hidden) {
+                if hidden.is_ascii_control() || b"./\\%;?#".contains(&hidden) {
                     return Err(PathError::HiddenCharacter);
                 }
                 hidden
@@ -186,7 +186,18 @@ fn read_segment(text: &str, is_last: bool) -> Result<String, PathError> {
         });
     }
     let decoded = String::from_utf8(decoded).map_err(|_| PathError::NotUtf8)?;
-    if !decoded.is_empty() && decoded.bytes().all(|byte| byte == b'.') {
+    // Some file systems drop a space at the end, and some servers take look-alikes for what they look like.
+    let looks_like = |character: char| {
+        matches!(
+            character,
+            '\u{2024}' | '\u{2215}' | '\u{ff0e}' | '\u{ff0f}' | '\u{ff3c}'
+        )
+    };
+    if decoded.contains(looks_like) {
+        return Err(PathError::HiddenCharacter);
+    }
+    let is_dots = |character: char| character == '.' || character.is_whitespace();
+    if !decoded.is_empty() && decoded.chars().all(is_dots) {
         return Err(PathError::Dots);
     }
     Ok(decoded)
@@ -327,34 +338,45 @@ impl RequestScope {
     }
 }
 
-/// Whether the query has `_method`, which some frameworks take for the method: also written with escapes.
+/// Whether the query has a parameter that some frameworks take for the method: `_method`, also written with escapes, and
+/// as PHP reads names (spaces in front dropped, `.` and space as `_`, nothing after a NUL or `[`); and `method`, where
+/// its value is one that changes things.
 fn overrides_method(target: &str) -> bool {
+    const CHANGING: [&str; 4] = ["DELETE", "PATCH", "POST", "PUT"];
     let query = target.split_once('?').map_or("", |(_, query)| query);
     query.split(['&', ';']).any(|pair| {
-        let name = pair.split('=').next().unwrap_or_default();
-        // An escape in the name of a parameter is rare, and one in this name is a disguise.
-        let folded = name.to_ascii_lowercase();
-        folded == "_method" || folded.contains('%') && may_spell_method(&folded)
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        // What can't be read may be anything.
+        let Some(name) = decode(name) else {
+            return true;
+        };
+        let read = name.split(['\0', '[']).next().unwrap_or_default();
+        let folded = read.trim_start().replace(['.', ' '], "_");
+        let is_changing = |value: String| {
+            let value = value.trim();
+            CHANGING.iter().any(|one| value.eq_ignore_ascii_case(one))
+        };
+        let changes = || decode(value).is_none_or(is_changing);
+        folded.eq_ignore_ascii_case("_method") || folded.eq_ignore_ascii_case("method") && changes()
     })
 }
 
-/// Whether a name with escapes is `_method` once they are decoded.
-fn may_spell_method(name: &str) -> bool {
+/// A part of a query without its escapes; `None` for a broken one.
+fn decode(text: &str) -> Option<String> {
     let mut decoded = String::new();
-    let mut characters = name.chars();
+    let mut characters = text.chars();
     while let Some(character) = characters.next() {
-        if character != '%' {
-            decoded.push(character);
-            continue;
-        }
-        let mut digit = || characters.next()?.to_digit(16);
-        match digit().zip(digit()) {
-            Some((high, low)) => decoded.extend(char::from_u32(high * 16 + low)),
-            // What can't be read may be anything.
-            None => return true,
+        match character {
+            '%' => {
+                let mut digit = || characters.next()?.to_digit(16);
+                let (high, low) = digit().zip(digit())?;
+                decoded.extend(char::from_u32(high * 16 + low));
+            }
+            '+' => decoded.push(' '),
+            other => decoded.push(other),
         }
     }
-    decoded.eq_ignore_ascii_case("_method")
+    Some(decoded)
 }
 
 impl fmt::Display for RequestScope {

@@ -86,9 +86,9 @@ impl Gate {
         Arc::clone(&guard.unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn replace_policy(&self, policy: Arc<NetworkPolicy>) {
+    pub(crate) fn replace_policy(&self, policy: Arc<NetworkPolicy>) -> Arc<NetworkPolicy> {
         let guard = self.policy.write();
-        *guard.unwrap_or_else(PoisonError::into_inner) = policy;
+        std::mem::replace(&mut *guard.unwrap_or_else(PoisonError::into_inner), policy)
     }
 
     /// Who is at the other end; an unknown caller is recorded as refused.

@@ -167,10 +167,13 @@ impl Registry {
         }
     }
 
-    /// Closes what `policy` no longer allows.
-    pub(crate) fn narrow(&self, policy: &NetworkPolicy) {
+    /// Closes what `policy` no longer allows, and where single requests are allowed by other rules than `before`, all
+    /// that carries them: the one in flight may be one that was taken back.
+    pub(crate) fn narrow(&self, policy: &NetworkPolicy, before: &NetworkPolicy) {
+        let same_requests = policy.scoped_rules().eq(before.scoped_rules());
         for entry in lock(&self.entries).values() {
-            if refused_now(&entry.opening, policy).is_some() {
+            let other_requests = !same_requests && carries_requests(&entry.opening, policy);
+            if other_requests || refused_now(&entry.opening, policy).is_some() {
                 entry.end(CloseCause::Revoked);
             }
         }
@@ -188,6 +191,16 @@ impl Registry {
 
     fn now(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Whether it carries requests to a host of which `policy` allows some alone.
+fn carries_requests(opening: &Opening, policy: &NetworkPolicy) -> bool {
+    match &opening.route {
+        Route::In | Route::Socket { .. } => false,
+        Route::Out { host, carries, .. } => {
+            *carries == Carries::Requests && policy.reach(host, opening.port) == Reach::Requests
+        }
     }
 }
 

@@ -146,21 +146,33 @@ const DISGUISES: [&str; 5] = [
     "x-rewrite-url",
 ];
 
+/// Headers that say where a request ends.
+const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
+
 fn find_disguise(head: &RequestHead<'_>) -> Option<&'static str> {
-    // Some servers take `_` for `-`.
+    // Some servers take `_`, and some whatever is no letter and no digit, for `-`.
     let is = |name: &[u8], known: &str| {
         name.len() == known.len()
             && name
                 .iter()
                 .zip(known.bytes())
                 .all(|(own, known)| match own.to_ascii_lowercase() {
-                    b'_' => known == b'-',
-                    own => own == known,
+                    own if own.is_ascii_alphanumeric() => own == known,
+                    _ => known == b'-',
                 })
+    };
+    let disguised = |known: &&str| head.headers().iter().any(|header| is(header.name, known));
+    // A server behind another may take what only looks like the end of a request for it.
+    let misspelt = |known: &&str| {
+        let mut headers = head.headers().iter();
+        headers.any(|header| {
+            is(header.name, known) && !header.name.eq_ignore_ascii_case(known.as_bytes())
+        })
     };
     DISGUISES
         .into_iter()
-        .find(|known| head.headers().iter().any(|header| is(header.name, known)))
+        .find(disguised)
+        .or_else(|| FRAMING.into_iter().find(misspelt))
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ use rustix::net::{
     SocketType, recv, sendmsg, socketpair,
 };
 
+use crate::sys;
+
 /// How many ends wait to be connected, over all commands.
 const MAX_ENDS: usize = 256;
 /// How many wishes wait for the harness's word.
@@ -138,6 +140,9 @@ impl Door {
             SocketFlags::CLOEXEC,
             None,
         )?;
+        // What a target sent into a pair would be closed by us, however long that takes.
+        sys::refuse_descriptors(&ours)?;
+        sys::refuse_descriptors(&theirs)?;
         if has(kind, libc::SOCK_NONBLOCK) {
             fcntl_setfl(&theirs, OFlags::NONBLOCK)?;
         }

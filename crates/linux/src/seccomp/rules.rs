@@ -238,6 +238,20 @@ const SOCKETS: &[Rule] = &[
         ],
         Verdict::Absent(errno(libc::ENOPROTOOPT)),
     ),
+    // The harness's side of a pair may be the last to hold a descriptor that a target has sent into it: closing a socket
+    // that lingers would hold up init, or the proxy, for as long as the target likes.
+    Rule {
+        scope: Scope::WithUnixSockets,
+        ..rule(
+            Family::Socket,
+            calls![SYS_setsockopt],
+            &[
+                is(1, &[unsigned(libc::SOL_SOCKET)]),
+                is(2, &[unsigned(libc::SO_LINGER)]),
+            ],
+            Verdict::Absent(errno(libc::ENOPROTOOPT)),
+        )
+    },
     // No network or IPC namespace: the host's own objects would be in reach.
     without_namespaces(rule(
         Family::Kernel,

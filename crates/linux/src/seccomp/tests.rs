@@ -327,6 +327,22 @@ fn where_a_unix_socket_may_be_reached_stream_sockets_and_connects_are_supervised
     assert_eq!(answer(libc::SYS_connect, [3, 0, 16, 0, 0, 0]), notified);
     let pair = answer(libc::SYS_socketpair, [1, 2, 0, 0, 0, 0]);
     assert_eq!(pair, refused(libc::ESOCKTNOSUPPORT));
+    let linger = [3, 1, 13, 0, 8, 0];
+    assert_eq!(
+        answer(libc::SYS_setsockopt, linger),
+        refused(libc::ENOPROTOOPT)
+    );
+    let keep_alive = [3, 1, 9, 0, 4, 0];
+    assert_eq!(
+        answer(libc::SYS_setsockopt, keep_alive),
+        libc::SECCOMP_RET_ALLOW
+    );
+    let without = compile(&PLAIN);
+    let number = u32::try_from(libc::SYS_setsockopt).unwrap();
+    assert_eq!(
+        run(&without, ARCHITECTURE, number, &linger),
+        libc::SECCOMP_RET_ALLOW
+    );
 }
 
 #[test]

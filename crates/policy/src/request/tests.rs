@@ -72,6 +72,13 @@ fn a_path_with_two_readings_is_refused() {
         ("/v1/%00", PathError::HiddenCharacter),
         ("/v1/%0d%0aX", PathError::HiddenCharacter),
         ("/v1/x%3b", PathError::HiddenCharacter),
+        ("/v1/secret%3f/readme", PathError::HiddenCharacter),
+        ("/v1/secret%23/readme", PathError::HiddenCharacter),
+        ("/v1/..%20/admin", PathError::Dots),
+        ("/v1/.%20./admin", PathError::Dots),
+        ("/v1/..%c2%a0/admin", PathError::Dots),
+        ("/v1/%ef%bc%8e%ef%bc%8e/admin", PathError::HiddenCharacter),
+        ("/v1/..%ef%bc%8fadmin", PathError::HiddenCharacter),
         ("/v1/..;/admin", PathError::Parameters),
         ("/v1/x;.json", PathError::Parameters),
         ("/v1\\..\\admin", PathError::Character),
@@ -122,7 +129,9 @@ fn scope(methods: &[&str], paths: &[&str]) -> RequestScope {
 #[test]
 fn a_query_does_not_smuggle_a_method() {
     let get = scope(&["GET"], &[]);
-    assert_eq!(get.allows("GET", "/x?method=DELETE&a=_method"), Ok(true));
+    for harmless in ["method=list&a=_method", "q=100%", "methods=DELETE"] {
+        assert_eq!(get.allows("GET", &format!("/x?{harmless}")), Ok(true));
+    }
     assert_eq!(get.allows("POST", "/x"), Ok(false));
     for query in [
         "_method=DELETE",
@@ -130,6 +139,13 @@ fn a_query_does_not_smuggle_a_method() {
         "a;_method=x",
         "%5fmethod=x",
         "_metho%64",
+        ".method=DELETE",
+        "%20_method=DELETE",
+        "+_method=DELETE",
+        "_method%00=DELETE",
+        "_method[]=DELETE",
+        "method=delete",
+        "method=%50UT",
     ] {
         assert_eq!(
             get.allows("GET", &format!("/x?{query}")),

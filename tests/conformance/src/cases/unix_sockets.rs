@@ -41,7 +41,35 @@ pub(super) const CASES: &[Case] = &[
         needs: Needs::Full,
         run: dangerous,
     },
+    Case {
+        name: "socket.granted-held",
+        promise: "no command can hold up the session by a socket that lingers and that it sent to where the session's own programs close it",
+        needs: Needs::Full,
+        run: held,
+    },
 ];
+
+/// Prints what comes of asking a socket to linger, and of sending it through a fresh Unix socket.
+const LINGER: &str = "
+import socket, struct, sys
+def answer(what, attempt):
+    try:
+        attempt()
+        print(what, 0)
+    except OSError as error:
+        print(what, error.errno)
+tcp = socket.socket()
+answer('linger', lambda: tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 1)))
+end = socket.socket(socket.AF_UNIX)
+if sys.argv[1] == 'outside':
+    end, other = socket.socketpair()
+try:
+    end.getsockopt(socket.SOL_SOCKET, 83)
+    print('known')
+except OSError:
+    print('unknown')
+answer('send', lambda: socket.send_fds(end, [b'x'], [tcp.fileno()]))
+";
 
 const REFUSED: &[i32] = &[
     libc::ENOENT,
@@ -219,6 +247,29 @@ fn dangerous(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     checks.refused("an absent socket", &run.verdict(), &[libc::ENOENT]);
     checks.that("it is said", run.said().contains("is not there"), || {
         run.said()
+    });
+    Ok(())
+}
+
+/// The kernel option that keeps descriptors out, `SO_PASSRIGHTS`, is there since Linux 6.16.
+fn held(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let fixture = ground.fixture()?;
+    let path = fixture.outside.join("granted.sock");
+    server(&path, "granted")?;
+    let path = text(&path);
+    let launch = Launch::new(ground, &fixture).options(&["--unix-socket", &path]);
+    let outside = launch.plain(&["python3", "-c", LINGER, "outside"])?.text();
+    let known = outside.contains("known") && !outside.contains("unknown");
+    let control = outside.contains("linger 0") && outside.contains("send 0");
+    checks.that("control: both are possible", control, || outside.clone());
+    let inside = launch.inside(&["python3", "-c", LINGER, "inside"])?.text();
+    let lingers = format!("linger {}", libc::ENOPROTOOPT);
+    checks.that("it can't linger", inside.contains(&lingers), || {
+        inside.clone()
+    });
+    let sends = format!("send {}", if known { libc::EPERM } else { 0 });
+    checks.that("nothing is sent to us", inside.contains(&sends), || {
+        inside.clone()
     });
     Ok(())
 }

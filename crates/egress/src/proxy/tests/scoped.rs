@@ -257,6 +257,9 @@ fn no_disguise_of_a_path_or_method_passes() {
         hidden("X-HTTP-Method-Override"),
         hidden("x_http_method_override"),
         hidden("X-HTTP-Method"),
+        hidden("X.HTTP.Method.Override"),
+        hidden("Transfer_Encoding"),
+        hidden("Content_Length"),
         hidden("X-Original-URL"),
         hidden("X-Rewrite-URL"),
     ];
@@ -455,4 +458,29 @@ fn a_narrower_scope_holds_from_the_next_request_on() {
         .reload(reloaded(&["api.example.com GET /v1/y"]));
     assert_eq!(ask(&mut stream, &get("/v1/x")).unwrap().0, 403);
     assert_eq!(ask(&mut scene.secure(), &get("/v1/y")).unwrap().0, 200);
+}
+
+#[test]
+fn a_request_in_flight_ends_when_its_rule_is_taken_back() {
+    let rule = "api.example.com:8080 GET /v1/**";
+    let scene = scene(&[rule, "api.example.com:8080 POST /up/**"]);
+    let mut stream = scene.world.captured(API, 8080);
+    let head =
+        "POST /up/x HTTP/1.1\r\nHost: api.example.com:8080\r\nTransfer-Encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(b"4\r\nsome\r\n").unwrap();
+    while scene.world.internet.dialled().is_empty() {
+        std::thread::yield_now();
+    }
+    // The control: a policy with the same requests ends nothing.
+    scene
+        .world
+        .control
+        .reload(reloaded(&[rule, "api.example.com:8080 POST /up/**"]));
+    stream.write_all(b"4\r\nmore\r\n").unwrap();
+    let revoked = |event: &Event| matches!(event, Event::Closed(closed) if closed.cause == CloseCause::Revoked);
+    assert!(!scene.world.events().iter().any(revoked));
+    scene.world.control.reload(reloaded(&[rule]));
+    assert_ended(&mut stream);
+    assert!(scene.world.events().iter().any(revoked));
 }
