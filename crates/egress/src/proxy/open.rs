@@ -8,6 +8,8 @@ use std::net::IpAddr;
 use ringfence_policy::address::{AddressClass, classify};
 use ringfence_policy::decision::Decision;
 use ringfence_policy::host::Host;
+use ringfence_policy::network::Reach;
+use ringfence_policy::policy::NetworkPolicy;
 use ringfence_policy::rule::RuleId;
 use tokio::net::TcpStream;
 
@@ -165,7 +167,12 @@ impl Shared {
             let live = self.registry.register(opening(Some(address)));
             (Wire::new(stream), live)
         };
-        match live.refused_now(&self.gate.policy()) {
+        // What was replaced meanwhile did not see this connection to close it.
+        let policy = self.gate.policy();
+        let refused = live
+            .refused_now(&policy)
+            .or_else(|| refused_request(&policy, attempt));
+        match refused {
             None => Ok((wire, live)),
             Some(refused) => {
                 live.set_cause(CloseCause::Revoked);
@@ -227,4 +234,16 @@ fn literal_address(host: &Host) -> Option<IpAddr> {
 
 pub(crate) fn destination(attempt: &Attempt) -> String {
     format!("{}:{}", attempt.host, attempt.port)
+}
+
+/// The refusal of a request by a policy that looks at requests of its host; `None` for what is none.
+fn refused_request(policy: &NetworkPolicy, attempt: &Attempt) -> Option<Decision> {
+    let (method, path) = (attempt.method.as_deref()?, attempt.path.as_deref()?);
+    if policy.reach(&attempt.host, attempt.port) != Reach::Requests {
+        return None;
+    }
+    match policy.decide_request(&attempt.host, attempt.port, method, path) {
+        Decision::Allow { .. } => None,
+        refused @ Decision::Deny { .. } => Some(refused),
+    }
 }
