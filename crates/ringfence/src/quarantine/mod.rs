@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::state::StateDirectory;
 use crate::state::file::StateFileError;
 
+#[cfg(any(target_os = "linux", windows))]
+mod naming;
 #[cfg(windows)]
 mod renaming;
 #[cfg(target_os = "linux")]
@@ -81,6 +83,17 @@ pub enum ObjectKind {
     Symlink,
     /// A FIFO, a socket or a device.
     Special,
+}
+
+impl fmt::Display for ObjectKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::File => "file",
+            Self::Directory => "directory",
+            Self::Symlink => "link",
+            Self::Special => "special file",
+        })
+    }
 }
 
 /// Where the object is kept.

@@ -9,17 +9,10 @@ use std::path::{Path, PathBuf};
 
 use ringfence_policy::AbsolutePath;
 
+use super::naming::{ASIDE, OBJECT, RECORD};
 use super::{Entry, EntryId, Listing, ObjectKind, Place, Quarantine, QuarantineError, Taking};
 use crate::clock;
-use crate::digest::Digest;
 use crate::state::file::StateFile;
-
-/// The object's name in its entry's directory.
-const OBJECT: &str = "object";
-/// The record's name in its entry's directory.
-const RECORD: &str = "record";
-/// Begins the name of an object that stays beside its origin.
-const ASIDE: &str = ".ringfence-quarantine-";
 
 impl Quarantine {
     /// Moves an object out of the workspace; `None` when it is not there (any more). On another volume than the state
@@ -35,7 +28,7 @@ impl Quarantine {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        let id = new_id(taking.path);
+        let id = EntryId::new(taking.path);
         let mut entry = Entry {
             id: id.clone(),
             origin: taking.path.clone(),
@@ -91,7 +84,7 @@ impl Quarantine {
             let Some(id) = name.file_name().to_str().map(|id| EntryId(id.to_owned())) else {
                 continue;
             };
-            if !is_id(&id) {
+            if !id.is_well_formed() {
                 continue;
             }
             match self.record(&id).read() {
@@ -153,7 +146,7 @@ impl Quarantine {
 
     fn find(&self, id: &EntryId) -> Result<Entry, QuarantineError> {
         let unknown = || QuarantineError::Unknown { id: id.0.clone() };
-        if !is_id(id) || !self.entry(id).is_dir() {
+        if !id.is_well_formed() || !self.entry(id).is_dir() {
             return Err(unknown());
         }
         self.record(id)
@@ -213,32 +206,5 @@ fn object_error(path: &Path, action: &'static str, source: io::Error) -> Quarant
         path: path.to_owned(),
         action,
         source: Box::new(source),
-    }
-}
-
-/// Ten hexadecimal digits: short enough to type, and checked before it becomes a part of a path.
-fn new_id(path: &AbsolutePath) -> EntryId {
-    let seed = format!(
-        "{} {} {path:?}",
-        clock::new_session_id(),
-        std::process::id()
-    );
-    let mut name = Digest::of(seed.as_bytes()).to_string();
-    name.truncate(10);
-    EntryId(name)
-}
-
-fn is_id(id: &EntryId) -> bool {
-    id.0.len() == 10 && id.0.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-impl std::fmt::Display for ObjectKind {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::File => "file",
-            Self::Directory => "directory",
-            Self::Symlink => "link",
-            Self::Special => "special file",
-        })
     }
 }

@@ -7,22 +7,15 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use ringfence_policy::AbsolutePath;
 
+use super::naming::{ASIDE, OBJECT, RECORD};
 use super::tree::{self, Caps, Renamed, TreeError};
-use super::{Entry, EntryId, Listing, ObjectKind, Place, Quarantine, QuarantineError, Taking};
+use super::{Entry, EntryId, Listing, Place, Quarantine, QuarantineError, Taking};
 use crate::clock;
-use crate::digest::Digest;
 use crate::state::file::StateFile;
 
-/// The object's name in its entry's directory.
-const OBJECT: &str = "object";
-/// The record's name in its entry's directory.
-const RECORD: &str = "record";
-/// Begins the name of an object that stays beside its origin.
-const ASIDE: &str = ".ringfence-quarantine-";
 /// What is copied at most when an object lies on another file system than the state directory.
 const CAPS: Caps = Caps {
     bytes: 256 << 20,
@@ -59,7 +52,7 @@ impl Quarantine {
         let Some(stat) = tree::examine(parent.as_fd(), &name).map_err(failed)? else {
             return Ok(None);
         };
-        let id = new_id(taking.path);
+        let id = EntryId::new(taking.path);
         let mut entry = Entry {
             id: id.clone(),
             origin: taking.path.clone(),
@@ -120,7 +113,7 @@ impl Quarantine {
             let Some(id) = name.to_str().map(|name| EntryId(name.to_owned())) else {
                 continue;
             };
-            if !is_id(&id) {
+            if !id.is_well_formed() {
                 continue;
             }
             match self.record(&id).read() {
@@ -253,7 +246,7 @@ impl Quarantine {
 
     fn find(&self, id: &EntryId) -> Result<Entry, QuarantineError> {
         let unknown = || QuarantineError::Unknown { id: id.0.clone() };
-        if !is_id(id) || !self.entry_directory(id).is_dir() {
+        if !id.is_well_formed() || !self.entry_directory(id).is_dir() {
             return Err(unknown());
         }
         self.record(id)
@@ -327,34 +320,5 @@ fn object_error(path: &AbsolutePath, action: &'static str, error: TreeError) -> 
         path: path.as_path().to_owned(),
         action,
         source: Box::new(error),
-    }
-}
-
-/// Ten hexadecimal digits: short enough to type, and checked before it becomes a part of a path.
-fn new_id(path: &AbsolutePath) -> EntryId {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let seed = format!(
-        "{} {} {count} {path:?}",
-        clock::new_session_id(),
-        std::process::id()
-    );
-    let mut name = Digest::of(seed.as_bytes()).to_string();
-    name.truncate(10);
-    EntryId(name)
-}
-
-fn is_id(id: &EntryId) -> bool {
-    id.0.len() == 10 && id.0.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-impl std::fmt::Display for ObjectKind {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::File => "file",
-            Self::Directory => "directory",
-            Self::Symlink => "link",
-            Self::Special => "special file",
-        })
     }
 }

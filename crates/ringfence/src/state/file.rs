@@ -438,4 +438,4 @@ fn flush_directory(_path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 #[cfg(unix)]
-pub(super) mod tests;
+pub(crate) mod tests;

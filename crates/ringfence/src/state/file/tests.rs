@@ -136,7 +136,7 @@ fn a_file_of_another_owner_is_not_believed() {
 
 /// Gives `path` to another user; only root can, and inside a session of Ringfence root can't either, because there is
 /// only one id.
-pub(in crate::state) fn is_given_away(path: &Path) -> bool {
+pub(crate) fn is_given_away(path: &Path) -> bool {
     let given = std::os::unix::fs::chown(path, Some(12345), None);
     let is_nested = std::env::var_os("RINGFENCE_SESSION").is_some();
     match given {
