@@ -48,7 +48,8 @@ pub fn object(fs: &FileSystem, node: NodeId) -> Object {
     }
 }
 
-fn kind_of(node: Option<&Node>) -> step::ObjectKind {
+/// What a plan would call a node.
+pub(crate) fn kind_of(node: Option<&Node>) -> step::ObjectKind {
     if node.is_some_and(Node::is_directory) {
         step::ObjectKind::Directory
     } else {

@@ -2,6 +2,8 @@
 //!
 //! Nobody's rights are asked: the person sees all. Invariant: no reparse point is followed.
 
+use std::collections::BTreeMap;
+
 use ringfence_backend::call::CallFailure;
 use ringfence_nt::SecurityDescriptor;
 use ringfence_nt::fs::{CaseRule, FileSystem, Kind, Node, NodeId, Place, ReparseKind};
@@ -9,34 +11,51 @@ use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::facts::{Case, Residency};
 use ringfence_windows::observe::look::{Leads, Listed, ListedKind, Look, Off, Seen};
 
-use crate::carry::{file_id, object};
+use crate::carry::{file_id, kind_of};
 use crate::host::name;
 
 /// The files of a simulated machine.
-#[derive(Clone, Copy, Debug)]
-pub struct Disk<'a>(pub &'a FileSystem);
+#[derive(Clone, Debug)]
+pub struct Disk<'a> {
+    fs: &'a FileSystem,
+    /// What has several names, with their number: counted once, since every file is asked for it.
+    links: BTreeMap<NodeId, u32>,
+}
 
 impl<'a> Disk<'a> {
+    /// The files that stand in `fs`.
+    #[must_use]
+    pub fn new(fs: &'a FileSystem) -> Self {
+        let mut links: BTreeMap<NodeId, u32> = BTreeMap::new();
+        for (_, node) in fs.nodes() {
+            for entry in node.entries() {
+                *links.entry(entry.node).or_default() += 1;
+            }
+        }
+        links.retain(|_, names| *names > 1);
+        Self { fs, links }
+    }
+
     /// The node at a path, component by component, and its name there.
-    fn find(self, at: &WindowsPath) -> Option<NodeId> {
-        let mut id = self.0.find(&format!("{}:\\", at.drive())).ok()?;
+    fn find(&self, at: &WindowsPath) -> Option<NodeId> {
+        let mut id = self.fs.find(&format!("{}:\\", at.drive())).ok()?;
         for component in at.components() {
             let place = Place {
                 parent: id,
                 name: name(component),
             };
-            id = self.0.lookup(&place)?;
+            id = self.fs.lookup(&place)?;
         }
         Some(id)
     }
 
-    fn node(self, at: &WindowsPath) -> Option<(NodeId, &'a Node)> {
+    fn node(&self, at: &WindowsPath) -> Option<(NodeId, &'a Node)> {
         let id = self.find(at)?;
-        Some((id, self.0.node(id)?))
+        Some((id, self.fs.node(id)?))
     }
 
     /// The path as its directories spell it.
-    fn spelt(self, at: &WindowsPath) -> WindowsPath {
+    fn spelt(&self, at: &WindowsPath) -> WindowsPath {
         let (Some(parent), Some(last)) = (at.parent(), at.name()) else {
             return at.clone();
         };
@@ -65,8 +84,8 @@ impl Look for Disk<'_> {
         Ok(Some(Seen {
             place: Ok(self.spelt(path)),
             id: file_id(id),
-            kind: object(self.0, id).kind,
-            links: u32::try_from(self.0.places(id).count().max(1)).unwrap_or(u32::MAX),
+            kind: kind_of(Some(node)),
+            links: self.links.get(&id).copied().unwrap_or(1),
             leads: node
                 .reparse
                 .as_ref()
@@ -93,7 +112,7 @@ impl Look for Disk<'_> {
                 .filter_map(|entry| {
                     Some(Listed {
                         name: entry.name.clone(),
-                        kind: kind(self.0.node(entry.node)?),
+                        kind: kind(self.fs.node(entry.node)?),
                     })
                 })
                 .collect(),
@@ -112,10 +131,10 @@ impl Look for Disk<'_> {
         let Some(id) = self.find(file) else {
             return Ok(Vec::new());
         };
-        let places = self.0.places(id);
+        let places = self.fs.places(id);
         Ok(places
             .map(|place| {
-                let parent = WindowsPath::observed(&self.0.path_of(place.parent)).ok()?;
+                let parent = WindowsPath::observed(&self.fs.path_of(place.parent)).ok()?;
                 parent.join_observed(&place.name).ok()
             })
             .collect())

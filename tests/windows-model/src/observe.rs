@@ -113,7 +113,7 @@ pub fn observe(host: &Host, seat: &Seat, policy: &Policy, class: WriteClass) -> 
         capabilities: Vec::new(),
         sessions: Vec::new(),
     };
-    ringfence_windows::observe::observe(&mut Disk(&host.fs), policy, surroundings)
+    ringfence_windows::observe::observe(&mut Disk::new(&host.fs), policy, surroundings)
         .unwrap_or_else(|error| panic!("{error:?}"))
 }
 

@@ -9,12 +9,6 @@ use crate::plan::Missing;
 /// Why a policy and a host make no plan. Nothing has been done when it is returned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// The policy asks for something that this build does not enforce.
-    #[error("this build can't enforce `{setting}`")]
-    Unsupported {
-        /// The setting, with its value.
-        setting: String,
-    },
     /// A root, once resolved, may not be writable.
     #[error("`{named}` can't be a writable root: {reason}")]
     ForbiddenRoot {
@@ -115,10 +109,9 @@ impl PlanError {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Unsupported { .. }
-            | Self::ForbiddenRoot { .. }
-            | Self::WorkspaceHidden { .. }
-            | Self::Path { .. } => ExitCode::PolicyInvalid,
+            Self::ForbiddenRoot { .. } | Self::WorkspaceHidden { .. } | Self::Path { .. } => {
+                ExitCode::PolicyInvalid
+            }
             Self::NotEnforceable { .. } | Self::RequireFull { .. } | Self::NotHeld { .. } => {
                 ExitCode::NotEnforceable
             }
@@ -130,10 +123,6 @@ impl PlanError {
     #[must_use]
     pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::Unsupported { .. } => vec![
-                "remove the setting".to_owned(),
-                "`ringfence policy check` shows which layer sets it".to_owned(),
-            ],
             Self::ForbiddenRoot { reason, .. } => match reason {
                 ForbiddenRoot::Absent => vec!["make the directory, or correct its name".to_owned()],
                 ForbiddenRoot::NotADirectory => {
