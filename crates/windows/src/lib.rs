@@ -16,7 +16,6 @@ pub mod environment_block;
 #[cfg(windows)]
 pub mod files;
 pub mod firewall_text;
-pub mod guard;
 pub mod launch;
 #[cfg(windows)]
 pub mod ledger_file;

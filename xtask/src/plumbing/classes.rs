@@ -34,7 +34,6 @@ const CLASSES: &[(&str, Class)] = &[
     ("arguments::", Class::NoSystem),
     ("text::", Class::NoSystem),
     ("condition::", Class::NoSystem),
-    ("guard::", Class::NoSystem),
     ("machine::", Class::PlumbingOnly),
     ("setup::", Class::PlumbingOnly),
     ("firewall_text::", Class::NoSystem),
@@ -46,15 +45,7 @@ const CLASSES: &[(&str, Class)] = &[
     ("observe::resolve::", Class::NoSystem),
     ("observe::ssh::", Class::NoSystem),
     ("sys::file::", Class::NoSystem),
-    ("condition::", Class::NoSystem),
-    ("firewall_text::", Class::NoSystem),
-    ("guard::", Class::NoSystem),
-    ("password::", Class::NoSystem),
-    ("arguments::", Class::NoSystem),
-    ("text::", Class::NoSystem),
     // Set-up on a system that enforces nothing: it must say so.
-    ("machine::", Class::PlumbingOnly),
-    ("setup::", Class::PlumbingOnly),
     // Wine knows files, their ids and directories; it folds what descriptors say.
     ("observe::disk::", Class::PlumbingOnly),
     ("observe::machine::", Class::PlumbingOnly),

@@ -11,6 +11,7 @@ mod due;
 pub mod fake;
 mod files;
 mod grants;
+pub mod guard;
 mod machine;
 mod merge;
 mod operations;

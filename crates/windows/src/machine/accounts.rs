@@ -10,6 +10,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use ringfence_backend::call::CallFailure;
+use ringfence_backend::windows::guard::Guarded;
 use ringfence_backend::windows::{
     Account, AccountName, Logon, NewAccount, ProfileGuard, StoredValue,
 };
@@ -19,7 +20,6 @@ use ringfence_plan::windows::machine::{ENTROPY, OWN_KEY};
 
 use super::{WindowsMachine, profile, registry};
 use crate::files::{failure, open_path};
-use crate::guard::Guarded;
 use crate::password;
 use crate::sys::account::{self, Enabled, Membership};
 use crate::sys::ending::end_all_of;

@@ -4,13 +4,13 @@
 //! point is entered, and no symbolic link among keys.
 
 use ringfence_backend::call::CallFailure;
+use ringfence_backend::windows::guard::{Guarded, Shape, guarded, is_guarded};
 use ringfence_backend::windows::{Files as _, ProfileGuard, Redirection};
 use ringfence_nt::{Ace, Sid};
 use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::step::ObjectKind;
 
 use crate::files::{NtFiles, OpenObject, failure};
-use crate::guard::{Guarded, Shape, guarded, is_guarded};
 use crate::sys::key::{Key, KeyAccess, Root};
 use crate::sys::registry::{self, Hive};
 use crate::sys::signon::LoggedOn;

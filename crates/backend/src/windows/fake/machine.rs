@@ -12,10 +12,14 @@ use ringfence_plan::windows::step::{
 
 use crate::call::CallFailure;
 use crate::fault::Faults;
+use crate::windows::guard::Guarded;
 use crate::windows::machine::{
     Account, AccountName, Directory, Group, KeyBefore, Logon, Machine, NewAccount, ProfileGuard,
-    Remnant, RemnantKind, Reservation, StoredValue,
+    Remnant, Reservation, StoredValue,
 };
+
+use super::profile::{FakeProfile, ProfilePart};
+use super::remnants;
 
 /// `ERROR_FILE_NOT_FOUND`
 const NOT_FOUND: u32 = 2;
@@ -25,11 +29,6 @@ const BUSY: u32 = 170;
 const GROUP_EXISTS: u32 = 2223;
 /// `FWP_E_ALREADY_EXISTS`
 const FILTER_EXISTS: u32 = 0x8032_0009;
-
-/// Our own key.
-const OWN_KEY: &str = "SOFTWARE\\Ringfence";
-/// Our own directory.
-const OWN_DIRECTORY: &str = "C:\\ProgramData\\Ringfence";
 
 /// A local group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +54,8 @@ pub struct FakeAccount {
     pub enabled: bool,
     /// How many of its processes run.
     pub processes: u32,
-    /// The marker that its profile is guarded against, if it is there.
-    pub profile: Option<Sid>,
+    /// Its profile, if it is there.
+    pub profile: Option<FakeProfile>,
 }
 
 /// What is true of the machine. Names are in lower case: Windows compares them without case.
@@ -159,7 +158,13 @@ impl FakeMachine {
     }
 }
 
-fn folded(name: &str) -> String {
+/// The group that is not everybody's: the person's.
+fn group_of<'a>(groups: impl IntoIterator<Item = &'a Sid>) -> Option<Sid> {
+    let mut groups = groups.into_iter();
+    groups.find(|group| **group != Sid::USERS).copied()
+}
+
+pub(super) fn folded(name: &str) -> String {
     name.to_lowercase()
 }
 
@@ -231,10 +236,12 @@ impl Machine for FakeMachine {
             comment: account.comment.clone(),
             groups: account.groups.clone(),
             logon,
-            profile: match account.profile {
-                None => ProfileGuard::Absent,
-                Some(guarded) if guarded == marker => ProfileGuard::Guarded,
-                Some(_) => ProfileGuard::Open,
+            profile: match (&account.profile, group_of(&account.groups)) {
+                (None, _) => ProfileGuard::Absent,
+                (Some(profile), Some(group)) if profile.is_guarded(Guarded { marker, group }) => {
+                    ProfileGuard::Guarded
+                }
+                (Some(_), _) => ProfileGuard::Open,
             },
         }))
     }
@@ -265,12 +272,26 @@ impl Machine for FakeMachine {
             account.groups = groups;
             Ok(())
         })?;
-        let marker = new.marker;
         self.change("CreateProfile", new.name, |world| {
             let account = world.accounts.get_mut(&key).ok_or(NOT_FOUND)?;
-            account.profile = Some(marker);
+            let of = account.sid;
+            account.profile.get_or_insert_with(|| FakeProfile::new(of));
             Ok(())
         })?;
+        let group = group_of(new.groups)
+            .ok_or_else(|| CallFailure::new("NetLocalGroupAddMembers", new.name, NOT_FOUND))?;
+        let whom = Guarded {
+            marker: new.marker,
+            group,
+        };
+        for part in [ProfilePart::Hive, ProfilePart::Directory] {
+            self.change("NtSetSecurityObject", new.name, |world| {
+                let account = world.accounts.get_mut(&key).ok_or(NOT_FOUND)?;
+                let profile = account.profile.as_mut().ok_or(NOT_FOUND)?;
+                profile.guard(part, whom);
+                Ok(())
+            })?;
+        }
         if works {
             return Ok(());
         }
@@ -515,77 +536,6 @@ impl Machine for FakeMachine {
 
     fn observe_remnants(&mut self) -> Result<Vec<Remnant>, CallFailure> {
         self.faults.look("scan", "the machine")?;
-        let World {
-            groups,
-            accounts,
-            records,
-            directories,
-            keys,
-            values,
-            filters,
-            rules,
-            ..
-        } = &self.world;
-        let ours = |name: &&String| name.starts_with("ringfence");
-        let own_key = |key: &&String| key.starts_with(&folded(OWN_KEY));
-        let own = WindowsPath::parse(OWN_DIRECTORY).ok();
-        let own_path = |path: &&WindowsPath| own.as_ref().is_some_and(|own| path.starts_with(own));
-        let remnant = |kind| move |object: String| Remnant { kind, object };
-        let mut found = Vec::new();
-        found.extend(
-            groups
-                .keys()
-                .filter(ours)
-                .cloned()
-                .map(remnant(RemnantKind::Group)),
-        );
-        found.extend(
-            accounts
-                .keys()
-                .filter(ours)
-                .cloned()
-                .map(remnant(RemnantKind::Account)),
-        );
-        found.extend(
-            records
-                .keys()
-                .filter(own_path)
-                .map(ToString::to_string)
-                .map(remnant(RemnantKind::Record)),
-        );
-        found.extend(
-            directories
-                .keys()
-                .filter(own_path)
-                .map(ToString::to_string)
-                .map(remnant(RemnantKind::Directory)),
-        );
-        found.extend(
-            keys.keys()
-                .filter(own_key)
-                .cloned()
-                .map(remnant(RemnantKind::Key)),
-        );
-        found.extend(
-            values
-                .keys()
-                .filter(|(key, name)| own_key(&key) || ours(&name))
-                .map(|(key, name)| format!("{key}\\{name}"))
-                .map(remnant(RemnantKind::Value)),
-        );
-        found.extend(
-            filters
-                .keys()
-                .map(ToString::to_string)
-                .map(remnant(RemnantKind::Filter)),
-        );
-        found.extend(
-            rules
-                .iter()
-                .filter(|rule| rule.grouping == "Ringfence")
-                .map(|rule| rule.name.clone())
-                .map(remnant(RemnantKind::FirewallRule)),
-        );
-        Ok(found)
+        Ok(remnants::observe(&self.world))
     }
 }

@@ -5,6 +5,9 @@
 
 mod files;
 mod machine;
+mod profile;
+mod remnants;
 
 pub use files::FakeFiles;
 pub use machine::{FakeAccount, FakeGroup, FakeMachine, World};
+pub use profile::{FakeProfile, ProfilePart};

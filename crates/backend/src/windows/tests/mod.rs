@@ -1,6 +1,7 @@
 mod desk;
 mod grants;
 mod grants_faults;
+mod honoured;
 mod large;
 mod machine;
 mod machine_faults;
