@@ -18,7 +18,7 @@ pub enum LedgerError {
     Store(#[source] StoreFailure),
     /// It is damaged.
     #[error(
-        "the ledger is damaged; look at it with `ringfence setup dump`, or remove what is left with `ringfence setup uninstall --scan`"
+        "the ledger is damaged; look at it with `ringfence setup dump`; `ringfence setup uninstall` lists what is there"
     )]
     Damaged(#[source] Damage),
     /// An earlier record could not be written: nothing is appended behind it.
@@ -227,42 +227,83 @@ enum FileState {
     Stuck,
 }
 
+/// What becomes of a ledger that is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnDamage {
+    /// Nothing is read.
+    Refuse,
+    /// The records before the damage count.
+    CutOff,
+}
+
 impl<B: Book, S: LedgerStore> Ledger<B, S> {
     /// Takes the ledger for this program, reads it, and cuts off a last record that never reached the disk.
     ///
     /// # Errors
     /// [`LedgerError::Damaged`] with the record; [`LedgerError::Store`].
-    pub fn open(mut store: S) -> Result<Self, LedgerError> {
+    pub fn open(store: S) -> Result<Self, LedgerError> {
+        match Self::read_store(store, OnDamage::Refuse)? {
+            (ledger, None) => Ok(ledger),
+            (_, Some(damage)) => Err(LedgerError::Damaged(damage)),
+        }
+    }
+
+    /// As [`Ledger::open`], and where it is damaged with the records before the damage alone: what is behind it is cut
+    /// off for good. To be asked for by a person, and for undoing alone.
+    ///
+    /// # Errors
+    /// [`LedgerError::Store`].
+    pub fn salvage(store: S) -> Result<(Self, Option<Damage>), LedgerError> {
+        Self::read_store(store, OnDamage::CutOff)
+    }
+
+    fn read_store(
+        mut store: S,
+        on_damage: OnDamage,
+    ) -> Result<(Self, Option<Damage>), LedgerError> {
         store.lock().map_err(LedgerError::Store)?;
         let Some(bytes) = store.read().map_err(LedgerError::Store)? else {
-            return Ok(Self {
-                store,
-                content: Content::new(),
-                chain: Chain::start(B::KIND),
-                numbers: HashMap::new(),
-                file: FileState::Absent,
-            });
+            return Ok((Self::absent(store), None));
         };
-        let reading = read::<B>(&bytes);
-        if let Some(damage) = reading.damage {
-            return Err(LedgerError::Damaged(damage));
+        let mut reading = read::<B>(&bytes);
+        let damage = reading.damage.take();
+        if let (Some(damage), OnDamage::Refuse) = (damage.as_ref(), on_damage) {
+            return Err(LedgerError::Damaged(damage.clone()));
+        }
+        if damage.is_some() && reading.intact == 0 {
+            // Not even its first record is whole.
+            store.discard().map_err(LedgerError::Store)?;
+            return Ok((Self::absent(store), damage));
         }
         if let Some(intact) = bytes.get(..reading.intact)
             && intact.len() < bytes.len()
         {
             store.replace(intact).map_err(LedgerError::Store)?;
+            // A record that can't stand where it stands was taken into the chain before it was refused.
+            reading = read::<B>(intact);
         }
         let mut numbers = HashMap::new();
         for (number, descriptor) in (0..).zip(&reading.content.descriptors) {
             numbers.entry(descriptor.clone()).or_insert(number);
         }
-        Ok(Self {
+        let ledger = Self {
             store,
             content: reading.content,
             chain: reading.chain,
             numbers,
             file: FileState::Sound,
-        })
+        };
+        Ok((ledger, damage))
+    }
+
+    fn absent(store: S) -> Self {
+        Self {
+            store,
+            content: Content::new(),
+            chain: Chain::start(B::KIND),
+            numbers: HashMap::new(),
+            file: FileState::Absent,
+        }
     }
 
     /// The entries that are not undone, the oldest first.

@@ -46,12 +46,13 @@ pub use operations::render_operations;
 pub use plan_rule::{PlanRule, sids_of};
 pub use record::{InstalledState, STATE_VERSION, StateError, marker_of};
 pub use request::{
-    Check, Fault, MAX_RECEIPT, MAX_REQUEST, PLAN_ARGUMENT, Proof, RECEIPT_ARGUMENT,
-    REQUEST_ARGUMENT, REQUEST_VERSION, RequestError, SETUP_PROGRAM, SetupOutcome, SetupReceipt,
-    SetupRequest, SetupVerb, Surroundings, admit, read_request,
+    Check, DAMAGED_ARGUMENT, Fault, MAX_RECEIPT, MAX_REQUEST, PLAN_ARGUMENT, Proof,
+    RECEIPT_ARGUMENT, REQUEST_ARGUMENT, REQUEST_VERSION, RequestError, SCAN_ARGUMENT,
+    SETUP_PROGRAM, SetupOutcome, SetupReceipt, SetupRequest, SetupVerb, Surroundings, admit,
+    read_request,
 };
-pub use scan::{leftover_of_files, leftover_of_machine};
-pub use setup::{Applied, Failure, Removed, Setup, SetupError, UndoError, Uninstalled};
+pub use scan::{everything_of_machine, leftover_of_files, leftover_of_machine, leftover_of_person};
+pub use setup::{Applied, Failure, Removed, Setup, SetupError, UndoError, Uninstalled, salvage};
 pub use tend::{Changes, ReparsePoints, Tender};
 pub use trustees::KnownAccounts;
 pub use untrusted::{Cleansed, MAX_LEDGER, Skip, remove_our_entries};

@@ -38,6 +38,11 @@ pub const PLAN_ARGUMENT: &str = "--plan";
 /// A pipe, because a file that an elevated program writes where the person may write could be led elsewhere. Without
 /// it the receipt goes to standard output.
 pub const RECEIPT_ARGUMENT: &str = "--receipt";
+/// An uninstall where the machine's ledger is damaged: what is before the damage, and what the states of finished
+/// set-ups record, is taken back.
+pub const DAMAGED_ARGUMENT: &str = "--damaged-ledger";
+/// Before the path of a tree that an uninstall looks through for what is left.
+pub const SCAN_ARGUMENT: &str = "--scan";
 /// The longest receipt that is read, in bytes.
 pub const MAX_RECEIPT: u64 = 4 << 20;
 
@@ -332,6 +337,9 @@ pub struct SetupReceipt {
     pub left: Vec<Remnant>,
     /// What failed.
     pub faults: Vec<Fault>,
+    /// The machine's ledger, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<serde_json::Value>,
 }
 
 impl SetupReceipt {
@@ -350,6 +358,7 @@ impl SetupReceipt {
             checks: Vec::new(),
             left: Vec::new(),
             faults: Vec::new(),
+            ledger: None,
         }
     }
 }

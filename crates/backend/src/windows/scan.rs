@@ -89,6 +89,40 @@ pub fn leftover_of_machine<S: LedgerStore, M: Machine>(
     for (_, entry) in ledger.entries() {
         expected.add(&entry.intent.step);
     }
+    unexpected(&expected, machine)
+}
+
+/// The same where nobody's entries count but those of other people than `person`: what is left after an uninstall that
+/// could not do everything.
+///
+/// # Errors
+/// [`CallFailure`].
+pub fn leftover_of_person<S: LedgerStore, M: Machine>(
+    ledger: &Ledger<MachineBook, S>,
+    person: Sid,
+    machine: &mut M,
+) -> Result<Vec<Remnant>, CallFailure> {
+    let mut expected = Expected::default();
+    for (_, entry) in ledger.entries() {
+        if entry.intent.person != person {
+            expected.add(&entry.intent.step);
+        }
+    }
+    unexpected(&expected, machine)
+}
+
+/// Everything of Ringfence on the machine: all that can be said where no ledger can be read.
+///
+/// # Errors
+/// [`CallFailure`].
+pub fn everything_of_machine<M: Machine>(machine: &mut M) -> Result<Vec<Remnant>, CallFailure> {
+    unexpected(&Expected::default(), machine)
+}
+
+fn unexpected<M: Machine>(
+    expected: &Expected,
+    machine: &mut M,
+) -> Result<Vec<Remnant>, CallFailure> {
     let mut found = machine.observe_remnants()?;
     found.retain(|remnant| !expected.has(remnant));
     found.sort();

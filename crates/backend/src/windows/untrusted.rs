@@ -9,6 +9,7 @@
 //! does not fit and nothing is touched, or the object loses entries for accounts that are being deleted.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use ringfence_nt::{Acl, Dacl, SecurityDescriptor, Sid};
 use ringfence_plan::windows::WindowsPath;
@@ -37,6 +38,8 @@ pub enum Skip {
     Failed(CallFailure),
     /// The system said yes and did nothing.
     NotKept,
+    /// Somebody stopped it before its turn.
+    Stopped,
 }
 
 /// What set-up did with a person's ledger.
@@ -52,11 +55,13 @@ pub struct Cleansed {
 
 /// Takes the entries for SIDs of ours off the objects that a person's ledger names.
 ///
-/// `ours` comes from the machine's record alone.
+/// `ours` comes from the machine's record alone. `progress` is told how many objects had their turn; after a `Break`
+/// the rest are in the answer as stopped.
 pub fn remove_our_entries<F: Files>(
     ledger: &[u8],
     ours: &BTreeSet<Sid>,
     files: &mut F,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Cleansed {
     let ledger = ledger.get(..MAX_LEDGER).unwrap_or(ledger);
     let (entries, damage) = read_untrusted::<PersonBook>(ledger);
@@ -65,6 +70,7 @@ pub fn remove_our_entries<F: Files>(
         ..Cleansed::default()
     };
     let mut seen: BTreeSet<(WindowsPath, FileId)> = BTreeSet::new();
+    let mut stopped = false;
     for entry in entries {
         let object = match entry.intent {
             PersonIntent::SetDacl { object, .. } | PersonIntent::Walk { root: object, .. } => {
@@ -77,6 +83,12 @@ pub fn remove_our_entries<F: Files>(
             continue;
         }
         let path = object.path.clone();
+        let turns = u64::try_from(seen.len()).unwrap_or(u64::MAX);
+        stopped = stopped || progress(turns).is_break();
+        if stopped {
+            cleansed.skipped.push((path, Skip::Stopped));
+            continue;
+        }
         match cleanse(&object, ours, files) {
             Ok(()) => cleansed.changed.push(path),
             Err(skip) => cleansed.skipped.push((path, skip)),

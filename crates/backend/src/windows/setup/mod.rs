@@ -4,6 +4,7 @@
 //! it had done is undone, or its transaction is open in the ledger and the next call goes on from there.
 
 mod apply;
+mod salvage;
 mod undo;
 mod whole;
 
@@ -20,6 +21,7 @@ use super::verbs::{Known, StepError, describe};
 
 use apply::Progress;
 
+pub use salvage::salvage;
 pub use whole::Uninstalled;
 
 /// Why set-up did not do what it was asked for.
@@ -63,6 +65,20 @@ pub enum SetupError {
     /// The scan failed.
     #[error("the machine could not be scanned for what is left")]
     Scan(#[source] CallFailure),
+    /// Somebody stopped it.
+    #[error(
+        "it was stopped; accounts, filters and rules are as they were: go on with `ringfence setup uninstall`"
+    )]
+    Stopped,
+    /// The ledger was damaged, and set-ups of others are there that nothing is recorded of.
+    #[error(
+        "nothing is recorded any more of {}; taking the rest back would delete it: remove it by hand, then uninstall again",
+        .directories.join(", ")
+    )]
+    OthersUnknown {
+        /// Their directories.
+        directories: Vec<String>,
+    },
     /// An account's processes could not be ended.
     #[error("{object} could not be put to rest; nothing was removed")]
     Quiesce {

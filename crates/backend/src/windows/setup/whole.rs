@@ -4,6 +4,7 @@
 //! SIDs that are taken off objects come from the machine's ledger; the person's ledger says where to look.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use ringfence_nt::Sid;
 use ringfence_plan::windows::step::MachineStep;
@@ -11,9 +12,9 @@ use ringfence_plan::windows::step::MachineStep;
 use crate::ledger::LedgerStore;
 use crate::windows::files::Files;
 use crate::windows::machine::{Machine, Remnant};
-use crate::windows::scan::leftover_of_machine;
+use crate::windows::scan::leftover_of_person;
 use crate::windows::trustees::KnownAccounts;
-use crate::windows::untrusted::{Cleansed, remove_our_entries};
+use crate::windows::untrusted::{Cleansed, Skip, remove_our_entries};
 use crate::windows::verbs::{Known, Standing, StepError, Verb, describe, look};
 
 use super::{Removed, Setup, SetupError, known};
@@ -25,7 +26,7 @@ pub struct Uninstalled {
     pub cleansed: Cleansed,
     /// The machine's entries.
     pub removed: Removed,
-    /// What is left on the machine that no open entry stands for; nothing, if all went well.
+    /// What is left on the machine that no entry of anybody else stands for; nothing, if all went well.
     pub left: Vec<Remnant>,
 }
 
@@ -74,7 +75,16 @@ impl<S: LedgerStore, M: Machine> Setup<'_, S, M> {
         }
     }
 
-    /// Uninstalls everything of the person that needs elevation, and scans.
+    /// What is on the machine that no entry of anybody else stands for: the last word of an uninstall, however it went.
+    ///
+    /// # Errors
+    /// [`SetupError::Scan`].
+    pub fn leftover(&mut self) -> Result<Vec<Remnant>, SetupError> {
+        leftover_of_person(self.ledger, self.person, self.machine).map_err(SetupError::Scan)
+    }
+
+    /// Uninstalls everything of the person that needs elevation, and scans. `progress` is told how many objects of the
+    /// person had their turn, and may stop that.
     ///
     /// # Errors
     /// [`SetupError`]; what could not be undone is in the answer.
@@ -85,11 +95,20 @@ impl<S: LedgerStore, M: Machine> Setup<'_, S, M> {
         &mut self,
         person_ledger: &[u8],
         files: &mut F,
+        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Uninstalled, SetupError> {
         self.quiesce()?;
-        let cleansed = remove_our_entries(person_ledger, &self.sids(), files);
+        let cleansed = remove_our_entries(person_ledger, &self.sids(), files, progress);
+        if cleansed
+            .skipped
+            .iter()
+            .any(|(_, skip)| *skip == Skip::Stopped)
+        {
+            // The next call needs the SIDs that the machine's ledger knows.
+            return Err(SetupError::Stopped);
+        }
         let removed = self.uninstall()?;
-        let left = leftover_of_machine(self.ledger, self.machine).map_err(SetupError::Scan)?;
+        let left = self.leftover()?;
         Ok(Uninstalled {
             cleansed,
             removed,

@@ -1,6 +1,7 @@
 //! Install, repair, upgrade, uninstall; what is not ours.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use ringfence_nt::{AccessMask, Ace, AceFlags, SecurityDescriptor, Sid};
 use ringfence_plan::windows::step::{LogonRight, Object, ObjectKind, PortRange, Purpose, Trustee};
@@ -359,7 +360,9 @@ fn an_elevated_uninstall_takes_its_sids_from_the_machines_ledger_alone() {
 
     let bytes = person.durable().unwrap();
     let done = bench
-        .setup(ada(), |setup| setup.uninstall_wholly(&bytes, &mut files))
+        .setup(ada(), |setup| {
+            setup.uninstall_wholly(&bytes, &mut files, &mut |_| ControlFlow::Continue(()))
+        })
         .unwrap();
     assert_eq!((done.cleansed.changed.len(), done.left), (1, Vec::new()));
     let kept = &files.descriptor(id).unwrap().acl().unwrap().aces;

@@ -8,6 +8,7 @@ mod machine_faults;
 mod mutants;
 mod openings;
 mod people;
+mod salvage;
 mod steps;
 pub(super) mod stored;
 mod tend;
