@@ -317,6 +317,13 @@ pub(crate) struct SetupRepair {
 pub(crate) struct SetupUninstall {
     #[command(flatten)]
     pub(crate) policy: PolicyOptions,
+    /// Look through everything at and below PATH for what is left, in the elevated program's window
+    #[arg(long, value_name = "PATH")]
+    pub(crate) scan: Option<PathBuf>,
+    /// Where the machine's ledger is damaged: take back what is recorded before the damage and in the states of
+    /// finished set-ups, and list the rest
+    #[arg(long)]
+    pub(crate) damaged_ledger: bool,
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,

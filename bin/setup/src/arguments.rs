@@ -55,6 +55,10 @@ pub(crate) struct Uninstall {
     /// Look through all objects at and below PATH for what is left
     #[arg(long, value_name = "PATH")]
     pub(crate) scan: Option<String>,
+    /// Where the machine's ledger is damaged: take back what is recorded before the damage and in the states of
+    /// finished set-ups, and list the rest
+    #[arg(long)]
+    pub(crate) damaged_ledger: bool,
 }
 
 impl Verb {
@@ -99,7 +103,9 @@ mod tests {
 
     #[test]
     fn the_command_line_is_the_one_that_the_harness_uses() {
-        use ringfence_backend::windows::{PLAN_ARGUMENT, RECEIPT_ARGUMENT, REQUEST_ARGUMENT};
+        use ringfence_backend::windows::{
+            DAMAGED_ARGUMENT, PLAN_ARGUMENT, RECEIPT_ARGUMENT, REQUEST_ARGUMENT, SCAN_ARGUMENT,
+        };
         Arguments::command().debug_assert();
         let hash = "0".repeat(64);
         for verb in ["install", "repair", "verify", "uninstall", "dump"] {
@@ -116,6 +122,17 @@ mod tests {
             let parsed = Arguments::try_parse_from(line).unwrap();
             assert_eq!(parsed.verb.verb().word(), verb);
         }
+        let line = [
+            "ringfence-setup",
+            "uninstall",
+            DAMAGED_ARGUMENT,
+            SCAN_ARGUMENT,
+            r"C:\",
+        ];
+        let Verb::Uninstall(parsed) = Arguments::try_parse_from(line).unwrap().verb else {
+            panic!("another verb");
+        };
+        assert!(parsed.damaged_ledger && parsed.scan.as_deref() == Some(r"C:\"));
     }
 
     #[test]

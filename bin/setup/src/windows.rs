@@ -11,7 +11,7 @@ use ringfence_backend::windows::{
 };
 use ringfence_nt::Sid;
 use ringfence_plan::windows::WindowsPath;
-use ringfence_windows::setup;
+use ringfence_windows::setup::{self, OnDamage, Order};
 use ringfence_windows::sys::interrupt;
 use ringfence_windows::sys::pipe::{PipeName, connect};
 
@@ -26,9 +26,6 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
         say(&format!("{error}: {}; Ctrl-C is not noted", error.error));
     }
     let (verb, asked) = (arguments.verb.verb(), arguments.verb.asked());
-    if verb == SetupVerb::Dump {
-        return dump(asked);
-    }
     let receipt = match read(asked.request.as_deref()) {
         Ok(request) => {
             let consented = asked.plan.as_deref().unwrap_or_default();
@@ -72,16 +69,33 @@ fn read(path: Option<&Path>) -> Result<Option<SetupRequest>, Vec<String>> {
 }
 
 fn act(verb: &Verb, request: Option<&SetupRequest>, consented: &str) -> SetupReceipt {
-    let Verb::Uninstall(uninstall) = verb else {
-        return setup::run(verb.verb(), request, consented);
+    let (on_damage, tree) = match verb {
+        Verb::Uninstall(uninstall) => {
+            let on_damage = if uninstall.damaged_ledger {
+                OnDamage::TakeBack
+            } else {
+                OnDamage::List
+            };
+            (on_damage, uninstall.scan.as_ref())
+        }
+        Verb::Install(_) | Verb::Repair(_) | Verb::Verify(_) | Verb::Dump(_) => {
+            (OnDamage::List, None)
+        }
     };
-    let Some(top) = &uninstall.scan else {
-        return setup::run(SetupVerb::Uninstall, request, consented);
+    let order = Order {
+        verb: verb.verb(),
+        request,
+        consented,
+        on_damage,
+        watch,
+    };
+    let Some(top) = tree else {
+        return setup::run(&order);
     };
     // Asked before the ledger is gone, which alone tells them.
     let person = request.map(|request| request.subject.person);
     let ours = setup::sids(person);
-    let mut receipt = setup::run(SetupVerb::Uninstall, request, consented);
+    let mut receipt = setup::run(&order);
     match ours
         .map_err(|fault| fault.to_string())
         .and_then(|ours| scan(top, &ours))
@@ -107,22 +121,22 @@ fn act(verb: &Verb, request: Option<&SetupRequest>, consented: &str) -> SetupRec
     receipt
 }
 
-/// Looks through everything at and below `top`, and says how far it is.
-fn scan(top: &str, ours: &BTreeSet<Sid>) -> Result<Vec<Remnant>, String> {
+/// Says how far a walk over a tree is; Ctrl-C ends it.
+fn watch(visited: u64) -> ControlFlow<()> {
     const EVERY: u64 = 5_000;
+    if interrupt::is_asked() {
+        return ControlFlow::Break(());
+    }
+    if visited.is_multiple_of(EVERY) {
+        say(&format!("{visited} objects looked at; Ctrl-C ends it"));
+    }
+    ControlFlow::Continue(())
+}
+
+/// Looks through everything at and below `top`.
+fn scan(top: &str, ours: &BTreeSet<Sid>) -> Result<Vec<Remnant>, String> {
     let path = WindowsPath::parse(top).map_err(|error| error.to_string())?;
-    let mut progress = |visited: u64| {
-        if interrupt::is_asked() {
-            return ControlFlow::Break(());
-        }
-        if visited.is_multiple_of(EVERY) {
-            say(&format!(
-                "{visited} objects looked at; Ctrl-C ends the scan"
-            ));
-        }
-        ControlFlow::Continue(())
-    };
-    setup::scan(&path, ours, &mut progress).map_err(|fault| fault.to_string())
+    setup::scan(&path, ours, &mut watch).map_err(|fault| fault.to_string())
 }
 
 /// Brings the receipt to whoever asked; whether they got it.
@@ -147,30 +161,14 @@ fn deliver(receipt: &SetupReceipt, asked: &Asked) -> bool {
             }
         };
     }
+    if let Some(ledger) = &receipt.ledger {
+        return print(ledger.to_string().as_bytes()) && print(b"\n");
+    }
     let text = render(receipt);
     if asked.json {
         print(&json) && print(b"\n")
     } else {
         print(text.as_bytes())
-    }
-}
-
-fn dump(asked: &Asked) -> u8 {
-    match setup::dump() {
-        Ok(json) => {
-            let done = print(json.as_bytes()) && print(b"\n");
-            status_of(if done {
-                SetupOutcome::Done
-            } else {
-                SetupOutcome::Failed
-            })
-        }
-        Err(fault) => {
-            let causes = setup::fault_of(&fault).causes;
-            let receipt = failed(SetupVerb::Dump, SetupOutcome::Failed, causes);
-            deliver(&receipt, asked);
-            status_of(receipt.outcome)
-        }
     }
 }
 

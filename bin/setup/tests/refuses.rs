@@ -17,7 +17,7 @@ use ringfence_plan::windows::machine::{MachineDirectories, OWN_KEY, Subject};
 use ringfence_plan::windows::sids::{SidSecret, SidShape, marker};
 use ringfence_plan::windows::step::PortRange;
 use ringfence_policy::document::Loopback;
-use ringfence_windows::observe::machine::{observe_ports, person, program_data};
+use ringfence_windows::observe::machine::{observe_dynamic_ports, person, program_data};
 use ringfence_windows::sys::key::{Key, KeyAccess, Root};
 use ringfence_windows::sys::machine::name_of;
 use ringfence_windows::sys::pipe::{PipeName, PipeServer};
@@ -68,7 +68,7 @@ fn subject() -> Subject {
             first: 20_000,
             last: 20_031,
         },
-        dynamic: observe_ports().dynamic,
+        dynamic: observe_dynamic_ports(),
         loopback: Loopback::Dynamic,
         form: FilterForm::Named,
     }

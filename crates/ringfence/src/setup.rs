@@ -4,12 +4,15 @@
 //! Nothing here runs elevated. Invariant: what is asked for has the hash that the person was shown.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use ringfence_backend::Backend as _;
 use ringfence_backend::session::Cause;
 use ringfence_backend::windows::{
-    Progress, SetupOutcome, SetupReceipt, SetupVerb, explain_code, sids_of,
+    DAMAGED_ARGUMENT, Progress, SCAN_ARGUMENT, SetupOutcome, SetupReceipt, SetupVerb, explain_code,
+    sids_of,
 };
 use ringfence_plan::windows::facts::WindowsFacts;
 use ringfence_plan::windows::machine::Subject;
@@ -18,8 +21,7 @@ use ringfence_policy::{ExitCode, Policy};
 use ringfence_windows::backend::elevated::{self, ElevateError};
 use ringfence_windows::backend::grants::{self, ApplyError};
 use ringfence_windows::backend::person::{PersonError, PersonFiles};
-use ringfence_windows::backend::{Windows, code_of, observe};
-use ringfence_windows::observe::machine::observe_ports;
+use ringfence_windows::backend::{PortFacts, Windows, code_of, observe_with};
 
 /// Why set-up could not be asked for, or the person's part not be done.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +67,25 @@ impl SetupError {
     }
 }
 
+/// What an uninstall does where the machine's ledger is damaged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DamagedLedger {
+    /// It lists what is there.
+    #[default]
+    List,
+    /// It takes back what is recorded still.
+    TakeBack,
+}
+
+/// How everything is taken back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removal {
+    /// What to do where the machine's ledger is damaged.
+    pub damaged_ledger: DamagedLedger,
+    /// A tree to look through for what is left.
+    pub scan: Option<PathBuf>,
+}
+
 /// What set-up is for this person, this machine and a policy.
 #[derive(Debug)]
 pub struct Prepared {
@@ -76,13 +97,26 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Examines the machine and plans; changes nothing but what the person keeps of themselves.
+    /// Examines the machine and plans; changes nothing but what the person keeps of themselves. The system is asked for
+    /// its ports, which an administrator may have changed since.
     ///
     /// # Errors
     /// [`SetupError`].
     pub fn new(policy: &Policy) -> Result<Self, SetupError> {
+        Self::with(policy, PortFacts::Asked)
+    }
+
+    /// Plans anew what is left to do, after [`Prepared::keep`].
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn again(policy: &Policy) -> Result<Self, SetupError> {
+        Self::with(policy, PortFacts::Kept)
+    }
+
+    fn with(policy: &Policy, ports: PortFacts) -> Result<Self, SetupError> {
         let files = PersonFiles::open().map_err(SetupError::Person)?;
-        let facts = observe(policy).map_err(SetupError::Observe)?;
+        let facts = observe_with(policy, ports).map_err(SetupError::Observe)?;
         let ledger = Windows
             .ledger()
             .map_err(|error| SetupError::Observe(Box::new(error)))?;
@@ -120,17 +154,37 @@ impl Prepared {
     /// # Errors
     /// [`SetupError::Elevate`].
     pub fn ask(&self, verb: SetupVerb) -> Result<SetupReceipt, SetupError> {
-        elevated::ask(verb, &self.subject, &self.hash()?, &self.files).map_err(SetupError::Elevate)
+        self.ask_with(verb, &[])
     }
 
-    /// Keeps the ports as set-up found them, so that no later command has to ask the system, and the directories of
+    /// Asks the elevated program to take everything back.
+    ///
+    /// # Errors
+    /// [`SetupError::Elevate`].
+    pub fn ask_to_uninstall(&self, removal: &Removal) -> Result<SetupReceipt, SetupError> {
+        let mut more = Vec::new();
+        if removal.damaged_ledger == DamagedLedger::TakeBack {
+            more.push(OsString::from(DAMAGED_ARGUMENT));
+        }
+        if let Some(tree) = &removal.scan {
+            more.extend([OsString::from(SCAN_ARGUMENT), tree.clone().into_os_string()]);
+        }
+        self.ask_with(SetupVerb::Uninstall, &more)
+    }
+
+    fn ask_with(&self, verb: SetupVerb, more: &[OsString]) -> Result<SetupReceipt, SetupError> {
+        elevated::ask(verb, &self.subject, &self.hash()?, more, &self.files)
+            .map_err(SetupError::Elevate)
+    }
+
+    /// Keeps the ports as this found them, so that no later command has to ask the system, and the directories of
     /// tools that the person has agreed to.
     ///
     /// # Errors
     /// [`SetupError::Person`].
     pub fn keep(&self, agreed: &[WindowsPath]) -> Result<(), SetupError> {
         let mut kept = self.files.kept().map_err(SetupError::Person)?;
-        kept.ports = Some(observe_ports());
+        kept.ports = Some(self.facts.ports.clone());
         for path in agreed {
             if !kept.agreed.contains(path) {
                 kept.agreed.push(path.clone());

@@ -8,6 +8,7 @@
 //! A path is an attacker's: between two components a directory may be replaced by a junction. Each is opened by
 //! itself, and refused where it redirects; which object was reached is told by its id alone.
 
+use std::ops::ControlFlow;
 use std::os::windows::ffi::OsStrExt as _;
 use std::os::windows::io::AsHandle as _;
 
@@ -34,6 +35,9 @@ const EXISTS: u32 = 183;
 /// `ERROR_DIRECTORY_NOT_EMPTY`
 const NOT_EMPTY: u32 = 145;
 
+/// `ERROR_REQUEST_ABORTED`
+const STOPPED: u32 = 1235;
+
 /// An open object of [`NtFiles`].
 #[derive(Debug)]
 pub struct OpenObject {
@@ -50,10 +54,14 @@ impl OpenObject {
     }
 }
 
+/// Who is told how many objects a walk has visited, and may stop it.
+pub type Watch = fn(u64) -> ControlFlow<()>;
+
 /// The files of this machine, with this program's rights.
 #[derive(Debug, Default)]
 pub struct NtFiles {
-    _private: (),
+    watch: Option<Watch>,
+    visited: u64,
 }
 
 /// A failed call as data.
@@ -147,7 +155,32 @@ impl NtFiles {
     /// The files of this machine.
     #[must_use]
     pub const fn new() -> Self {
-        Self { _private: () }
+        Self {
+            watch: None,
+            visited: 0,
+        }
+    }
+
+    /// The same, and whoever walks a tree with it tells `watch` of each object.
+    #[must_use]
+    pub const fn watched(watch: Watch) -> Self {
+        Self {
+            watch: Some(watch),
+            visited: 0,
+        }
+    }
+
+    /// One object more was visited.
+    ///
+    /// # Errors
+    /// [`CallFailure`] with 1235 where somebody stops the walk.
+    pub fn tick(&mut self, name: &str) -> Result<(), CallFailure> {
+        self.visited = self.visited.saturating_add(1);
+        let flow = self.watch.map(|watch| watch(self.visited));
+        if flow.is_some_and(|flow| flow.is_break()) {
+            return Err(CallFailure::new("a walk that was stopped", name, STOPPED));
+        }
+        Ok(())
     }
 
     /// The directory of `path`, made where it is missing, with what it inherits; the root of a drive is never made.
@@ -218,13 +251,16 @@ impl NtFiles {
     }
 
     /// Empties a directory, and deletes it. What can't be opened or deleted is left, and fails at the end.
-    fn remove(directory: &FileHandle, name: &str) -> Result<(), CallFailure> {
+    fn remove(&mut self, directory: &FileHandle, name: &str) -> Result<(), CallFailure> {
         let listing = nt_file::reopen(directory.as_handle(), Access::List, &name);
         let mut failed = None;
         match listing.and_then(|listing| nt_file::list(listing.as_handle())) {
             Ok(names) => {
                 for child in names {
-                    if let Err(failure) = Self::remove_child(directory, &child, name) {
+                    if let Err(failure) = self.remove_child(directory, &child, name) {
+                        if failure.code == STOPPED {
+                            return Err(failure);
+                        }
                         failed.get_or_insert(failure);
                     }
                 }
@@ -243,15 +279,21 @@ impl NtFiles {
         }
     }
 
-    fn remove_child(directory: &FileHandle, child: &[u16], name: &str) -> Result<(), CallFailure> {
+    fn remove_child(
+        &mut self,
+        directory: &FileHandle,
+        child: &[u16],
+        name: &str,
+    ) -> Result<(), CallFailure> {
         let name = format!("{name}\\{}", String::from_utf16_lossy(child));
+        self.tick(&name)?;
         let opened = nt_file::open_at(directory.as_handle(), child, Access::Pass, &name);
         let Some(object) = opened.map_err(failure)? else {
             return Ok(());
         };
         let look = nt_file::look(object.as_handle()).map_err(for_object(&name))?;
         match (look.kind, redirection(look.reparse)) {
-            (ObjectKind::Directory, Redirection::None) => Self::remove(&object, &name),
+            (ObjectKind::Directory, Redirection::None) => self.remove(&object, &name),
             (ObjectKind::Directory | ObjectKind::File, _) => {
                 let object = nt_file::reopen(object.as_handle(), Access::Delete, &name);
                 object
@@ -413,7 +455,7 @@ impl Files for NtFiles {
 
     fn remove_directory(&mut self, directory: &OpenObject) -> Result<(), CallFailure> {
         refuse_redirection(&directory.handle, &directory.name)?;
-        Self::remove(&directory.handle, &directory.name)
+        self.remove(&directory.handle, &directory.name)
     }
 }
 

@@ -27,12 +27,12 @@ mod windows {
     use std::ops::ControlFlow;
     use std::path::Path;
 
-    use ringfence::setup::{Prepared, exit_of};
+    use ringfence::setup::{DamagedLedger, Prepared, Removal, exit_of};
     use ringfence_backend::windows::{Progress, Proof, SetupOutcome, SetupReceipt, SetupVerb};
     use ringfence_plan::windows::WindowsPath;
     use ringfence_policy::ExitCode;
 
-    use crate::cli::{PolicyOptions, Setup, SetupInstall, SetupPlain, SetupRepair};
+    use crate::cli::{PolicyOptions, Setup, SetupInstall, SetupPlain, SetupRepair, SetupUninstall};
     use crate::failure::Failure;
     use crate::render::escape::one_line;
     use crate::{context, output};
@@ -54,7 +54,7 @@ mod windows {
             Setup::Verify(plain) => verify(plain, SetupVerb::Verify),
             Setup::Dump(plain) => verify(plain, SetupVerb::Dump),
             Setup::Repair(repair) => self::repair(repair),
-            Setup::Uninstall(uninstall) => self::uninstall(&uninstall.policy, uninstall.yes),
+            Setup::Uninstall(uninstall) => self::uninstall(uninstall),
         }
     }
 
@@ -103,7 +103,8 @@ mod windows {
         }
         prepared.keep(&tools)?;
         // With the accounts there, the person's steps are planned anew.
-        let made = prepare(&options.policy)?;
+        let policy = context::load(&options.policy)?.loaded.policy;
+        let made = Prepared::again(&policy)?;
         let changed = made.apply(&mut progress)?;
         output::message(&format!(
             "ringfence: {changed} objects have new access rights\n"
@@ -137,10 +138,18 @@ mod windows {
         Ok(0)
     }
 
-    fn uninstall(policy: &PolicyOptions, yes: bool) -> Result<u8, Failure> {
-        let prepared = prepare(policy)?;
+    fn uninstall(options: &SetupUninstall) -> Result<u8, Failure> {
+        let prepared = prepare(&options.policy)?;
+        let removal = Removal {
+            damaged_ledger: if options.damaged_ledger {
+                DamagedLedger::TakeBack
+            } else {
+                DamagedLedger::List
+            },
+            scan: options.scan.clone(),
+        };
         let question = "ringfence: everything that set-up did is taken back, sandbox accounts and their profiles are deleted";
-        if !yes && !ask(question)? {
+        if !options.yes && !ask(question)? {
             return Ok(ExitCode::SetupMissing.code());
         }
         // First with the person's own rights: afterwards nobody knows whom the entries named.
@@ -148,7 +157,7 @@ mod windows {
         for one in &left {
             output::message(&format!("ringfence: left: {}\n", one_line(one)));
         }
-        let receipt = prepared.ask(SetupVerb::Uninstall)?;
+        let receipt = prepared.ask_to_uninstall(&removal)?;
         say(&receipt);
         Ok(match (exit_of(receipt.outcome), left.is_empty()) {
             (0, true) => 0,

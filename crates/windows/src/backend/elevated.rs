@@ -77,7 +77,8 @@ pub enum ElevateError {
     Receipt(#[source] serde_json::Error),
 }
 
-/// Asks the elevated program to do `verb` for `subject`, whose steps have the hash `plan`.
+/// Asks the elevated program to do `verb` for `subject`, whose steps have the hash `plan`; `more` are the verb's own
+/// arguments.
 ///
 /// # Errors
 /// [`ElevateError`].
@@ -85,6 +86,7 @@ pub fn ask(
     verb: SetupVerb,
     subject: &Subject,
     plan: &str,
+    more: &[OsString],
     files: &PersonFiles,
 ) -> Result<SetupReceipt, ElevateError> {
     let program = program()?;
@@ -92,7 +94,7 @@ pub fn ask(
     let name = PipeName::random().map_err(ElevateError::Pipe)?;
     let server =
         PipeServer::new(name.clone(), &descriptor(subject.person)).map_err(ElevateError::Pipe)?;
-    let arguments = [
+    let mut arguments = vec![
         OsString::from(verb.word()),
         OsString::from(REQUEST_ARGUMENT),
         request.into_os_string(),
@@ -101,6 +103,7 @@ pub fn ask(
         OsString::from(RECEIPT_ARGUMENT),
         OsString::from(name.as_str()),
     ];
+    arguments.extend_from_slice(more);
     let parameters = parameters(&program, &arguments)?;
     let directory = program
         .parent()

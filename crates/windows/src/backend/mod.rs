@@ -13,6 +13,7 @@ use ringfence_backend::session::{
     Backend, BorrowedDescriptor, Cause, LaunchFault, ObserveFault, RunningSession,
 };
 use ringfence_backend::windows::{Due, SetupDue, explain_code};
+use ringfence_plan::windows::facts::WindowsFacts;
 use ringfence_plan::windows::launch::Identity;
 use ringfence_plan::windows::{WindowsLedger, WindowsPlan};
 use ringfence_plan::{HostFacts, Plan};
@@ -122,11 +123,28 @@ pub fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u32> {
     None
 }
 
+/// Where the facts about ports come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortFacts {
+    /// Kept from the last set-up: no program is started.
+    Kept,
+    /// Asked of the machine, for a set-up.
+    Asked,
+}
+
 /// The facts of this machine for `policy`.
 ///
 /// # Errors
 /// The reason, with its object.
-pub fn observe(policy: &Policy) -> Result<ringfence_plan::windows::facts::WindowsFacts, Cause> {
+pub fn observe(policy: &Policy) -> Result<WindowsFacts, Cause> {
+    observe_with(policy, PortFacts::Kept)
+}
+
+/// [`observe`], with the ports from where it is said.
+///
+/// # Errors
+/// As [`observe`].
+pub fn observe_with(policy: &Policy, ports: PortFacts) -> Result<WindowsFacts, Cause> {
     let files = PersonFiles::open()?;
     let kept = files.kept()?;
     let person = machine::person()?;
@@ -135,7 +153,10 @@ pub fn observe(policy: &Policy) -> Result<ringfence_plan::windows::facts::Window
         record: files.record(person)?,
         capabilities: files.capabilities()?,
         sessions: Vec::new(),
-        ports: kept.ports.clone(),
+        ports: match ports {
+            PortFacts::Kept => kept.ports.clone(),
+            PortFacts::Asked => None,
+        },
         write_class: write_class::probe(),
     })?;
     Ok(crate::observe::observe(&mut Disk, policy, surroundings)?)

@@ -27,8 +27,8 @@ use ringfence_plan::windows::step::{
     FileId, Filter, FirewallRule, Guid, LogonRight, ObjectKind, PortRange, RegistryValue,
 };
 
-use crate::files::{NtFiles, failure};
-use crate::observe::machine::observe_ports;
+use crate::files::{NtFiles, Watch, failure};
+use crate::observe::machine::observe_excluded_ports;
 use crate::sys::account;
 use crate::sys::firewall::Firewall;
 use crate::sys::machine as system;
@@ -56,8 +56,18 @@ impl WindowsMachine {
     /// This machine, with our own directory at `own`.
     #[must_use]
     pub const fn new(own: WindowsPath) -> Self {
+        Self::with_files(own, NtFiles::new())
+    }
+
+    /// The same, and walks over trees tell how far they are and may be stopped.
+    #[must_use]
+    pub const fn watched(own: WindowsPath, watch: Watch) -> Self {
+        Self::with_files(own, NtFiles::watched(watch))
+    }
+
+    const fn with_files(own: WindowsPath, files: NtFiles) -> Self {
         Self {
-            files: NtFiles::new(),
+            files,
             own,
             tried: None,
         }
@@ -257,7 +267,7 @@ impl Machine for WindowsMachine {
     }
 
     fn observe_ports(&mut self, ports: PortRange) -> Result<Reservation, CallFailure> {
-        let excluded = observe_ports().excluded;
+        let excluded = observe_excluded_ports();
         let exact = excluded
             .iter()
             .any(|one| one.range == ports && one.by == ExcludedBy::Administrator);

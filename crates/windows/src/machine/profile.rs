@@ -107,6 +107,7 @@ fn guard_object(
     };
     if state.kind == ObjectKind::Directory && state.redirection == Redirection::None {
         for name in files.list(object)? {
+            files.tick(&name.to_string())?;
             if let Some(child) = files.open_child(object, &name)? {
                 guard_object(files, &child, entries)?;
             }

@@ -13,8 +13,9 @@ use ringfence_nt::token::GroupState;
 use ringfence_nt::{Sid, WriteClass};
 use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::facts::{
-    AccessControl, Administrator, Capability, Filtering, FirewallPolicy, Installed, LiveSession,
-    LocalAccount, Machine, Membership, Person, PlaceName, Ports, Record, Volume, VolumeKind,
+    AccessControl, Administrator, Capability, ExcludedPorts, Filtering, FirewallPolicy, Installed,
+    LiveSession, LocalAccount, Machine, Membership, Person, PlaceName, Ports, Record, Volume,
+    VolumeKind,
 };
 use ringfence_plan::windows::sids::AccountNames;
 use ringfence_plan::windows::step::PortRange;
@@ -408,27 +409,42 @@ fn firewall() -> Result<FirewallPolicy, MachineError> {
     Ok(found)
 }
 
-/// The ports as the system tells them now; starts `netsh` twice.
+/// The ports as the system tells them now: two questions to `netsh`, so whoever needs one asks that one.
 #[must_use]
 pub fn observe_ports() -> Ports {
-    let ask = |arguments: &[&str]| -> Option<String> {
-        let program = Path::new(&system::system_directory().ok()?).join("netsh.exe");
-        let answer = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .output()
-            .ok()?;
-        Some(String::from_utf8_lossy(&answer.stdout).into_owned())
-    };
-    let dynamic: Option<PortRange> = ask(&["int", "ipv4", "show", "dynamicport", "tcp"])
-        .as_deref()
-        .and_then(ports::dynamic);
-    let excluded = ask(&["int", "ipv4", "show", "excludedportrange", "protocol=tcp"]);
     Ports {
-        dynamic: dynamic.unwrap_or(ports::DEFAULT_DYNAMIC),
-        excluded: excluded.as_deref().map(ports::excluded).unwrap_or_default(),
+        dynamic: observe_dynamic_ports(),
+        excluded: observe_excluded_ports(),
     }
+}
+
+/// The TCP ports that the system gives out by itself; starts `netsh`.
+#[must_use]
+pub fn observe_dynamic_ports() -> PortRange {
+    ask_netsh(&["int", "ipv4", "show", "dynamicport", "tcp"])
+        .as_deref()
+        .and_then(ports::dynamic)
+        .unwrap_or(ports::DEFAULT_DYNAMIC)
+}
+
+/// The TCP ports that nobody may bind; starts `netsh`.
+#[must_use]
+pub fn observe_excluded_ports() -> Vec<ExcludedPorts> {
+    ask_netsh(&["int", "ipv4", "show", "excludedportrange", "protocol=tcp"])
+        .as_deref()
+        .map(ports::excluded)
+        .unwrap_or_default()
+}
+
+fn ask_netsh(arguments: &[&str]) -> Option<String> {
+    let program = Path::new(&system::system_directory().ok()?).join("netsh.exe");
+    let answer = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    Some(String::from_utf8_lossy(&answer.stdout).into_owned())
 }
 
 /// Git's configuration files that hold for every repository, the system's first.

@@ -19,19 +19,19 @@ use std::ops::ControlFlow;
 use ringfence_backend::call::CallFailure;
 use ringfence_backend::ledger::{Ledger, LedgerError, read_untrusted};
 use ringfence_backend::windows::{
-    Fault, InstalledState, MachineBook, RequestError, STATE_VERSION, Setup, SetupError,
-    SetupOutcome, SetupReceipt, SetupRequest, SetupVerb, StepError, Surroundings, admit,
-    explain_code, leftover_of_files, marker_of,
+    Fault, InstalledState, MachineBook, MachineReceipt, RequestError, STATE_VERSION, Setup,
+    SetupError, SetupOutcome, SetupReceipt, SetupRequest, SetupVerb, StepError, Surroundings,
+    admit, explain_code, leftover_of_files, marker_of,
 };
 use ringfence_nt::Sid;
 use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::machine::{MachineDirectories, Subject};
 use ringfence_plan::windows::step::{AccountSids, MachineStep};
 
-use crate::files::{NtFiles, failure};
+use crate::files::{NtFiles, Watch, failure};
 use crate::ledger_file::{Custody, FileStore};
 use crate::machine::WindowsMachine;
-use crate::observe::machine::{MachineError, observe_ports, person, program_data};
+use crate::observe::machine::{MachineError, observe_dynamic_ports, person, program_data};
 use crate::sys::machine as system;
 use crate::sys::privilege::{Privilege, enable};
 
@@ -81,6 +81,31 @@ pub enum SetupFault {
     },
 }
 
+/// What an uninstall does where the machine's ledger is damaged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDamage {
+    /// It lists what is there, and takes nothing back.
+    #[default]
+    List,
+    /// It takes back what is recorded before the damage, and in the states of finished set-ups.
+    TakeBack,
+}
+
+/// What the elevated program was started for.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// The verb.
+    pub verb: SetupVerb,
+    /// The request, where there is one.
+    pub request: Option<&'a SetupRequest>,
+    /// The hash on the command line.
+    pub consented: &'a str,
+    /// What an uninstall does where the machine's ledger is damaged.
+    pub on_damage: OnDamage,
+    /// Who is told how far a walk over a tree is, and may stop it.
+    pub watch: Watch,
+}
+
 /// One machine's set-up, opened.
 #[derive(Debug)]
 struct Bench {
@@ -93,10 +118,14 @@ type MachineLedger = Ledger<MachineBook, FileStore>;
 
 impl Bench {
     fn new(data: &WindowsPath, person: Sid) -> Result<Self, SetupFault> {
+        Self::watched(data, person, |_| ControlFlow::Continue(()))
+    }
+
+    fn watched(data: &WindowsPath, person: Sid, watch: Watch) -> Result<Self, SetupFault> {
         let directories =
             MachineDirectories::below(data, person).map_err(|_| SetupFault::Directories)?;
         Ok(Self {
-            machine: WindowsMachine::new(directories.top.clone()),
+            machine: WindowsMachine::watched(directories.top.clone(), watch),
             directories,
             person,
         })
@@ -117,25 +146,23 @@ impl Bench {
 /// What a verb has found, on its way into the receipt.
 pub(crate) type Answer = Result<SetupReceipt, SetupFault>;
 
-/// Does `verb`; `consented` is the hash on the command line.
+/// Does what it was started for.
 ///
 /// # Errors
 /// None: what failed is in the receipt.
 #[must_use]
-pub fn run(verb: SetupVerb, request: Option<&SetupRequest>, consented: &str) -> SetupReceipt {
-    let answer = match (verb, request) {
-        (SetupVerb::Install | SetupVerb::Repair, Some(request)) => {
-            install(verb, request, consented)
-        }
+pub fn run(order: &Order<'_>) -> SetupReceipt {
+    let answer = match (order.verb, order.request) {
+        (SetupVerb::Install | SetupVerb::Repair, Some(request)) => install(order, request),
         (SetupVerb::Install | SetupVerb::Repair, None) => {
             let reason = "there is none: `ringfence setup install` makes it".to_owned();
             Err(SetupFault::Request(RequestError::Unreadable { reason }))
         }
         (SetupVerb::Verify, request) => proof::verify(request.map(|one| &one.subject)),
-        (SetupVerb::Uninstall, request) => remove::uninstall(request.map(|one| one.subject.person)),
-        (SetupVerb::Dump, _) => Ok(SetupReceipt::new(verb, SetupOutcome::Done)),
+        (SetupVerb::Uninstall, _) => remove::uninstall(order),
+        (SetupVerb::Dump, _) => dump(),
     };
-    answer.unwrap_or_else(|fault| refused(verb, &fault))
+    answer.unwrap_or_else(|fault| refused(order.verb, &fault))
 }
 
 /// The receipt of a verb that failed.
@@ -146,7 +173,9 @@ fn refused(verb: SetupVerb, fault: &SetupFault) -> SetupReceipt {
             cause: StepError::NotKept { .. },
             ..
         }) => SetupOutcome::NotEnforced,
-        SetupFault::Setup(SetupError::Left { .. }) => SetupOutcome::Left,
+        SetupFault::Setup(
+            SetupError::Left { .. } | SetupError::Stopped | SetupError::OthersUnknown { .. },
+        ) => SetupOutcome::Left,
         SetupFault::Accounts | SetupFault::Marker { .. } => SetupOutcome::Incomplete,
         SetupFault::Machine(_)
         | SetupFault::Call(_)
@@ -204,22 +233,23 @@ fn surroundings(subject: &Subject) -> Result<Surroundings, SetupFault> {
         program_data: program_data().map_err(SetupFault::Machine)?,
         machine,
         name: account.name,
-        dynamic: observe_ports().dynamic,
+        dynamic: observe_dynamic_ports(),
         marker_is_an_account: system::name_of(subject.marker).map_err(call)?.is_some(),
     })
 }
 
-fn install(verb: SetupVerb, request: &SetupRequest, consented: &str) -> Answer {
+fn install(order: &Order<'_>, request: &SetupRequest) -> Answer {
     elevate()?;
     let checks = enforcement::observe();
     if !enforcement::is_enforced(&checks) {
-        let mut receipt = SetupReceipt::new(verb, SetupOutcome::NotEnforced);
+        let mut receipt = SetupReceipt::new(order.verb, SetupOutcome::NotEnforced);
         receipt.checks = checks;
         return Ok(receipt);
     }
     let here = surroundings(&request.subject)?;
-    let steps = admit(request, consented, &here).map_err(SetupFault::Request)?;
-    let mut bench = Bench::new(&here.program_data, request.subject.person)?;
+    let steps = admit(request, order.consented, &here).map_err(SetupFault::Request)?;
+    let person = request.subject.person;
+    let mut bench = Bench::watched(&here.program_data, person, order.watch)?;
     let mut ledger = bench.ledger()?;
     // Until everything is done again, nobody shall take this set-up for finished.
     marker::remove(&bench.directories).map_err(SetupFault::State)?;
@@ -253,7 +283,7 @@ fn install(verb: SetupVerb, request: &SetupRequest, consented: &str) -> Answer {
     } else {
         SetupOutcome::Done
     };
-    let mut receipt = SetupReceipt::new(verb, outcome);
+    let mut receipt = SetupReceipt::new(order.verb, outcome);
     receipt.person = Some(bench.person);
     receipt.machine_hash = Some(request.plan.clone());
     receipt.accounts = Some(accounts);
@@ -262,25 +292,25 @@ fn install(verb: SetupVerb, request: &SetupRequest, consented: &str) -> Answer {
     Ok(receipt)
 }
 
-/// The open entries of the machine's ledger as JSON, for an administrator to read.
-///
-/// # Errors
-/// [`SetupFault`].
-pub fn dump() -> Result<String, SetupFault> {
+/// The open entries of the machine's ledger, for an administrator to read.
+fn dump() -> Answer {
     let data = program_data().map_err(SetupFault::Machine)?;
     let own = person().map_err(SetupFault::Machine)?;
     let store = Bench::new(&data, own)?.store()?;
     let bytes = store.peek().map_err(SetupFault::Call)?.unwrap_or_default();
-    if bytes.is_empty() {
-        return Ok("[]".to_owned());
-    }
-    let (entries, damage) = read_untrusted::<MachineBook>(&bytes);
-    let entries: Vec<serde_json::Value> = entries
-        .into_iter()
-        .map(|entry| serde_json::json!({ "intent": entry.intent, "receipt": entry.receipt }))
-        .collect();
-    let damage = damage.map(|damage| damage.to_string());
-    Ok(serde_json::json!({ "entries": entries, "damage": damage }).to_string())
+    let mut receipt = SetupReceipt::new(SetupVerb::Dump, SetupOutcome::Done);
+    receipt.ledger = Some(if bytes.is_empty() {
+        serde_json::json!([])
+    } else {
+        let (entries, damage) = read_untrusted::<MachineBook>(&bytes);
+        let entries: Vec<serde_json::Value> = entries
+            .into_iter()
+            .map(|entry| serde_json::json!({ "intent": entry.intent, "receipt": entry.receipt }))
+            .collect();
+        let damage = damage.map(|damage| damage.to_string());
+        serde_json::json!({ "entries": entries, "damage": damage })
+    });
+    Ok(receipt)
 }
 
 /// Every object at and below `top` that carries something of the person's; what was not looked at counts as left.
@@ -295,7 +325,8 @@ pub fn scan(
     leftover_of_files(top, ours, &mut NtFiles::new(), progress).map_err(SetupFault::Call)
 }
 
-/// Every SID that set-up has made for the person: to be asked before an uninstall takes the ledger away.
+/// Every SID that set-up has made for the person, by ledger and state: to be asked before an uninstall takes both away.
+/// A ledger that is damaged is read up to the damage.
 ///
 /// # Errors
 /// [`SetupFault`].
@@ -305,17 +336,28 @@ pub fn sids(of: Option<Sid>) -> Result<BTreeSet<Sid>, SetupFault> {
         Some(person) => person,
         None => person().map_err(SetupFault::Machine)?,
     };
-    let mut bench = Bench::new(&data, own)?;
-    let Some(_) = bench.store()?.peek().map_err(SetupFault::Call)? else {
+    let bench = Bench::new(&data, own)?;
+    let Some(bytes) = bench.store()?.peek().map_err(SetupFault::Call)? else {
         return Ok(BTreeSet::new());
     };
-    let mut ledger = bench.ledger()?;
-    let setup = Setup {
-        person: own,
-        ledger: &mut ledger,
-        machine: &mut bench.machine,
-    };
-    Ok(setup.sids())
+    let (entries, _) = read_untrusted::<MachineBook>(&bytes);
+    let mut sids = BTreeSet::new();
+    for entry in entries.iter().filter(|entry| entry.intent.person == own) {
+        if let Some(MachineReceipt::Principal(sid)) = entry.receipt {
+            sids.insert(sid);
+        }
+        if let MachineStep::EnsureAccount { marker, .. } = entry.intent.step {
+            sids.insert(marker);
+        }
+    }
+    for state in remove::states(&bench.directories)? {
+        if state.is_of(own) {
+            let accounts = state.accounts;
+            sids.extend([accounts.offline, accounts.online, accounts.group]);
+            sids.insert(state.subject.marker);
+        }
+    }
+    Ok(sids)
 }
 
 /// The steps of a set-up by its stored state, for looking whether they are done.

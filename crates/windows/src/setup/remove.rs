@@ -7,18 +7,24 @@ use std::fs::File;
 use std::io::Read as _;
 
 use ringfence_backend::call::CallFailure;
-use ringfence_backend::ledger::read_untrusted;
+use ringfence_backend::ledger::{LedgerError, read_untrusted};
 use ringfence_backend::windows::{
-    MAX_LEDGER, PersonBook, Remnant, RemnantKind, Setup, SetupOutcome, SetupReceipt, SetupVerb,
+    Files as _, InstalledState, MAX_LEDGER, PersonBook, Remnant, RemnantKind, Setup, SetupError,
+    SetupOutcome, SetupReceipt, SetupVerb, Skip, Uninstalled, everything_of_machine, salvage,
 };
 use ringfence_nt::Sid;
 use ringfence_plan::windows::WindowsPath;
+use ringfence_plan::windows::machine::MachineDirectories;
+use ringfence_plan::windows::sids::letters;
 
-use super::{Answer, Bench, SetupFault, elevate, fault_of, marker};
+use super::{Answer, Bench, MachineLedger, OnDamage, Order, SetupFault, elevate, fault_of, marker};
 use crate::files::{NtFiles, failure, open_path};
 use crate::observe::machine::{person, program_data};
 use crate::sys::nt_file::Access;
 use crate::sys::registry::{self, Hive};
+
+/// The longest state that is read, in bytes.
+const MAX_STATE: u64 = 1 << 20;
 
 /// Where a person's ledger lies, by the machine's list of profiles: never by what a request says.
 ///
@@ -41,13 +47,18 @@ fn read_person_ledger(person: Sid) -> Result<Vec<u8>, CallFailure> {
     let Some(path) = person_ledger(person)? else {
         return Ok(Vec::new());
     };
-    let Some(opened) = open_path(&path, Access::Read)? else {
-        return Ok(Vec::new());
+    let limit = u64::try_from(MAX_LEDGER).unwrap_or(u64::MAX);
+    Ok(read_whole(&path, limit)?.unwrap_or_default())
+}
+
+/// The first `limit` bytes of a file; none where there is none. No link is followed on the way.
+fn read_whole(path: &WindowsPath, limit: u64) -> Result<Option<Vec<u8>>, CallFailure> {
+    let Some(opened) = open_path(path, Access::Read)? else {
+        return Ok(None);
     };
     let mut bytes = Vec::new();
-    let limit = u64::try_from(MAX_LEDGER).unwrap_or(u64::MAX);
     match File::from(opened).take(limit).read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
+        Ok(_) => Ok(Some(bytes)),
         Err(error) => {
             let code = error.raw_os_error().map_or(1, i32::cast_unsigned);
             Err(CallFailure::new("ReadFile", path.printable(), code))
@@ -55,45 +66,130 @@ fn read_person_ledger(person: Sid) -> Result<Vec<u8>, CallFailure> {
     }
 }
 
-/// Uninstalls for a person, or for the one who asks.
-pub(super) fn uninstall(of: Option<Sid>) -> Answer {
+/// The states of all finished set-ups of this machine. They lie where administrators alone can write.
+pub(super) fn states(directories: &MachineDirectories) -> Result<Vec<InstalledState>, SetupFault> {
+    let mut files = NtFiles::new();
+    let Some(records) = files.open(&directories.records).map_err(SetupFault::Call)? else {
+        return Ok(Vec::new());
+    };
+    let mut states = Vec::new();
+    for name in files.list(&records).map_err(SetupFault::Call)? {
+        let path = directories.records.join_observed(&name);
+        let Some(path) = path.ok().and_then(|path| path.join("state.json").ok()) else {
+            continue;
+        };
+        let Some(bytes) = read_whole(&path, MAX_STATE).map_err(SetupFault::Call)? else {
+            continue;
+        };
+        // One that can't be read, or that names somebody else, records nothing.
+        if let Ok(state) = InstalledState::from_bytes(&bytes)
+            && name.to_string() == letters(state.subject.person)
+        {
+            states.push(state);
+        }
+    }
+    Ok(states)
+}
+
+/// The machine's ledger, or what is left of it.
+fn open(
+    bench: &mut Bench,
+    on_damage: OnDamage,
+) -> Result<(MachineLedger, Option<String>), SetupFault> {
+    match on_damage {
+        OnDamage::List => bench.ledger().map(|ledger| (ledger, None)),
+        OnDamage::TakeBack => {
+            // Asked first: it looks whose the directory is that the states lie in.
+            let store = bench.store()?;
+            let states = match store.peek().map_err(SetupFault::Call)? {
+                Some(_) => states(&bench.directories)?,
+                None => Vec::new(),
+            };
+            let own = [
+                bench.directories.record.clone(),
+                bench.directories.home.clone(),
+            ];
+            let (ledger, damage) =
+                salvage(store, &states, &own, &mut bench.machine).map_err(SetupFault::Setup)?;
+            Ok((ledger, damage.map(|damage| damage.to_string())))
+        }
+    }
+}
+
+/// Everything that is there, where no ledger tells what of it is whose.
+fn look_alone(bench: &mut Bench, fault: &SetupFault) -> SetupReceipt {
+    const HINT: &str = "nothing was taken back; `ringfence setup uninstall --damaged-ledger` takes back what is recorded before the damage and in the states of finished set-ups; what is left then is removed by hand, see docs/windows.md";
+    let mut receipt = SetupReceipt::new(SetupVerb::Uninstall, SetupOutcome::Left);
+    receipt.person = Some(bench.person);
+    let mut told = fault_of(fault);
+    told.hint.get_or_insert_with(|| HINT.to_owned());
+    receipt.faults.push(told);
+    match everything_of_machine(&mut bench.machine) {
+        Ok(left) => receipt.left = left,
+        Err(failure) => receipt.faults.push(fault_of(&SetupError::Scan(failure))),
+    }
+    receipt.left.push(Remnant {
+        kind: RemnantKind::Record,
+        object: bench.directories.ledger.to_string(),
+    });
+    receipt
+}
+
+/// Whether a fault means that nobody can say by the ledger what is whose.
+const fn hides_the_record(fault: &SetupFault) -> bool {
+    matches!(
+        fault,
+        SetupFault::Ledger(LedgerError::Damaged(_))
+            | SetupFault::Setup(
+                SetupError::OthersUnknown { .. } | SetupError::Ledger(LedgerError::Damaged(_))
+            )
+    )
+}
+
+/// Uninstalls for a person, or for the one who asks. However it goes, it ends with the scan.
+pub(super) fn uninstall(order: &Order<'_>) -> Answer {
     elevate()?;
     let data = program_data().map_err(SetupFault::Machine)?;
-    let whose = match of {
-        Some(person) => person,
+    let whose = match order.request {
+        Some(request) => request.subject.person,
         None => person().map_err(SetupFault::Machine)?,
     };
-    let mut bench = Bench::new(&data, whose)?;
-    // A ledger that can't be read hides objects, and stops nothing: the machine's own is another one.
-    let (theirs, unread) = match read_person_ledger(whose) {
-        Ok(bytes) => (bytes, None),
-        Err(failure) => (Vec::new(), Some(failure)),
+    let mut bench = Bench::watched(&data, whose, order.watch)?;
+    let (mut ledger, damage) = match open(&mut bench, order.on_damage) {
+        Ok(opened) => opened,
+        Err(fault) if hides_the_record(&fault) => return Ok(look_alone(&mut bench, &fault)),
+        Err(fault) => return Err(fault),
     };
-    let mut ledger = bench.ledger()?;
+    let mut receipt = SetupReceipt::new(SetupVerb::Uninstall, SetupOutcome::Done);
+    receipt.person = Some(whose);
+    if let Some(damage) = damage {
+        receipt.changed.push(format!(
+            "the ledger was damaged ({damage}): what was before that counts, and the states of finished set-ups"
+        ));
+    }
+    // A ledger that can't be read hides objects, and stops nothing: the machine's own is another one.
+    let theirs = read_person_ledger(whose).unwrap_or_else(|failure| {
+        receipt.faults.push(fault_of(&failure));
+        Vec::new()
+    });
     marker::remove(&bench.directories).map_err(SetupFault::State)?;
-    let done = Setup {
+    let mut setup = Setup {
         person: whose,
         ledger: &mut ledger,
         machine: &mut bench.machine,
+    };
+    let mut progress = |visited| (order.watch)(visited);
+    match setup.uninstall_wholly(&theirs, &mut NtFiles::watched(order.watch), &mut progress) {
+        Ok(done) => tell(&mut receipt, done),
+        Err(error) => {
+            receipt.faults.push(fault_of(&error));
+            match setup.leftover() {
+                Ok(left) => receipt.left = left,
+                Err(error) => receipt.faults.push(fault_of(&error)),
+            }
+        }
     }
-    .uninstall_wholly(&theirs, &mut NtFiles::new())
-    .map_err(SetupFault::Setup)?;
     drop(ledger);
-    let mut receipt = SetupReceipt::new(SetupVerb::Uninstall, SetupOutcome::Done);
-    receipt.person = Some(whose);
-    receipt.undone = done.removed.undone;
-    receipt
-        .changed
-        .extend(done.cleansed.changed.iter().map(WindowsPath::printable));
-    receipt.left = done.left;
-    for failed in done.removed.failed {
-        let mut fault = fault_of(&failed.cause);
-        fault.causes.insert(0, failed.object);
-        receipt.faults.push(fault);
-    }
-    if let Some(failure) = unread {
-        receipt.faults.push(fault_of(&failure));
-    }
     if let Some(path) = person_ledger(whose).map_err(SetupFault::Call)? {
         receipt.left.extend(owed_by_the_person(&theirs, &path));
     }
@@ -103,6 +199,30 @@ pub(super) fn uninstall(of: Option<Sid>) -> Answer {
         receipt.outcome = SetupOutcome::Unchanged;
     }
     Ok(receipt)
+}
+
+/// What was done, and what is left of it.
+fn tell(receipt: &mut SetupReceipt, done: Uninstalled) {
+    receipt.undone = done.removed.undone;
+    receipt
+        .changed
+        .extend(done.cleansed.changed.iter().map(WindowsPath::printable));
+    receipt.left = done.left;
+    let carrying = done.cleansed.skipped.into_iter();
+    receipt.left.extend(carrying.filter_map(|(path, skip)| {
+        let kind = match skip {
+            Skip::NotKept => RemnantKind::Entry,
+            Skip::Failed(_) | Skip::Stopped => RemnantKind::Unseen,
+            Skip::Gone | Skip::Replaced | Skip::NothingOfOurs => return None,
+        };
+        let object = path.to_string();
+        Some(Remnant { kind, object })
+    }));
+    for failed in done.removed.failed {
+        let mut fault = fault_of(&failed.cause);
+        fault.causes.insert(0, failed.object);
+        receipt.faults.push(fault);
+    }
 }
 
 /// The person's own part has not run: entries for capability SIDs may stand on that person's objects, which nobody can

@@ -17,7 +17,7 @@ fn request() -> SetupRequest {
             first: 20_000,
             last: 20_031,
         },
-        dynamic: observe_ports().dynamic,
+        dynamic: observe_dynamic_ports(),
         loopback: Loopback::Dynamic,
         form: FilterForm::Named,
     };
@@ -26,6 +26,16 @@ fn request() -> SetupRequest {
         plan: subject.hash().unwrap(),
         subject,
         caller: Some(std::process::id()),
+    }
+}
+
+fn order(verb: SetupVerb, request: Option<&SetupRequest>) -> Order<'_> {
+    Order {
+        verb,
+        request,
+        consented: request.map_or("", |request| &request.plan),
+        on_damage: OnDamage::List,
+        watch: |_| ControlFlow::Continue(()),
     }
 }
 
@@ -45,7 +55,7 @@ fn a_system_that_enforces_nothing_is_refused_with_nothing_half_made() {
         .unwrap()
         .top;
     for verb in [SetupVerb::Install, SetupVerb::Repair, SetupVerb::Verify] {
-        let receipt = run(verb, Some(&request), &request.plan);
+        let receipt = run(&order(verb, Some(&request)));
         assert_eq!(receipt.outcome, SetupOutcome::NotEnforced, "{receipt:?}");
         let failed: Vec<&str> = receipt
             .checks
@@ -74,6 +84,6 @@ fn an_error_says_its_causes_and_the_cure_of_its_code() {
 
 #[test]
 fn without_a_request_nothing_is_installed() {
-    let receipt = run(SetupVerb::Install, None, "");
+    let receipt = run(&order(SetupVerb::Install, None));
     assert_eq!(receipt.outcome, SetupOutcome::Refused);
 }
