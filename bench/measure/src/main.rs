@@ -12,7 +12,7 @@
 /// The allocator of the static release: warm starts are measured through the library, as a program that embeds it.
 #[cfg(target_env = "musl")]
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: ringfence_linux::Allocator = ringfence_linux::Allocator::new();
 
 mod again;
 mod arguments;

@@ -23,7 +23,7 @@ use crate::failure::Failure;
 /// The static release's allocator.
 #[cfg(target_env = "musl")]
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: ringfence::Allocator = ringfence::Allocator::new();
 
 /// The process could not be made ready.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@
 
 #![cfg(target_os = "linux")]
 
+mod allocator;
 mod channel;
 #[cfg(all(any(target_env = "musl", test), target_arch = "x86_64"))]
 mod copy;
@@ -19,5 +20,6 @@ pub mod seccomp;
 pub mod session;
 mod sys;
 
+pub use allocator::Allocator;
 pub use channel::ChannelError;
 pub use sys::ignored_signals;

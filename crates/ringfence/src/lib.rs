@@ -48,6 +48,9 @@ pub use digest::Digest;
 pub use explain::explain;
 pub use load::{LoadError, LoadRequest, Loaded, load_policy};
 pub use quarantine::Quarantine;
+/// The allocator that suits short starts; for `#[global_allocator]` of a static program.
+#[cfg(target_os = "linux")]
+pub use ringfence_linux::Allocator;
 #[cfg(target_os = "linux")]
 pub use session::NetworkControl;
 pub use session::{BreakError, CommandSpec, Report, RunError, Session, SessionOptions, StartError};

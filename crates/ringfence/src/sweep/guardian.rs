@@ -4,7 +4,9 @@
 //! beyond a cap is said.
 
 use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use ringfence_audit::SessionId;
@@ -16,7 +18,7 @@ use super::lease::Orders;
 use super::repository::{self, Finding};
 use super::search;
 use super::{Repositories, Seen, Swept, Watching};
-use crate::quarantine::{Entry, Quarantine, Reason, Taking};
+use crate::quarantine::{Entry, Quarantine, Reason, Taking, tree};
 use ringfence_policy::escape::escape_os;
 
 /// Objects that are taken at once during one command; what comes after waits for the sweep.
@@ -206,7 +208,11 @@ impl Guardian {
     /// can be restored, is the smaller harm.
     pub(crate) fn sweep(&mut self, seen: Seen) {
         self.waiting.clear();
+        let nowhere = self.absent_in_roots();
         for index in 0..self.orders.guard.absent.len() {
+            if nowhere.contains(&index) {
+                continue;
+            }
             let made = match (self.watching, seen) {
                 (Watching::Unobserved, _) | (Watching::Observed, Seen::InPart) => true,
                 // What nobody saw appear counts as the session's: a target can hide from the observer what it names.
@@ -228,6 +234,40 @@ impl Guardian {
         }
         self.sweep_repositories();
         self.sweep_rebases();
+    }
+
+    /// The absent names directly in a root that are not there, by index: most names after most commands, found with one
+    /// call each.
+    fn absent_in_roots(&self) -> BTreeSet<usize> {
+        let mut opened: Option<(&Path, OwnedFd)> = None;
+        let mut nowhere = BTreeSet::new();
+        for (index, name) in self.orders.guard.absent.iter().enumerate() {
+            let path = name.path.as_path();
+            let (Some(root), Some(file_name)) = (path.parent(), path.file_name()) else {
+                continue;
+            };
+            if !self
+                .orders
+                .guard
+                .roots
+                .iter()
+                .any(|known| known.as_path() == root)
+            {
+                continue;
+            }
+            if opened.as_ref().is_none_or(|(path, _)| *path != root) {
+                let Ok(directory) = tree::open_directory(root) else {
+                    continue;
+                };
+                opened = Some((root, directory));
+            }
+            if let Some((_, directory)) = &opened
+                && matches!(tree::examine(directory.as_fd(), file_name), Ok(None))
+            {
+                nowhere.insert(index);
+            }
+        }
+        nowhere
     }
 
     /// Reports what was swept for others with its own.
