@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringfence_plan::windows::WindowsLedger;
@@ -44,7 +45,7 @@ pub enum LaunchFault {
     /// What set-up makes is missing, or is not what the plan needs.
     #[error("set-up is missing or incomplete")]
     SetupMissing(#[source] Cause),
-    /// It failed with a code of the system's that is known, and so is what to do about it.
+    /// It failed, and what to do about it is known.
     #[error("the session could not be launched")]
     Coded {
         /// What failed.
@@ -85,6 +86,16 @@ pub struct Received {
     pub event: Event,
     /// The other side of a command's terminal, with [`Event::Started`].
     pub descriptor: Option<OwnedDescriptor>,
+}
+
+/// Knows the processes of a session, from any thread, for as long as it lives.
+pub trait Members: Debug + Send + Sync {
+    /// The command that `process` belongs to; `None` unless it certainly is one's, and was created no later than
+    /// `since`, in 100 nanoseconds since 1601.
+    ///
+    /// # Security
+    /// Any program of the machine may ask for something, and end at once so that its number goes to another.
+    fn command_of(&self, process: u32, since: u64) -> Option<CommandId>;
 }
 
 /// An executor.
@@ -165,6 +176,11 @@ pub trait RunningSession: Debug {
     ///
     /// What the runner had sent before can still be received; then [`SessionFault`] follows.
     fn stop(&mut self) -> Remains;
+
+    /// Who knows its processes, where sessions share one loopback with everybody; elsewhere nobody is asked.
+    fn members(&self) -> Option<Arc<dyn Members>> {
+        None
+    }
 
     /// What becomes readable when a message waits, for a caller that waits for other things as well.
     ///

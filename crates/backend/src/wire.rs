@@ -47,6 +47,26 @@ pub enum Leased {
     No,
 }
 
+/// What was done about objects that a command had closed to the person; names are the target's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tending {
+    /// How many are open to the person again.
+    pub opened: u64,
+    /// Some of those.
+    pub examples: Vec<String>,
+    /// Roots that had been made links and are plain directories again.
+    pub unlinked: Vec<String>,
+    /// How many are closed to the person still.
+    pub left: u64,
+    /// Some of those, each with the cause.
+    pub unopened: Vec<(String, String)>,
+}
+
+impl Tending {
+    /// How many of a kind are named.
+    pub const MOST_NAMED: usize = 5;
+}
+
 /// From the runner to the harness.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
@@ -98,6 +118,8 @@ pub enum Event {
         /// Whether the protection stands again.
         restored: bool,
     },
+    /// What a command had closed to the person was looked at; before [`Event::Exited`], where there was any.
+    Tended(Tending),
     /// A command has ended.
     Exited {
         /// Which command.

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use crate::decide::Subject;
 
-pub use table::{ByTable, ConnectionRow, ConnectionTable, Processes, find_process};
+pub use table::{ByTable, ConnectionRow, ConnectionTable, Processes, find_row};
 
 /// Both ends of an accepted connection, or of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

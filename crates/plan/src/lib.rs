@@ -12,6 +12,7 @@ pub mod layout;
 pub mod lint;
 pub mod linux;
 pub mod plan;
+pub mod proxy;
 pub mod render;
 pub mod step;
 pub mod windows;

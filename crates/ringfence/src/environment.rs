@@ -3,7 +3,7 @@
 //! Which variable passes is the policy's decision, not this module's. Invariant: what is withheld is named, and its
 //! value appears nowhere.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use ringfence_policy::environment::{FilteredEnvironment, filter};
 use ringfence_policy::policy::EnvironmentPolicy;
@@ -20,11 +20,20 @@ pub fn compose(
     let mut environment = filter(policy, variables);
     for (name, value) in session {
         let name = OsString::from(name);
-        environment.kept.retain(|(kept, _)| *kept != name);
+        environment.kept.retain(|(kept, _)| !is_same(kept, &name));
         environment.kept.push((name, OsString::from(value)));
     }
     environment.kept.sort();
     environment
+}
+
+/// Whether two names are one variable's: on Windows their case does not matter.
+fn is_same(one: &OsStr, other: &OsStr) -> bool {
+    if cfg!(windows) {
+        one.eq_ignore_ascii_case(other)
+    } else {
+        one == other
+    }
 }
 
 /// [`compose`] for the variables of this process.

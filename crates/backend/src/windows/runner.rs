@@ -64,7 +64,7 @@ pub struct Opening {
     pub person: Sid,
     /// `station\desktop`, made by the harness.
     pub desktop: String,
-    /// The directories that commands may write.
+    /// The directories that commands may write, the private home among them.
     pub roots: Vec<Object>,
 }
 

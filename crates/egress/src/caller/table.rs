@@ -20,6 +20,8 @@ pub struct ConnectionRow {
     pub remote: SocketAddr,
     /// The process; 0 where the system no longer knows it.
     pub process: u32,
+    /// When the end was made, in 100 nanoseconds since 1601; 0 where the system does not say.
+    pub created: u64,
 }
 
 /// The system's table of TCP connections of both families.
@@ -33,11 +35,12 @@ pub trait ConnectionTable: Send + Sync {
 
 /// Knows the processes of a session.
 pub trait Processes: Send + Sync {
-    /// Whose `process` is; `None` when it belongs to no command of the session.
+    /// Whose process holds the local end of `row`; `None` when it belongs to no command of the session.
     ///
     /// # Security
-    /// Numbers are used again: the answer must come from something that holds the process, as a job object does.
-    fn subject(&self, process: u32) -> Option<Subject>;
+    /// Numbers are used again: the answer must come from something that holds the process, as a job object does, and
+    /// must not name a process that is younger than the connection.
+    fn subject(&self, row: &ConnectionRow) -> Option<Subject>;
 
     /// The program of `process`, where it can be told.
     fn program(&self, process: u32) -> Option<String> {
@@ -60,31 +63,31 @@ impl ByTable {
         Self { table, processes }
     }
 
-    fn process(&self, ends: Ends) -> Option<u32> {
+    fn row(&self, ends: Ends) -> Option<ConnectionRow> {
         let rows = self.table.rows().ok()?;
-        find_process(&rows, ends)
+        find_row(&rows, ends)
     }
 }
 
 impl Attribution for ByTable {
     fn subject(&self, ends: Ends) -> Result<Subject, UnknownCaller> {
-        self.process(ends)
-            .and_then(|process| self.processes.subject(process))
+        self.row(ends)
+            .and_then(|row| self.processes.subject(&row))
             .ok_or(UnknownCaller { peer: ends.peer })
     }
 
     fn program(&self, ends: Ends) -> Option<String> {
-        let process = self.process(ends)?;
-        self.processes.program(process)
+        let row = self.row(ends)?;
+        self.processes.program(row.process)
     }
 }
 
-/// The process at the caller's end of a connection.
+/// The row of the caller's end of a connection; none without a process.
 ///
 /// # Security
 /// Both ends are compared: a port alone may be in use at another address by somebody else.
 #[must_use]
-pub fn find_process(rows: &[ConnectionRow], ends: Ends) -> Option<u32> {
+pub fn find_row(rows: &[ConnectionRow], ends: Ends) -> Option<ConnectionRow> {
     let same = |one: SocketAddr, other: SocketAddr| {
         one.ip().to_canonical() == other.ip().to_canonical() && one.port() == other.port()
     };
@@ -92,7 +95,7 @@ pub fn find_process(rows: &[ConnectionRow], ends: Ends) -> Option<u32> {
         .iter()
         .filter(|row| same(row.local, ends.peer) && same(row.remote, ends.local));
     match (found.next(), found.next()) {
-        (Some(row), None) if row.process != 0 => Some(row.process),
+        (Some(row), None) if row.process != 0 => Some(*row),
         (Some(_) | None, Some(_) | None) => None,
     }
 }
@@ -122,6 +125,7 @@ mod tests {
                 local: words.next().unwrap().parse().unwrap(),
                 remote: words.next().unwrap().parse().unwrap(),
                 process: words.next().unwrap().parse().unwrap(),
+                created: 7,
             }
         };
         let lines = STORED.lines().map(str::trim);
@@ -149,8 +153,8 @@ mod tests {
             ("127.0.0.1:50005", "127.0.0.1:7000", None),
             ("127.0.0.1:50001", "[::1]:7000", None),
         ] {
-            let found = find_process(&stored(), ends(peer, local));
-            assert_eq!(found, process, "{peer} {local}");
+            let found = find_row(&stored(), ends(peer, local));
+            assert_eq!(found.map(|row| row.process), process, "{peer} {local}");
         }
     }
 
@@ -173,8 +177,8 @@ mod tests {
     struct Known(HashMap<u32, Subject>);
 
     impl Processes for Known {
-        fn subject(&self, process: u32) -> Option<Subject> {
-            self.0.get(&process).cloned()
+        fn subject(&self, row: &ConnectionRow) -> Option<Subject> {
+            self.0.get(&row.process).cloned()
         }
 
         fn program(&self, process: u32) -> Option<String> {

@@ -14,6 +14,7 @@ use ringfence_policy::policy::NetworkPolicy;
 use crate::linux::error::PlanError;
 use crate::linux::facts::{Ipv6, LinuxFacts, NetworkFacts};
 use crate::plan::Missing;
+use crate::proxy::{self, has_egress};
 use crate::step::{AddressFamily, ServedSocket, Service, Step};
 
 /// Where the session's explicit proxy listens: the first of these ports that no rule names. They lie above those that
@@ -21,21 +22,6 @@ use crate::step::{AddressFamily, ServedSocket, Service, Step};
 const PROXY_PORTS: RangeInclusive<u16> = 61_080..=u16::MAX;
 /// The port of DNS.
 const DNS: u16 = 53;
-
-/// Variables that tell a program of a proxy. Compatibility, not security: what ignores them is captured.
-const PROXY_VARIABLES: [&str; 6] = [
-    "ALL_PROXY",
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "all_proxy",
-    "http_proxy",
-    "https_proxy",
-];
-
-/// Whether anything may leave the session.
-pub(crate) fn has_egress(network: &NetworkPolicy) -> bool {
-    network.mode.value != NetworkMode::Offline || !network.connect.is_empty()
-}
 
 /// The steps that make the session's network, once its loopback is up.
 ///
@@ -152,16 +138,7 @@ pub(crate) fn environment(steps: &[Step]) -> Vec<(String, String)> {
         Step::Serve { socket } if socket.service == Service::Proxy => Some(socket.address),
         _ => None,
     });
-    let Some(address) = proxy else {
-        return Vec::new();
-    };
-    let proxy = PROXY_VARIABLES
-        .into_iter()
-        .map(|name| (name.to_owned(), format!("http://{address}")));
-    let loopback = ["NO_PROXY", "no_proxy"]
-        .into_iter()
-        .map(|name| (name.to_owned(), "localhost,127.0.0.1,::1".to_owned()));
-    proxy.chain(loopback).collect()
+    proxy.map(proxy::variables).unwrap_or_default()
 }
 
 /// What a plan without a network of its own loses of what the policy asks for.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use ringfence_policy::Policy;
 use ringfence_policy::document::GitAccess;
 
+use crate::proxy::has_egress;
 use crate::windows::error::{PlanError, below};
 use crate::windows::facts::{GitIdentity, WindowsFacts};
 use crate::windows::path::WindowsPath;
@@ -88,8 +89,11 @@ pub(crate) fn of_person(
 ) -> Result<Vec<(String, String)>, PlanError> {
     let mut variables = shared(policy, facts, path, &workspace.object.path);
     point(&mut variables, &workspace.home, CACHES)?;
-    for (name, value) in DISCOURAGE {
-        variables.insert((*name).to_owned(), (*value).to_owned());
+    // Where something may leave, the variables of the session's proxy take this place.
+    if !has_egress(&policy.network) {
+        for (name, value) in DISCOURAGE {
+            variables.insert((*name).to_owned(), (*value).to_owned());
+        }
     }
     Ok(variables.into_iter().collect())
 }

@@ -41,6 +41,14 @@ pub enum PlanError {
         /// The session.
         session: String,
     },
+    /// What the policy denies reading holds a root of a session that is alive.
+    #[error("session {session} works in `{path}`, which this policy denies reading")]
+    DeniedInUse {
+        /// What is denied, escaped.
+        path: String,
+        /// The session.
+        session: String,
+    },
     /// More roots have capability SIDs than a token can hold in comfort.
     #[error("{count} roots have been granted to this person, and {limit} are the most")]
     TooManyRoots {
@@ -103,6 +111,11 @@ pub enum PlanError {
     },
 }
 
+/// A session is named by its harness: `pid-` and that process.
+fn wait_for(session: &str) -> String {
+    format!("wait until session {session} has ended, or end that process")
+}
+
 fn names(missing: &[Missing]) -> String {
     let names: Vec<&str> = missing.iter().map(|part| part.what.as_str()).collect();
     names.join(", ")
@@ -129,6 +142,7 @@ impl PlanError {
             }
             Self::RootInUse { .. }
             | Self::RootDenied { .. }
+            | Self::DeniedInUse { .. }
             | Self::TooManyRoots { .. }
             | Self::FirewallOverridden
             | Self::NoPorts { .. }
@@ -151,11 +165,11 @@ impl PlanError {
                 vec![format!("take `{hidden}` out of `filesystem.deny_read`")]
             }
             Self::RootInUse { session, .. } => vec![
-                format!("wait until session {session} has ended: `ringfence ps`"),
+                wait_for(session),
                 "or run with the same `[filesystem]` settings as it".to_owned(),
             ],
-            Self::RootDenied { session, .. } => {
-                vec![format!("wait until session {session} has ended: `ringfence ps`")]
+            Self::RootDenied { session, .. } | Self::DeniedInUse { session, .. } => {
+                vec![wait_for(session)]
             }
             Self::TooManyRoots { .. } => {
                 one("give roots back that are no longer used: `ringfence setup repair`")

@@ -527,7 +527,7 @@ pub enum Presence {
 /// A session that is alive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveSession {
-    /// Its identifier.
+    /// Its name: `pid-` and the process of its harness.
     pub id: String,
     /// Its roots, and the hash of the file policy that each is under.
     pub roots: Vec<LiveRoot>,

@@ -15,6 +15,7 @@ use ringfence_nt::{
 use ringfence_policy::Policy;
 use ringfence_policy::document::Loopback;
 
+use crate::windows::egress::ProxyPorts;
 use crate::windows::path::WindowsPath;
 use crate::windows::plan::Accounts;
 use crate::windows::sids::Placeholder;
@@ -27,6 +28,9 @@ pub struct LaunchSpec {
     pub identity: Identity,
     /// What holds the network.
     pub network: Network,
+    /// Where the session's proxy may listen; none where nothing may leave.
+    #[serde(default)]
+    pub proxy: Option<ProxyPorts>,
     /// What the runner measures before the first command, and what it must be.
     pub write_class: WriteClassRule,
     /// The token of targets.
@@ -69,7 +73,7 @@ pub enum Network {
     Filtered,
     /// Filters on the Offline account: nothing but the proxy's ports on loopback.
     ProxyOnly,
-    /// The Online account: direct.
+    /// The Online account: direct, and through the proxy for programs that use it.
     Open,
     /// Variables that discourage; nothing holds.
     Advisory,
@@ -222,6 +226,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) accounts: Option<AccountSids>,
     pub(crate) identity: Identity,
     pub(crate) network: Network,
+    pub(crate) proxy: Option<ProxyPorts>,
     pub(crate) write_class: WriteClassRule,
     pub(crate) person: Sid,
     pub(crate) marker: Sid,
@@ -249,6 +254,7 @@ impl Launch<'_> {
         LaunchSpec {
             identity: self.identity,
             network: self.network,
+            proxy: self.proxy,
             write_class: self.write_class,
             token: self.token(user),
             runner: self.accounts.map(|_| runner(user, self.person)),

@@ -232,7 +232,7 @@ pub(crate) fn plan(
 }
 
 /// The reserved ports, or the first free ones below the dynamic range.
-fn proxy_ports(facts: &WindowsFacts) -> Result<PortRange, PlanError> {
+pub(crate) fn proxy_ports(facts: &WindowsFacts) -> Result<PortRange, PlanError> {
     if let Some(record) = &facts.installed.record
         && record.person == facts.person.sid
     {

@@ -8,6 +8,7 @@
 
 pub mod audit;
 pub mod descriptors;
+pub mod egress;
 mod environment;
 pub mod error;
 pub mod facts;
@@ -15,6 +16,7 @@ pub mod filters;
 mod held;
 pub mod launch;
 pub mod lint;
+pub mod live;
 pub mod machine;
 mod objects;
 mod outside;
@@ -77,6 +79,7 @@ pub fn plan(
     let accounts = accounts(policy, facts);
     check_class(facts, accounts, WriteClassRule::least(accounts))?;
     let plan = Planner::new(policy, facts, ledger, accounts).plan()?;
+    live::check_beside(&plan, &facts.sessions)?;
     if policy.require.value == Require::Full && plan.level != Level::Full {
         return Err(PlanError::RequireFull {
             missing: plan.missing,
@@ -212,7 +215,9 @@ impl<'a> Planner<'a> {
         all_notes.extend(collected.notes.iter().cloned());
         all_notes.append(&mut notes);
         all_notes.extend(self.denied_elsewhere(&held, &paths));
-        missing.splice(0..0, self.missing().into_iter().chain(self.escaping()));
+        let of_network = egress::missing(self.policy, self.accounts);
+        let of_network = self.escaping().into_iter().chain(of_network);
+        missing.splice(0..0, self.missing().into_iter().chain(of_network));
         let launch = self.launch(&roots.roots, &path, rule)?;
         let mut person_steps: Vec<PersonStep> =
             steps::home(&roots.roots, &roots.trustees, &self.objects)
@@ -391,6 +396,7 @@ impl<'a> Planner<'a> {
             );
         }
         notes.extend(self.filter_notes());
+        notes.extend(egress::notes(self.policy, self.accounts));
         for root in &self.facts.roots {
             if let facts::Reached::Directory { path } = &root.reached
                 && self
@@ -445,6 +451,7 @@ impl<'a> Planner<'a> {
                 environment::of_account(policy, facts, path, workspace)?
             }
         };
+        let proxy = egress::ports(policy, facts, self.accounts)?;
         let writable = match self.policy.mode.value {
             Mode::WorkspaceWrite | Mode::FullAccess => roots,
             // Without a capability in the token the second pass refuses every write.
@@ -456,6 +463,7 @@ impl<'a> Planner<'a> {
             accounts: self.accounts.sids(),
             identity,
             network,
+            proxy,
             write_class,
             person: facts.person.sid,
             marker: self.marker,

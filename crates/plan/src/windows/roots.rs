@@ -10,7 +10,7 @@ use ringfence_policy::document::GitAccess;
 
 use crate::windows::descriptors::Trustees;
 use crate::windows::error::{PlanError, below};
-use crate::windows::facts::{LiveRoot, ObjectFact, Reached, WindowsFacts, WindowsRoot};
+use crate::windows::facts::{ObjectFact, Reached, WindowsFacts};
 use crate::windows::held::escape_named;
 use crate::windows::machine::MachineDirectories;
 use crate::windows::path::WindowsPath;
@@ -69,7 +69,7 @@ impl<'a> Roots<'a> {
     /// Checks every root and gives it its SID.
     ///
     /// # Errors
-    /// [`PlanError`]: a root is refused, in use under another file policy, or one too many.
+    /// [`PlanError`]: a root is refused, or one too many.
     pub(crate) fn check(&self, list: &RefuseList<'a>, reach: &Reach) -> Result<Granted, PlanError> {
         self.match_policy()?;
         let policy_hash = file_policy_hash(self.policy);
@@ -80,7 +80,6 @@ impl<'a> Roots<'a> {
             if !seen.insert(fact.object.id) {
                 continue;
             }
-            self.refuse_other_policy(root, fact, &policy_hash)?;
             roots.push(self.grant(fact, &policy_hash)?);
         }
         let (kept, gone) = sids::collect(&self.facts.capabilities);
@@ -136,40 +135,6 @@ impl<'a> Roots<'a> {
             ))),
             None => Ok(()),
         }
-    }
-
-    fn refuse_other_policy(
-        &self,
-        root: &WindowsRoot,
-        fact: &ObjectFact,
-        policy: &str,
-    ) -> Result<(), PlanError> {
-        let own = &fact.object.path;
-        // Of two roots, one in the other, the policy of either decides on what lies in both.
-        let overlaps = |live: &LiveRoot| {
-            live.root == fact.object.id
-                || live
-                    .path
-                    .as_ref()
-                    .is_some_and(|path| path.starts_with(own) || own.starts_with(path))
-        };
-        for session in &self.facts.sessions {
-            let mut other = session.roots.iter().filter(|live| live.policy != policy);
-            if other.any(overlaps) {
-                return Err(PlanError::RootInUse {
-                    root: escape_named(&root.named),
-                    session: session.id.clone(),
-                });
-            }
-            // A root grants the group reading: the session that denies it would read what lies here.
-            if session.denied_read.iter().any(|path| own.starts_with(path)) {
-                return Err(PlanError::RootDenied {
-                    root: escape_named(&root.named),
-                    session: session.id.clone(),
-                });
-            }
-        }
-        Ok(())
     }
 
     fn grant(&self, fact: &ObjectFact, policy: &str) -> Result<GrantedRoot, PlanError> {

@@ -7,6 +7,7 @@
     reason = "a test ends where its input is not what it says"
 )]
 
+mod egress;
 mod mutations;
 mod network;
 mod projects;

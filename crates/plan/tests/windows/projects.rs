@@ -2,7 +2,8 @@
 
 use ringfence_plan::Level;
 use ringfence_plan::windows::facts::{Capability, LiveRoot, LiveSession, Presence, WindowsFacts};
-use ringfence_plan::windows::step::{ObjectKind, Purpose};
+use ringfence_plan::windows::live::check_beside;
+use ringfence_plan::windows::step::{FileId, ObjectKind, Purpose};
 use ringfence_plan::windows::{PlanError, plan};
 use ringfence_policy::Policy;
 
@@ -89,6 +90,43 @@ fn a_root_in_what_a_live_session_must_not_read_waits() {
         );
         assert!(refused.hints()[0].contains("s1"));
     }
+}
+
+/// The other way round: the group loses reading where a live session works.
+#[test]
+fn a_policy_that_denies_what_a_live_session_works_in_waits() {
+    let (mut facts, ledger) = ready();
+    let own = policy(POLICY, &facts);
+    let held = hash(&facts, &own);
+    for (at, is_refused) in [("D:\\notes\\project", true), ("D:\\other", false)] {
+        let root = LiveRoot {
+            root: FileId {
+                volume: 2,
+                file: 4711,
+            },
+            path: Some(path(at)),
+            policy: held.clone(),
+        };
+        facts.sessions = vec![live(vec![root], &[])];
+        let refused = matches!(
+            plan(&own, &facts, &ledger),
+            Err(PlanError::DeniedInUse { .. })
+        );
+        assert_eq!(refused, is_refused, "{at}");
+    }
+}
+
+#[test]
+fn a_plan_is_beside_itself_what_it_is_to_others() {
+    let (facts, ledger) = ready();
+    let own = plan(&policy(POLICY, &facts), &facts, &ledger).expect("a plan");
+    let live = LiveSession::of("pid-1".to_owned(), &own);
+    assert!(!live.roots.is_empty() && !live.denied_read.is_empty());
+    assert_eq!(check_beside(&own, std::slice::from_ref(&live)), Ok(()));
+    let mut other = live;
+    other.roots[0].policy = "another".to_owned();
+    let refused = check_beside(&own, &[other]).expect_err("another policy");
+    assert!(refused.to_string().contains("pid-1"), "{refused}");
 }
 
 /// Reading is denied to the group, and every session of the person is in it: what one policy denies the other one's

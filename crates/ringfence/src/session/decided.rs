@@ -2,16 +2,69 @@
 
 use ringfence_audit::event::Event;
 use ringfence_egress::event::{CloseCause, Event as Decided};
-use ringfence_egress::{Ingress, decide};
+use ringfence_egress::{Ingress, Subject, decide};
 use ringfence_policy::Operation;
 use ringfence_policy::RuleId;
 use ringfence_policy::decision::{Decision, Denial, Evidence, OwnPermissions};
 
-/// What is recorded of a decision.
-pub(super) fn event(command: Option<u64>, decided: &Decided) -> Event {
+use super::egress::Egress;
+use super::report::{Denials, Journal};
+
+/// What the proxy has said while a command ran.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// What it has refused.
+    pub(super) denials: Denials,
+    /// What a person should know, one line each.
+    pub(super) notes: Vec<String>,
+}
+
+impl Heard {
+    /// Takes what `egress` has decided and records it, for `command` where it does not know better.
+    pub(super) fn hear(&mut self, egress: &mut Egress, journal: &mut Journal, command: u64) {
+        // First: what it has decided is all there when it has ended.
+        let ending = egress.take_ending();
+        for decided in egress.news() {
+            journal.write(|| event(command, &decided));
+            if let Some(denial) = denial(&decided) {
+                self.denials.add(denial, 1);
+            }
+        }
+        let dropped = egress.take_dropped();
+        if dropped > 0 {
+            self.notes.push(format!(
+                "{dropped} decisions of the egress proxy came too fast to be recorded"
+            ));
+        }
+        if let Some(reason) = ending {
+            self.notes.push(proxy_ended(&reason));
+            journal.write(|| Event::NetProxyEnded {
+                command: Some(command),
+                reason,
+            });
+        }
+    }
+}
+
+/// What a person is told when there is no way out any more.
+pub(super) fn proxy_ended(reason: &str) -> String {
+    format!(
+        "WARNING: the egress proxy has ended ({reason}): nothing gets out of the session any more; start a new one"
+    )
+}
+
+/// Whose attempt it was: the proxy knows where one loopback serves all, and else it is the command's that runs.
+fn command_of(subject: &Subject, running: u64) -> Option<u64> {
+    let is_strange = subject.session.is_empty();
+    subject.command.or((!is_strange).then_some(running))
+}
+
+/// What is recorded of a decision while the command `running` ran.
+fn event(running: u64, decided: &Decided) -> Event {
+    let of = |subject| command_of(subject, running);
     match decided {
         Decided::Connection(connection) => Event::NetDecision {
-            command,
+            command: of(&connection.subject),
             destination: connection.destination.clone(),
             ingress: Some(ingress(connection.ingress).to_owned()),
             method: connection.method.clone(),
@@ -20,12 +73,12 @@ pub(super) fn event(command: Option<u64>, decided: &Decided) -> Event {
             count: 1,
         },
         Decided::Asked(question) => Event::NetAsked {
-            command,
+            command: of(&question.subject),
             destination: question.destination.clone(),
             ingress: ingress(question.ingress).to_owned(),
         },
         Decided::Name(question) => Event::DnsDecision {
-            command,
+            command: of(&question.subject),
             name: question.name.clone(),
             verdict: verdict(&question.decision).to_owned(),
             rule: decide::parts(&question.decision).0.name(),
@@ -40,7 +93,7 @@ pub(super) fn event(command: Option<u64>, decided: &Decided) -> Event {
 }
 
 /// What is reported after the command.
-pub(super) fn denial(decided: &Decided) -> Option<Denial> {
+fn denial(decided: &Decided) -> Option<Denial> {
     let (object, call, decision) = match decided {
         Decided::Connection(connection) => (
             &connection.destination,

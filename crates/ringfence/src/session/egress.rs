@@ -1,39 +1,48 @@
 //! A session's way out: the proxy that serves the sockets of the session's network, on a thread of its own.
 //!
-//! The sockets were made inside the session, so whoever reaches them belongs to it. Invariant: what the proxy decided
-//! is in the record and, where it refused, in the command's report; what doesn't fit is counted.
+//! Which sockets those are, and how it is known that a connection is the session's, is each system's own. Invariant:
+//! what the proxy decided is in the record and, where it refused, in the command's report; what doesn't fit is counted.
+
+#[cfg_attr(windows, path = "egress/bell_windows.rs")]
+mod bell;
+#[cfg(target_os = "linux")]
+mod inside;
+#[cfg(windows)]
+mod loopback;
 
 use std::error::Error;
 use std::fmt;
-use std::io::{self, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+#[cfg(target_os = "linux")]
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::certificates::CertificateError;
-use super::sockets::{HostSockets, SocketError};
-use ringfence_audit::SessionId;
-use ringfence_egress::caller::OneSession;
+use ringfence_backend::session::BorrowedDescriptor;
 use ringfence_egress::event::Event as Decided;
 use ringfence_egress::limits::Limits;
 use ringfence_egress::proxy::{
     AddError, Control, Listener, Nobody, Parts, Proxy, Review, ServeError, Silent,
 };
-use ringfence_egress::reach::{Dial, Pending, SystemDialer, SystemResolver};
-use ringfence_egress::{Sink, Subject, SyntheticNetwork, Terminator};
-use ringfence_plan::step::{ServedSocket, Service};
+use ringfence_egress::reach::{SystemDialer, SystemResolver};
+use ringfence_egress::{Attribution, Sink, SyntheticNetwork, Terminator};
 use ringfence_policy::Policy;
 use ringfence_policy::document::Reviewer;
+#[cfg(target_os = "linux")]
 use ringfence_policy::host::HostName;
 use ringfence_policy::policy::NetworkPolicy;
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
-use tokio::net::TcpStream;
+
+use self::bell::Bell;
+#[cfg(target_os = "linux")]
+pub(crate) use self::inside::HandedOut;
+#[cfg(windows)]
+pub(crate) use self::loopback::Loopback;
+#[cfg(target_os = "linux")]
+use super::certificates::CertificateError;
+#[cfg(target_os = "linux")]
+use super::sockets::SocketError;
 
 /// Decisions that wait to be recorded; beyond them they are counted.
 const MAX_WAITING: usize = 4096;
@@ -44,6 +53,7 @@ pub enum EgressError {
     /// The proxy could not be told of a socket.
     #[error("serve the session's network")]
     Listen(#[source] AddError),
+    #[cfg(target_os = "linux")]
     /// A published port is taken on the host's loopback.
     #[error("listen on 127.0.0.1:{port} of this machine, to publish it")]
     Publish {
@@ -53,15 +63,31 @@ pub enum EgressError {
         #[source]
         source: io::Error,
     },
+    #[cfg(target_os = "linux")]
     /// A Unix socket of the plan can't be reached.
     #[error("reach a Unix socket of the policy")]
     Socket(#[source] SocketError),
+    #[cfg(target_os = "linux")]
     /// TLS can't be read although a rule needs it.
     #[error("prepare to read TLS")]
     Certificates(#[source] CertificateError),
-    /// There is no descriptor for news.
-    #[error("make a descriptor for the proxy's news")]
-    News(#[source] Errno),
+    /// Every port that the proxy may listen on is taken.
+    #[cfg(windows)]
+    #[error("listen on loopback: {tried}")]
+    Ports {
+        /// Which ports were tried.
+        tried: String,
+        /// The system's last answer.
+        #[source]
+        source: ringfence_windows::sys::CallError,
+    },
+    /// The session does not say whose processes are whose.
+    #[cfg(windows)]
+    #[error("learn from the session whose processes are whose")]
+    Strangers,
+    /// There is nothing to wait for news by.
+    #[error("make what the proxy's news are waited for by")]
+    News(#[source] io::Error),
     /// There is no thread for it.
     #[error("start the proxy's thread")]
     Thread(#[source] io::Error),
@@ -72,34 +98,31 @@ impl EgressError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
+            #[cfg(target_os = "linux")]
             Self::Publish { port, .. } => {
                 format!("free port {port} of this machine's loopback, or publish another")
             }
+            #[cfg(target_os = "linux")]
             Self::Socket(SocketError::Open { path, .. } | SocketError::Changed { path }) => {
                 format!("see whether its server runs: `ls -l {path}`, and try again")
             }
+            #[cfg(target_os = "linux")]
             Self::Certificates(error) => error.hint(),
-            Self::Socket(SocketError::Thread(_))
-            | Self::Listen(_)
-            | Self::News(_)
-            | Self::Thread(_) => {
-                "raise the limits on open files and processes (`ulimit -n`, `ulimit -u`)".to_owned()
+            #[cfg(target_os = "linux")]
+            Self::Socket(SocketError::Thread(_)) => raise_limits(),
+            #[cfg(windows)]
+            Self::Ports { .. } => {
+                "end other sessions, one port serves each: `netstat -ano -p tcp` shows who listens; `ringfence setup repair` reserves the ports again".to_owned()
             }
+            #[cfg(windows)]
+            Self::Strangers => "ringfence doctor".to_owned(),
+            Self::Listen(_) | Self::News(_) | Self::Thread(_) => raise_limits(),
         }
     }
 }
 
-/// What the runner has handed out of the session.
-#[derive(Debug, Default)]
-pub(crate) struct HandedOut {
-    /// Sockets of the session's network, to be served.
-    pub(crate) sockets: Vec<(ServedSocket, OwnedFd)>,
-    /// The way to dial published ports.
-    pub(crate) dialler: Option<OwnedFd>,
-    /// The way from programs to Unix sockets of the host, and those.
-    pub(crate) door: Option<(OwnedFd, HostSockets)>,
-    /// Reads TLS where a rule limits requests.
-    pub(crate) terminator: Option<Arc<Terminator>>,
+fn raise_limits() -> String {
+    "raise the limits on open files and processes (`ulimit -n`, `ulimit -u`)".to_owned()
 }
 
 /// The proxy of one session. Dropped, it ends with every connection.
@@ -119,8 +142,8 @@ struct Post {
     dropped: AtomicU64,
     /// Set when the proxy ends.
     ended: AtomicBool,
-    /// Readable when there is news, or the proxy has ended.
-    readiness: OwnedFd,
+    /// Rung when there is news, or the proxy has ended.
+    bell: Bell,
 }
 
 impl Post {
@@ -129,8 +152,7 @@ impl Post {
     }
 
     fn ring(&self) {
-        // Full: it is readable already.
-        let _ = rustix::io::write(&self.readiness, &1_u64.to_ne_bytes());
+        self.bell.ring();
     }
 }
 
@@ -159,36 +181,28 @@ impl Drop for Ending {
     }
 }
 
-impl Egress {
-    /// Starts to serve `sockets` by `policy`.
-    ///
-    /// # Errors
-    /// [`EgressError`]; nothing is served then, and nothing gets out.
-    pub(crate) fn start(
+/// A proxy that does not run yet, and takes listeners.
+struct Prepared {
+    proxy: Proxy,
+    control: Control,
+    post: Arc<Post>,
+}
+
+impl Prepared {
+    /// One that decides by `policy`, and knows by `attribution` whose a connection is.
+    fn new(
         policy: &Policy,
-        session: &SessionId,
-        handed_out: HandedOut,
-        published: &[u16],
+        attribution: Arc<dyn Attribution>,
+        terminator: Option<Arc<Terminator>>,
     ) -> Result<Self, EgressError> {
-        let HandedOut {
-            sockets,
-            dialler,
-            door,
-            terminator,
-        } = handed_out;
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let post = Arc::new(Post {
             waiting: Mutex::default(),
             dropped: AtomicU64::new(0),
             ended: AtomicBool::new(false),
-            readiness: eventfd(0, flags).map_err(EgressError::News)?,
+            bell: Bell::new().map_err(EgressError::News)?,
         });
-        let subject = Subject {
-            session: session.to_string(),
-            command: None,
-        };
         let parts = Parts {
-            attribution: Arc::new(OneSession(subject.clone())),
+            attribution,
             resolver: Arc::new(SystemResolver),
             dialer: Arc::new(SystemDialer),
             reviewer: reviewer(policy.approvals.reviewer.value),
@@ -201,33 +215,24 @@ impl Egress {
             ..Limits::default()
         };
         let (proxy, control) = Proxy::new(policy.network.clone(), network, limits, parts);
-        for (socket, made) in sockets {
-            control
-                .add(listener(socket, made))
-                .map_err(EgressError::Listen)?;
-        }
-        if let Some(dialler) = dialler {
-            let inside: Arc<dyn Dial> = Arc::new(Inside::new(dialler));
-            for port in published {
-                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
-                let listener =
-                    TcpListener::bind(address).map_err(|source| EgressError::Publish {
-                        port: *port,
-                        source,
-                    })?;
-                let published = Listener::Published {
-                    listener,
-                    port: *port,
-                    inside: Arc::clone(&inside),
-                    subject: subject.clone(),
-                };
-                control.add(published).map_err(EgressError::Listen)?;
-            }
-        }
-        if let Some((door, held)) = door {
-            held.serve(door, control.clone(), subject)
-                .map_err(EgressError::Socket)?;
-        }
+        Ok(Self {
+            proxy,
+            control,
+            post,
+        })
+    }
+
+    fn add(&self, listener: Listener) -> Result<(), EgressError> {
+        self.control.add(listener).map_err(EgressError::Listen)
+    }
+
+    /// Serves, on a thread of its own.
+    fn start(self) -> Result<Egress, EgressError> {
+        let Self {
+            proxy,
+            control,
+            post,
+        } = self;
         let ending = Ending(Arc::clone(&post));
         let thread = std::thread::Builder::new()
             .name("egress".to_owned())
@@ -237,19 +242,22 @@ impl Egress {
                 proxy.run()
             })
             .map_err(EgressError::Thread)?;
-        Ok(Self {
+        Ok(Egress {
             control,
             thread: Some(thread),
             post,
             ending: None,
         })
     }
+}
 
+impl Egress {
     /// What steers it.
     pub(crate) fn control(&self) -> NetworkControl {
         NetworkControl(self.control.clone())
     }
 
+    #[cfg(target_os = "linux")]
     /// The name that is meant by `address`, where the session's name server has given it out.
     pub(crate) fn name_of(&self, address: IpAddr) -> Option<HostName> {
         self.control.name_of(address)
@@ -257,9 +265,7 @@ impl Egress {
 
     /// What was decided since the last call.
     pub(crate) fn news(&self) -> impl Iterator<Item = Decided> {
-        let mut count = [0; 8];
-        // Empty: nothing was waiting.
-        let _ = rustix::io::read(&self.post.readiness, &mut count);
+        self.post.bell.clear();
         std::mem::take(&mut *self.post.waiting()).into_iter()
     }
 
@@ -268,9 +274,9 @@ impl Egress {
         self.post.dropped.swap(0, Ordering::Relaxed)
     }
 
-    /// Readable when there is news.
-    pub(crate) fn readiness(&self) -> BorrowedFd<'_> {
-        self.post.readiness.as_fd()
+    /// What to wait for until there is news.
+    pub(crate) fn readiness(&self) -> BorrowedDescriptor<'_> {
+        self.post.bell.readiness()
     }
 
     /// Why the proxy has ended, once, if it has: nothing gets out any more.
@@ -341,70 +347,6 @@ fn with_causes(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
-}
-
-fn listener(socket: ServedSocket, made: OwnedFd) -> Listener {
-    match socket.service {
-        Service::Captured => Listener::Captured {
-            listener: made.into(),
-            port: None,
-        },
-        Service::Connected => Listener::Connected {
-            listener: made.into(),
-            server: socket.address,
-        },
-        Service::Proxy => Listener::Explicit(made.into()),
-        Service::DnsDatagrams => Listener::NameServerUdp(made.into()),
-        Service::DnsStream => Listener::NameServerTcp(made.into()),
-    }
-}
-
-/// Connects to the session's loopback, through the runner.
-struct Inside(Mutex<OwnedFd>);
-
-impl Inside {
-    fn new(dialler: OwnedFd) -> Self {
-        Self(Mutex::new(dialler))
-    }
-
-    /// Asks for a connection and takes the socket. The runner answers at once: it does not wait for the server.
-    fn ask(&self, address: SocketAddr) -> io::Result<OwnedFd> {
-        let dialler = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let [low, high] = address.port().to_le_bytes();
-        let family = if address.is_ipv4() { 4 } else { 6 };
-        send(&*dialler, &[family, low, high], SendFlags::NOSIGNAL)?;
-        let mut number = [0; 4];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut parts = [IoSliceMut::new(&mut number)];
-        let flags = RecvFlags::CMSG_CLOEXEC;
-        let received = recvmsg(&*dialler, &mut parts, &mut control, flags)?;
-        let mut descriptors = control.drain().filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-            _ => None,
-        });
-        let socket = descriptors.next().and_then(|mut all| all.next());
-        match (received.bytes, i32::from_le_bytes(number), socket) {
-            (4, 0, Some(socket)) => Ok(socket),
-            (4, errno, _) if errno != 0 => Err(io::Error::from_raw_os_error(errno)),
-            _ => Err(io::ErrorKind::UnexpectedEof.into()),
-        }
-    }
-}
-
-impl Dial for Inside {
-    fn dial(&self, address: SocketAddr) -> Pending<'static, io::Result<TcpStream>> {
-        let asked = self.ask(address);
-        Box::pin(async move {
-            let stream = TcpStream::from_std(asked?.into())?;
-            // Loopback connects at once or not at all, but the answer may still be on its way.
-            stream.writable().await?;
-            match stream.take_error()? {
-                None => Ok(stream),
-                Some(error) => Err(error),
-            }
-        })
-    }
 }
 
 impl Drop for Egress {

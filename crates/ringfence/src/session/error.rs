@@ -6,7 +6,7 @@ use ringfence_backend::session::{LaunchFault, ObserveFault, SessionFault};
 use ringfence_plan::linux::error::PlanError;
 use ringfence_policy::ExitCode;
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 use super::egress::EgressError;
 #[cfg(target_os = "linux")]
 use crate::stdio::StreamError;
@@ -54,7 +54,7 @@ pub enum StartError {
         swept: Swept,
     },
     /// The session's way out could not be served.
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", windows))]
     #[error("the egress proxy could not be started")]
     Egress {
         /// Why not.
@@ -79,7 +79,7 @@ impl StartError {
     pub fn swept(&self) -> Option<&Swept> {
         match self {
             Self::Lost { swept, .. } | Self::Protocol { swept, .. } => Some(swept),
-            #[cfg(target_os = "linux")]
+            #[cfg(any(target_os = "linux", windows))]
             Self::Egress { swept, .. } => Some(swept),
             Self::Unsupported
             | Self::Observe(_)
@@ -99,7 +99,7 @@ impl StartError {
             Self::WindowsPlan(error) => error.exit_code(),
             Self::Launch(LaunchFault::SetupMissing(_)) => ExitCode::SetupMissing,
             Self::Record(_) => ExitCode::SetupMissing,
-            #[cfg(target_os = "linux")]
+            #[cfg(any(target_os = "linux", windows))]
             Self::Egress { .. } => ExitCode::NotEnforceable,
             Self::Unsupported
             | Self::Observe(_)
@@ -122,7 +122,7 @@ impl StartError {
             }
             Self::Launch(LaunchFault::Coded { hint, .. }) => hint.clone(),
             Self::Record(error) => error.hint(),
-            #[cfg(target_os = "linux")]
+            #[cfg(any(target_os = "linux", windows))]
             Self::Egress { error, .. } => error.hint(),
             Self::Observe(_)
             | Self::Launch(_)

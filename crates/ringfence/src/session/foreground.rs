@@ -22,9 +22,9 @@ use rustix::process::Signal;
 use signal_hook::consts::{SIGCONT, SIGSTOP, SIGTSTP, SIGWINCH};
 
 use super::caller::Caller;
-use super::decided;
+use super::decided::{Heard, proxy_ended};
 use super::opening::{OpenError, Opening};
-use super::report::{Denials, LOST, denial_event, ending_name, exit_status, hidden_secrets};
+use super::report::{LOST, denial_event, ending_name, exit_status, hidden_secrets};
 use super::signals::Signals;
 use super::{BreakError, CommandSpec, Report, RunError, Seen, Session, Sweep};
 use crate::environment;
@@ -172,8 +172,10 @@ fn conduct(
         afterwards,
         streams,
         signals,
-        denials: Denials::default(),
-        notes,
+        heard: Heard {
+            notes,
+            ..Heard::default()
+        },
         outcome: None,
         phase: Phase::Running,
     };
@@ -187,11 +189,11 @@ fn conduct(
         mut streams,
         // Until the sweep is done: a signal that ended this process before would leave what was planted.
         signals: _signals,
-        denials,
-        mut notes,
+        heard,
         outcome,
         ..
     } = foreground;
+    let Heard { denials, mut notes } = heard;
     if let Some(terminal) = &mut streams.terminal {
         terminal.give_back();
     }
@@ -266,8 +268,7 @@ struct Foreground<'a> {
     afterwards: Afterwards,
     streams: Streams,
     signals: Signals,
-    denials: Denials,
-    notes: Vec<String>,
+    heard: Heard,
     outcome: Option<Outcome>,
     phase: Phase,
 }
@@ -319,33 +320,11 @@ impl Foreground<'_> {
 
     /// Takes what the proxy has decided.
     fn hear_egress(&mut self) {
-        let id = self.id.0;
         let Some(egress) = self.session.network.egress() else {
             return;
         };
-        // First: what it has decided is all there when it has ended.
-        let ending = egress.take_ending();
-        for decided in egress.news() {
-            self.session
-                .journal
-                .write(|| decided::event(Some(id), &decided));
-            if let Some(denial) = decided::denial(&decided) {
-                self.denials.add(denial, 1);
-            }
-        }
-        let dropped = egress.take_dropped();
-        if dropped > 0 {
-            self.notes.push(format!(
-                "{dropped} decisions of the egress proxy came too fast to be recorded"
-            ));
-        }
-        if let Some(reason) = ending {
-            self.notes.push(proxy_ended(&reason));
-            self.session.journal.write(|| AuditEvent::NetProxyEnded {
-                command: Some(id),
-                reason,
-            });
-        }
+        self.heard
+            .hear(egress, &mut self.session.journal, self.id.0);
     }
 
     fn take(&mut self, event: Event, descriptor: Option<OwnedFd>) -> Result<(), BreakError> {
@@ -360,7 +339,7 @@ impl Foreground<'_> {
             Event::Remounted { path, restored } => {
                 self.session.guardian.appeared(&path);
                 let path = escape_os(path.as_path());
-                self.notes.push(if restored {
+                self.heard.notes.push(if restored {
                     format!("{path} was replaced from outside; its protection was set again")
                 } else {
                     format!("{path} was replaced from outside and could not be protected again: the session was ended")
@@ -381,6 +360,7 @@ impl Foreground<'_> {
             | Event::Serving { .. }
             | Event::Dialling
             | Event::Reaching
+            | Event::Tended(_)
             | Event::LaunchFailed { .. } => {}
         }
         Ok(())
@@ -405,7 +385,7 @@ impl Foreground<'_> {
         self.session
             .journal
             .write(|| denial_event(id, &denial, count));
-        self.denials.add(denial, count);
+        self.heard.denials.add(denial, count);
     }
 
     fn forward_signals(&mut self) -> Result<(), BreakError> {
@@ -546,13 +526,6 @@ impl Foreground<'_> {
             }
         }
     }
-}
-
-/// What a person is told when there is no way out any more.
-fn proxy_ended(reason: &str) -> String {
-    format!(
-        "WARNING: the egress proxy has ended ({reason}): nothing gets out of the session any more; start a new one"
-    )
 }
 
 /// Characters that could do something to a terminal are replaced; letters of every script stay.

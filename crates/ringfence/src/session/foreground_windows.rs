@@ -18,9 +18,10 @@ use ringfence_policy::ExitCode;
 use ringfence_policy::escape::escape_os;
 use ringfence_windows::sys::terminal::{self, RawConsole};
 
+use super::decided::Heard;
 use super::opening::{OpenError, Opening};
-use super::report::{Denials, LOST, ending_name, exit_status, hidden_secrets};
-use super::{BreakError, CommandSpec, Report, RunError, Seen, Session, Sweep};
+use super::report::{LOST, ending_name, exit_status, hidden_secrets};
+use super::{BreakError, CommandSpec, Report, RunError, Seen, Session, Sweep, tended};
 use crate::environment;
 
 /// Opens a session and runs `command` in it to its end.
@@ -44,8 +45,9 @@ pub(super) fn run(
     if command.arguments.is_empty() {
         return Err(RunError::NoCommand);
     }
-    let variables =
-        environment::compose_from_process(&session.variables, &session.plan.environment);
+    let mut own = session.plan.environment.clone();
+    own.extend_from_slice(session.network.variables());
+    let variables = environment::compose_from_process(&session.variables, &own);
     session.commands += 1;
     let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
     let is_console = [
@@ -220,8 +222,7 @@ fn relay_output(mut from: PipeReader, mut to: impl Write + Send + 'static) -> Jo
 fn wait(session: &mut Session, request: &CommandRequest) -> Result<Outcome, BreakError> {
     let mut outcome = None;
     loop {
-        let received = session.running.receive(None).map_err(BreakError::Lost)?;
-        let Some(received) = received else { continue };
+        let received = session.next_word(request.id.0).map_err(BreakError::Lost)?;
         match received.event {
             Event::Exited {
                 command,
@@ -234,6 +235,7 @@ fn wait(session: &mut Session, request: &CommandRequest) -> Result<Outcome, Brea
             }
             Event::Ended => break,
             Event::Touched { path } => session.guardian.touched(&path),
+            Event::Tended(tending) => session.heard.notes.extend(tended::notes(&tending)),
             Event::Ready(_)
             | Event::LaunchFailed { .. }
             | Event::Serving { .. }
@@ -258,6 +260,7 @@ fn conclude(
         ringfence_policy::environment::WithheldReason,
     )>,
 ) -> Result<Report, RunError> {
+    let Heard { denials, mut notes } = session.take_heard(request.id.0);
     let (ending, status) = match &result {
         Ok(outcome) => (ending_name(outcome.ending), exit_status(outcome.ending)),
         Err(_) => (LOST, ExitCode::Internal.code()),
@@ -267,13 +270,15 @@ fn conclude(
         ending: ending.to_owned(),
         status,
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        denials: 0,
+        denials: denials.total(),
     };
     let outcome = match result {
         Ok(outcome) => outcome,
         Err(cause) => {
             session.journal.write(|| ended);
-            let swept = session.break_off();
+            let mut swept = session.break_off();
+            notes.append(&mut swept.notes);
+            swept.notes = notes;
             return Err(RunError::Broken { cause, swept });
         }
     };
@@ -285,8 +290,8 @@ fn conclude(
         Afterwards::Stay => session.sweep = Sweep::Due,
     }
     let swept = session.guardian.take_swept();
-    let mut notes = swept.notes;
-    let (denials, more) = Denials::default().finish();
+    notes.extend(swept.notes);
+    let (denials, more) = denials.finish();
     notes.extend(more);
     notes.extend(session.journal.take_fault());
     Ok(Report {

@@ -11,9 +11,9 @@ mod report;
 mod caller;
 #[cfg(target_os = "linux")]
 mod certificates;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 mod decided;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 mod egress;
 #[cfg(target_os = "linux")]
 mod foreground;
@@ -22,10 +22,15 @@ mod foreground;
 mod foreground;
 #[cfg(target_os = "linux")]
 mod network;
+#[cfg(windows)]
+#[path = "network_windows.rs"]
+mod network;
 #[cfg(target_os = "linux")]
 mod signals;
 #[cfg(target_os = "linux")]
 mod sockets;
+#[cfg(any(windows, test))]
+mod tended;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests;
@@ -51,10 +56,10 @@ use ringfence_policy::{AbsolutePath, Policy};
 
 #[cfg(target_os = "linux")]
 pub use self::certificates::CertificateError;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 pub use self::egress::{EgressError, NetworkControl};
 pub use self::error::{BreakError, RunError, StartError};
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 use self::network::Network;
 use self::opening::{OpenError, Opening};
 use self::report::Journal;
@@ -104,8 +109,11 @@ pub struct Session {
     enforcement: Enforcement,
     variables: EnvironmentPolicy,
     time_limit: Option<u64>,
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", windows))]
     network: Network,
+    /// What the proxy and the runner have said since the last report.
+    #[cfg(windows)]
+    heard: decided::Heard,
     running: Box<dyn RunningSession>,
     guardian: Guardian,
     journal: Journal,
@@ -225,7 +233,7 @@ impl Session {
     }
 
     /// What steers the session's network while it lives; `None` where nothing may leave it.
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", windows))]
     #[must_use]
     pub fn network_control(&self) -> Option<NetworkControl> {
         self.network.control()

@@ -17,7 +17,7 @@ use ringfence_policy::document::{GitAccess, Require};
 use ringfence_policy::escape::escape_os;
 use ringfence_policy::layers::LayerKind;
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 use super::network::Network;
 use super::report::Journal;
 use super::{Life, Session, SessionOptions, StartError, Sweep};
@@ -197,7 +197,7 @@ impl<'a> Opening<'a> {
             Err(error) => return Err((StartError::Record(error), Box::new(plan))),
         };
         let lent = lease.as_ref().and_then(Lease::descriptor);
-        #[cfg(target_os = "linux")]
+        #[cfg(any(target_os = "linux", windows))]
         let network = match Network::new(self.policy, &plan, &self.id) {
             Ok(network) => network,
             Err(error) => {
@@ -232,8 +232,10 @@ impl<'a> Opening<'a> {
             plan,
             variables: self.policy.environment.clone(),
             time_limit: limits.time.as_ref().map(|limit| limit.value.0),
-            #[cfg(target_os = "linux")]
+            #[cfg(any(target_os = "linux", windows))]
             network,
+            #[cfg(windows)]
+            heard: super::decided::Heard::default(),
             running,
             guardian,
             journal: std::mem::take(&mut self.journal),
@@ -308,6 +310,7 @@ impl Session {
                 Event::Denied { .. } => "denied",
                 Event::Touched { .. } => "touched",
                 Event::Remounted { .. } => "remounted",
+                Event::Tended(_) => "tended",
                 Event::Exited { .. } => "exited",
                 Event::Ended => "ended",
             };
@@ -325,7 +328,11 @@ impl Session {
             return Err(StartError::Protocol { sent, swept });
         }
         #[cfg(target_os = "linux")]
-        if let Err(error) = self.network.open(&self.id) {
+        let served = self.network.open(&self.id);
+        #[cfg(windows)]
+        let served = self.network.open(&self.id, self.running.members());
+        #[cfg(any(target_os = "linux", windows))]
+        if let Err(error) = served {
             let swept = self.break_off();
             return Err(StartError::Egress { error, swept });
         }
@@ -383,7 +390,7 @@ fn falls_back(error: &StartError, policy: &Policy, plan: &Plan) -> bool {
         | StartError::Plan(_)
         | StartError::Lost { .. }
         | StartError::Protocol { .. } => false,
-        #[cfg(target_os = "linux")]
+        #[cfg(any(target_os = "linux", windows))]
         StartError::Egress { .. } => false,
     };
     refused && plan.level == Level::Full && policy.require.value == Require::Partial

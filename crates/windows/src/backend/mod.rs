@@ -6,24 +6,29 @@
 
 pub mod elevated;
 pub mod grants;
+pub mod live;
 pub mod person;
 mod running;
 
+use ringfence_backend::call::CallFailure;
 use ringfence_backend::session::{
     Backend, BorrowedDescriptor, Cause, LaunchFault, ObserveFault, RunningSession,
 };
 use ringfence_backend::windows::{Due, SetupDue, explain_code};
 use ringfence_plan::windows::facts::WindowsFacts;
 use ringfence_plan::windows::launch::Identity;
-use ringfence_plan::windows::{WindowsLedger, WindowsPlan};
+use ringfence_plan::windows::step::Object;
+use ringfence_plan::windows::{WindowsLedger, WindowsPath, WindowsPlan};
 use ringfence_plan::{HostFacts, Plan};
 use ringfence_policy::Policy;
 
 use crate::launch::{Account, OpenError, Order, Session};
 use crate::observe::disk::Disk;
+use crate::observe::look::Look as _;
 use crate::observe::machine::{self, Known};
 use crate::observe::write_class;
 use crate::sys::logon::Logon;
+use live::{LiveError, LiveSessions};
 use person::{PersonError, PersonFiles};
 use running::{Running, Stubs};
 
@@ -46,6 +51,18 @@ pub enum WindowsLaunchError {
     /// What the person keeps can't be used.
     #[error(transparent)]
     Person(#[from] PersonError),
+    /// Another session is in the way, or it is not known whether one is.
+    #[error("the session can't run beside those that are alive")]
+    Live(#[source] LiveError),
+    /// The workspace's private home is not there.
+    #[error("the workspace's private home `{path}` can't be found")]
+    Home {
+        /// Where it should be.
+        path: String,
+        /// Why not.
+        #[source]
+        source: CallFailure,
+    },
     /// The access rights could not be set.
     #[error("the access rights of the workspace could not be set")]
     Grants(#[source] grants::ApplyError),
@@ -93,7 +110,13 @@ impl Backend for Windows {
 fn fault(error: WindowsLaunchError) -> LaunchFault {
     match &error {
         WindowsLaunchError::SetupMissing(_) => LaunchFault::SetupMissing(Box::new(error)),
-        WindowsLaunchError::NoLaunch
+        WindowsLaunchError::Live(LiveError::InTheWay(found)) => LaunchFault::Coded {
+            hint: found.hints().join("\n"),
+            cause: Box::new(error),
+        },
+        WindowsLaunchError::Live(_)
+        | WindowsLaunchError::Home { .. }
+        | WindowsLaunchError::NoLaunch
         | WindowsLaunchError::Person(_)
         | WindowsLaunchError::Grants(_)
         | WindowsLaunchError::Runner(_)
@@ -115,7 +138,7 @@ pub fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u32> {
         if let Some(call) = error.downcast_ref::<crate::sys::CallError>() {
             return Some(call.error.0);
         }
-        if let Some(call) = error.downcast_ref::<ringfence_backend::call::CallFailure>() {
+        if let Some(call) = error.downcast_ref::<CallFailure>() {
             return Some(call.code);
         }
         next = error.source();
@@ -152,7 +175,7 @@ pub fn observe_with(policy: &Policy, ports: PortFacts) -> Result<WindowsFacts, C
         agreed: kept.agreed.clone(),
         record: files.record(person)?,
         capabilities: files.capabilities()?,
-        sessions: Vec::new(),
+        sessions: LiveSessions::below(files.directory()).observe()?,
         ports: match ports {
             PortFacts::Kept => kept.ports.clone(),
             PortFacts::Asked => None,
@@ -174,15 +197,22 @@ fn launch(plan: &Plan) -> Result<Running, WindowsLaunchError> {
     check_setup(windows)?;
     let files = PersonFiles::open()?;
     let kept = files.kept()?;
+    // Before any list is changed: what this plan needs may be what another session's must not have.
+    let mut live = LiveSessions::below(files.directory())
+        .enter(windows)
+        .map_err(WindowsLaunchError::Live)?;
     grants::apply(windows, &files).map_err(WindowsLaunchError::Grants)?;
     let runner = std::env::current_exe()
         .map(|own| own.with_file_name(RUNNER))
         .map_err(WindowsLaunchError::Runner)?;
-    let roots: Vec<_> = windows
+    let mut tended: Vec<_> = windows
         .roots
         .iter()
         .map(|root| root.object.clone())
         .collect();
+    if let Some(workspace) = windows.roots.first() {
+        tended.push(home(&workspace.home)?);
+    }
     let (account, stubs) = match spec.identity {
         Identity::Account(role) => (Some(files.account(windows.person, role)?), None),
         Identity::Person => (None, Some(Stubs(files.new_stubs()?))),
@@ -199,12 +229,32 @@ fn launch(plan: &Plan) -> Result<Running, WindowsLaunchError> {
         launch: spec,
         person: windows.person,
         shape: kept.shape,
-        roots: &roots,
+        roots: &tended,
         runner: &runner,
         account: who,
     })
     .map_err(WindowsLaunchError::Open)?;
-    Ok(Running::new(session, plan, stubs))
+    if let Some(runner) = session.runner() {
+        live.add(runner).map_err(WindowsLaunchError::Live)?;
+    }
+    Ok(Running::new(session, plan, (live, stubs)))
+}
+
+/// The private home, as it stands: its steps have been done.
+fn home(path: &WindowsPath) -> Result<Object, WindowsLaunchError> {
+    let failed = |source| WindowsLaunchError::Home {
+        path: path.printable(),
+        source,
+    };
+    // ERROR_PATH_NOT_FOUND
+    let absent = || CallFailure::new("NtCreateFile", path.printable(), 3);
+    let seen = Disk.look(path).map_err(failed)?;
+    let seen = seen.ok_or_else(|| failed(absent()))?;
+    Ok(Object {
+        path: path.clone(),
+        id: seen.id,
+        kind: seen.kind,
+    })
 }
 
 /// Whether set-up has made what the plan starts from.

@@ -5,11 +5,16 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ringfence_backend::session::{BorrowedDescriptor, Received, RunningSession, SessionFault};
-use ringfence_backend::windows::runner::{Ended, Event as Told, Lacking, NotStarted, Start};
-use ringfence_backend::wire::Event;
+use ringfence_backend::session::{
+    BorrowedDescriptor, Members, Received, RunningSession, SessionFault,
+};
+use ringfence_backend::windows::runner::{
+    Ended, Event as Told, Lacking, NotStarted, Start, Tended,
+};
+use ringfence_backend::wire::{Event, Tending};
 use ringfence_backend::{
     Afterwards, CommandId, CommandRequest, Ending, Enforcement, Outcome, Remains, Stream,
 };
@@ -17,6 +22,7 @@ use ringfence_plan::Plan;
 use ringfence_plan::plan::Missing;
 use ringfence_plan::windows::WindowsPath;
 
+use super::live::LiveRecord;
 use crate::launch::exit;
 use crate::launch::{LentStreams, Session, SessionError};
 
@@ -31,6 +37,10 @@ pub(super) struct Running {
     due: VecDeque<Event>,
     /// The command after which the session ends.
     last: Option<CommandId>,
+    /// What the command that runs has closed to the person.
+    tending: Tending,
+    /// Dropped after the session: others may need other entries then.
+    _live: LiveRecord,
     /// The directory of programs that stand in for others; it goes with the session.
     _stubs: Option<Stubs>,
 }
@@ -60,7 +70,11 @@ enum RequestError {
 }
 
 impl Running {
-    pub(super) fn new(session: Session, plan: &Plan, stubs: Option<Stubs>) -> Self {
+    pub(super) fn new(
+        session: Session,
+        plan: &Plan,
+        (live, stubs): (LiveRecord, Option<Stubs>),
+    ) -> Self {
         let ready = session.ready();
         let mut missing = plan.missing.clone();
         missing.extend(ready.lacking.iter().filter_map(|lacking| lack(*lacking)));
@@ -73,6 +87,8 @@ impl Running {
             session,
             due: VecDeque::from([Event::Ready(enforcement)]),
             last: None,
+            tending: Tending::default(),
+            _live: live,
             _stubs: stubs,
         }
     }
@@ -93,10 +109,20 @@ impl Running {
                     Ended::MemoryLimit => Ending::MemoryLimit,
                     Ended::ProcessLimit => Ending::ProcessLimit,
                 };
-                self.exited(command, ending, cpu_microseconds)?
+                let exited = self.exited(command, ending, cpu_microseconds)?;
+                let tending = std::mem::take(&mut self.tending);
+                if tending == Tending::default() {
+                    exited
+                } else {
+                    self.due.push_back(exited);
+                    Event::Tended(tending)
+                }
             }
-            // What a command had closed to the person is open again: nothing that a session goes by.
-            Told::Tended { .. } | Told::Belongs { .. } => return Ok(None),
+            Told::Tended { path, what, .. } => {
+                count(&mut self.tending, path, what);
+                return Ok(None);
+            }
+            Told::Belongs { .. } => return Ok(None),
             Told::Closed => Event::Ended,
             Told::Ready(_) | Told::Refused(_) => {
                 return Err(failed(SessionError::Nonsense));
@@ -196,8 +222,34 @@ impl RunningSession for Running {
         self.session.stop()
     }
 
+    fn members(&self) -> Option<Arc<dyn Members>> {
+        Some(Arc::new(self.session.callers()))
+    }
+
     fn readiness(&self) -> BorrowedDescriptor<'_> {
         self.session.readiness()
+    }
+}
+
+/// Adds what the runner has said of one object, or of many. Its words are read as hostile: few are kept.
+fn count(tending: &mut Tending, path: String, what: Tended) {
+    let most = Tending::MOST_NAMED;
+    match what {
+        Tended::Opened => {
+            tending.opened = tending.opened.saturating_add(1);
+            if tending.examples.len() < most {
+                tending.examples.push(path);
+            }
+        }
+        Tended::More(more) => tending.opened = tending.opened.saturating_add(more),
+        Tended::Unlinked if tending.unlinked.len() < most => tending.unlinked.push(path),
+        Tended::Unlinked => {}
+        Tended::Left(called) => {
+            tending.left = tending.left.saturating_add(1);
+            if tending.unopened.len() < most {
+                tending.unopened.push((path, called.to_string()));
+            }
+        }
     }
 }
 

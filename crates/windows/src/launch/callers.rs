@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ringfence_backend::CommandId;
+use ringfence_backend::session::Members;
 use ringfence_backend::windows::runner::{Member, Request};
 
 use super::engine::Engine;
@@ -55,26 +56,30 @@ impl Callers {
     /// Any program of the machine may connect, and may end at once so that its number goes to another.
     #[must_use]
     pub fn whose(&self, connection: &TcpConnection) -> Answer {
-        if connection.process == 0 {
-            return Answer::Nobody;
-        }
-        let member = match &*self.0 {
-            Way::Runner(questions) => questions.ask(connection.process),
-            Way::Here(engine) => engine.whose(connection.process),
-        };
-        answer(connection, member)
+        let command = self.command_of(connection.process, connection.created);
+        command.map_or(Answer::Nobody, Answer::Command)
     }
 }
 
-/// Puts a row of the table and the session's answer for its process together.
-fn answer(connection: &TcpConnection, member: Option<Member>) -> Answer {
-    match member {
-        // A row without a time proves nothing of a number.
-        Some(member) if connection.created != 0 && member.created <= connection.created => {
-            Answer::Command(member.command)
+impl Members for Callers {
+    fn command_of(&self, process: u32, since: u64) -> Option<CommandId> {
+        if process == 0 {
+            return None;
         }
-        Some(_) | None => Answer::Nobody,
+        let member = match &*self.0 {
+            Way::Runner(questions) => questions.ask(process),
+            Way::Here(engine) => engine.whose(process),
+        };
+        command_of(member, since)
     }
+}
+
+/// The command of a process that the session knows, where it is as old as what it is said to have done.
+fn command_of(member: Option<Member>, since: u64) -> Option<CommandId> {
+    // Something without a time proves nothing of a number.
+    member
+        .filter(|member| since != 0 && member.created <= since)
+        .map(|member| member.command)
 }
 
 /// Questions to a runner that wait for their answers.
@@ -129,20 +134,14 @@ mod tests {
 
     #[test]
     fn a_process_that_is_younger_than_its_connection_did_not_make_it() {
-        let at = |created| TcpConnection {
-            local: "127.0.0.1:50000".parse().unwrap(),
-            remote: "127.0.0.1:7000".parse().unwrap(),
-            process: 7,
-            created,
-        };
         let member = Member {
             command: CommandId(3),
             created: 100,
         };
-        let command = Answer::Command(CommandId(3));
-        assert_eq!(answer(&at(100), Some(member)), command);
-        assert_eq!(answer(&at(99), Some(member)), Answer::Nobody);
-        assert_eq!(answer(&at(0), Some(member)), Answer::Nobody);
-        assert_eq!(answer(&at(101), None), Answer::Nobody);
+        let whose = |since| command_of(Some(member), since);
+        assert_eq!(whose(100), Some(CommandId(3)));
+        assert_eq!(whose(99), None);
+        assert_eq!(whose(0), None);
+        assert_eq!(command_of(None, 101), None);
     }
 }

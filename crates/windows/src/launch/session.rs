@@ -44,7 +44,7 @@ pub struct Order<'a> {
     pub person: Sid,
     /// What SIDs of ours look like on this machine.
     pub shape: SidShape,
-    /// The directories that commands may write.
+    /// The directories that commands may write, the private home among them: tended when a command has ended.
     pub roots: &'a [Object],
     /// The runner's program, by absolute path: it also hosts consoles in same-user mode.
     pub runner: &'a Path,
@@ -314,6 +314,15 @@ impl Session {
         &self.ready
     }
 
+    /// The runner's process, which is held open; none in same-user mode.
+    #[must_use]
+    pub fn runner(&self) -> Option<u32> {
+        match &self.link {
+            Link::Runner(runner) => Some(runner.id()),
+            Link::Here(_) => None,
+        }
+    }
+
     /// Starts a command; [`Event::Started`] or [`Event::NotStarted`] follows. The handles are copied: the caller's own
     /// may be closed at once.
     ///
@@ -437,14 +446,6 @@ impl Session {
 
 #[cfg(test)]
 impl Session {
-    /// The runner's process.
-    pub(super) fn runner_process(&self) -> Option<u32> {
-        match &self.link {
-            Link::Runner(runner) => Some(runner.id()),
-            Link::Here(_) => None,
-        }
-    }
-
     /// Says the first word a second time.
     pub(super) fn send_again(&mut self, opening: Opening) {
         if let Link::Runner(runner) = &mut self.link {

@@ -20,6 +20,7 @@ pub mod interrupt;
 pub mod job;
 pub mod job_limits;
 pub mod key;
+pub mod listener;
 pub mod logon;
 pub mod machine;
 mod memory;

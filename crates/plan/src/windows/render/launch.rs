@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use ringfence_nt::FilterFlags;
 
 use super::{Names, ace_words, line, render_descriptor};
+use crate::windows::egress::ProxyPorts;
 use crate::windows::launch::{Identity, LaunchSpec, Network, WriteClassRule};
-use crate::windows::step::AccountRole;
+use crate::windows::step::{AccountRole, PortRange};
 
 /// How commands start.
 pub(super) fn render(text: &mut String, launch: &LaunchSpec, names: &Names) {
@@ -31,6 +32,9 @@ pub(super) fn render(text: &mut String, launch: &LaunchSpec, names: &Names) {
     };
     row("runs as", identity);
     row("network", network);
+    if let Some(ports) = launch.proxy {
+        row("proxy", &proxy(ports));
+    }
     row(
         "runs only if",
         &format!("restricted tokens are checked for {rule}"),
@@ -65,6 +69,15 @@ pub(super) fn render(text: &mut String, launch: &LaunchSpec, names: &Names) {
     let _ = writeln!(text, "\nenvironment");
     for (name, value) in &launch.environment {
         let _ = writeln!(text, "       {}={}", line(name), line(value));
+    }
+}
+
+fn proxy(ports: ProxyPorts) -> String {
+    match ports {
+        ProxyPorts::Reserved(PortRange { first, last }) => {
+            format!("on the first free port of loopback from {first} to {last}")
+        }
+        ProxyPorts::Any => "on a free port of loopback".to_owned(),
     }
 }
 

@@ -81,7 +81,6 @@ impl Runner {
     }
 
     /// Its number.
-    #[cfg(test)]
     pub(in crate::launch) fn id(&self) -> u32 {
         self.child.id()
     }

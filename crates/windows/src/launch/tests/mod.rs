@@ -67,6 +67,7 @@ fn launch(identity: Identity) -> LaunchSpec {
     LaunchSpec {
         identity,
         network: Network::Advisory,
+        proxy: None,
         write_class: WriteClassRule::Boundary,
         token: TokenSpec {
             flags: FilterFlags::DISABLE_MAX_PRIVILEGE

@@ -142,7 +142,7 @@ fn as_harness() {
     let Event::Started { process, .. } = next(&mut session) else {
         return;
     };
-    say(format_args!("runner {}", session.runner_process().unwrap()));
+    say(format_args!("runner {}", session.runner().unwrap()));
     say(format_args!("target {process}"));
     std::thread::sleep(Duration::from_mins(2));
 }

@@ -1,0 +1,162 @@
+//! The proxy's place on a loopback that the whole machine shares, and how it knows who calls.
+//!
+//! The system's table says which process holds the other end of a connection, and since when; the session says whether
+//! that process is one of its commands'. Invariant: whoever is not certainly a command of this session gets nothing.
+//!
+//! # Security
+//! Any program of the machine may connect. A port that others could share would hand them the session's requests, so
+//! each is bound exclusively.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use ringfence_audit::SessionId;
+use ringfence_backend::session::Members;
+use ringfence_egress::Subject;
+use ringfence_egress::caller::{ByTable, ConnectionRow, ConnectionTable, Processes};
+use ringfence_egress::proxy::Listener;
+use ringfence_plan::windows::egress::ProxyPorts;
+use ringfence_plan::windows::step::PortRange;
+use ringfence_policy::Policy;
+use ringfence_windows::sys::connections::tcp_connections;
+use ringfence_windows::sys::listener::listen_exclusively;
+use ringfence_windows::sys::{CallError, Win32Error};
+
+use super::{Egress, EgressError, Prepared};
+
+/// `WSAEAFNOSUPPORT` and `WSAEADDRNOTAVAIL`: this machine has no IPv6.
+const NO_FAMILY: [Win32Error; 2] = [Win32Error(10047), Win32Error(10049)];
+
+/// Listeners of one session that nobody is served on yet: callers wait.
+#[derive(Debug)]
+pub(crate) struct Loopback {
+    /// What programs are told.
+    pub(crate) address: SocketAddr,
+    listeners: Vec<TcpListener>,
+}
+
+impl Loopback {
+    /// Takes the first free port of `ports`, of both families where this machine has both.
+    ///
+    /// # Errors
+    /// [`EgressError::Ports`] with the last refusal.
+    pub(crate) fn take(ports: ProxyPorts) -> Result<Self, EgressError> {
+        let (first, last) = match ports {
+            ProxyPorts::Reserved(PortRange { first, last }) => (first, last),
+            ProxyPorts::Any => (0, 0),
+        };
+        let mut port = first;
+        loop {
+            match Self::at(port) {
+                Ok(taken) => return Ok(taken),
+                Err(_) if port < last => port += 1,
+                Err(source) => {
+                    return Err(EgressError::Ports {
+                        tried: Tried { first, last }.to_string(),
+                        source,
+                    });
+                }
+            }
+        }
+    }
+
+    fn at(port: u16) -> Result<Self, CallError> {
+        let four = listen_exclusively((Ipv4Addr::LOCALHOST, port).into())?;
+        let address = four
+            .local_addr()
+            .map_err(|_| CallError::last("getsockname", port))?;
+        let mut listeners = vec![four];
+        let six = IpAddr::from(Ipv6Addr::LOCALHOST);
+        match listen_exclusively((six, address.port()).into()) {
+            Ok(six) => listeners.push(six),
+            Err(error) if NO_FAMILY.contains(&error.error) => {}
+            // Somebody else answers there in our place.
+            Err(error) => return Err(error),
+        }
+        Ok(Self { address, listeners })
+    }
+
+    /// Serves the processes that `members` knows by `policy`.
+    ///
+    /// # Errors
+    /// [`EgressError`]; nothing is served then, and nothing gets out.
+    pub(crate) fn serve(
+        self,
+        policy: &Policy,
+        session: &SessionId,
+        members: Arc<dyn Members>,
+    ) -> Result<Egress, EgressError> {
+        self.serve_by(policy, session, members, Arc::new(SystemTable))
+    }
+
+    fn serve_by(
+        self,
+        policy: &Policy,
+        session: &SessionId,
+        members: Arc<dyn Members>,
+        table: Arc<dyn ConnectionTable>,
+    ) -> Result<Egress, EgressError> {
+        let session = session.to_string();
+        let of_session = Arc::new(OfSession { session, members });
+        let attribution = Arc::new(ByTable::new(table, of_session));
+        let prepared = Prepared::new(policy, attribution, None)?;
+        for listener in self.listeners {
+            prepared.add(Listener::Explicit(listener))?;
+        }
+        prepared.start()
+    }
+}
+
+/// The ports that were tried, in words.
+struct Tried {
+    first: u16,
+    last: u16,
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.first, self.last) {
+            (0, _) => formatter.write_str("any port"),
+            (first, last) => write!(formatter, "ports {first} to {last}"),
+        }
+    }
+}
+
+/// The table of this machine.
+struct SystemTable;
+
+impl ConnectionTable for SystemTable {
+    fn rows(&self) -> io::Result<Vec<ConnectionRow>> {
+        let rows = tcp_connections().map_err(io::Error::other)?;
+        Ok(rows
+            .into_iter()
+            .map(|row| ConnectionRow {
+                local: row.local,
+                remote: row.remote,
+                process: row.process,
+                created: row.created,
+            })
+            .collect())
+    }
+}
+
+/// The processes of one session.
+struct OfSession {
+    session: String,
+    members: Arc<dyn Members>,
+}
+
+impl Processes for OfSession {
+    fn subject(&self, row: &ConnectionRow) -> Option<Subject> {
+        let command = self.members.command_of(row.process, row.created)?;
+        Some(Subject {
+            session: self.session.clone(),
+            command: Some(command.0),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
