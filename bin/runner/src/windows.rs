@@ -1,10 +1,12 @@
-//! The runner's roles, by its name and its one argument.
+//! The runner's roles, by its name and its arguments.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use ringfence_windows::launch::{CONSOLE_ROLE, STUBS, ServeError, host_console, serve};
+use ringfence_windows::launch::{
+    CONSOLE_ROLE, INTERRUPT_ROLE, Interrupt, STUBS, ServeError, host_console, interrupt, serve,
+};
 use ringfence_windows::sys::pipe::PipeName;
 
 use crate::say;
@@ -25,14 +27,19 @@ pub(crate) fn run() -> ExitCode {
         ));
         return ExitCode::from(NO_CONNECTION);
     }
-    let only = (arguments.next(), arguments.next());
-    let (Some(argument), None) = only else {
+    let all: Vec<OsString> = arguments.take(4).collect();
+    if let [role, key, process] = all.as_slice()
+        && role == INTERRUPT_ROLE
+    {
+        return Interrupt::parse(key, process).map_or_else(usage, type_it);
+    }
+    let [argument] = all.as_slice() else {
         return usage();
     };
     if argument == CONSOLE_ROLE {
         return console();
     }
-    let Some(pipe) = pipe(&argument) else {
+    let Some(pipe) = pipe(argument) else {
         return usage();
     };
     let Ok(this) = std::env::current_exe() else {
@@ -47,6 +54,14 @@ pub(crate) fn run() -> ExitCode {
                 ServeError::Connect(_) | ServeError::Read(_) => ExitCode::FAILURE,
             }
         }
+    }
+}
+
+/// Types on a command's console; who started it sees by the status whether that was done.
+fn type_it(order: Interrupt) -> ExitCode {
+    match interrupt(order) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

@@ -12,7 +12,7 @@ use ringfence_plan::windows::WindowsLedger;
 use ringfence_plan::{HostFacts, Plan};
 use ringfence_policy::Policy;
 
-use crate::command::{CommandId, CommandRequest};
+use crate::command::{CommandId, CommandRequest, TerminalSize};
 use crate::wire::Event;
 
 /// A descriptor that travels with a message.
@@ -160,11 +160,20 @@ pub trait RunningSession: Debug {
     /// [`SessionFault`] when the runner is gone or what it sent is no message.
     fn receive(&mut self, timeout: Option<Duration>) -> Result<Option<Received>, SessionFault>;
 
-    /// Sends a signal to a command's process group.
+    /// Sends a signal to a command's process group. On Windows SIGINT is Ctrl-C and SIGQUIT is Ctrl-Break on the
+    /// command's console, and any other ends it with all it has started.
     ///
     /// # Errors
     /// [`SessionFault`] when the request could not be sent.
     fn signal(&mut self, command: CommandId, signal: i32) -> Result<(), SessionFault>;
+
+    /// A command's terminal has another size. Nothing where the caller holds the terminal and sets it there.
+    ///
+    /// # Errors
+    /// [`SessionFault`] when the request could not be sent.
+    fn resize(&mut self, _command: CommandId, _size: TerminalSize) -> Result<(), SessionFault> {
+        Ok(())
+    }
 
     /// Asks the runner to end what is left; [`Event::Ended`] follows.
     ///

@@ -37,6 +37,13 @@ pub enum Request {
         /// The size.
         size: TerminalSize,
     },
+    /// Tell a command's console what a person's keyboard would tell it.
+    Interrupt {
+        /// Which command.
+        command: CommandId,
+        /// What.
+        key: InterruptKey,
+    },
     /// End a command with all it has started.
     Kill {
         /// Which command.
@@ -66,6 +73,16 @@ pub struct Opening {
     pub desktop: String,
     /// The directories that commands may write, the private home among them.
     pub roots: Vec<Object>,
+}
+
+/// What a console tells every process on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InterruptKey {
+    /// Ctrl-C: what elsewhere is SIGINT.
+    CtrlC,
+    /// Ctrl-Break: what elsewhere is SIGQUIT. Programs can't switch it off as they can Ctrl-C.
+    CtrlBreak,
 }
 
 /// A handle's value in the runner's process.
@@ -383,8 +400,14 @@ mod tests {
             let read = FORMAT.read(&mut frame(&event).as_slice()).unwrap();
             assert_eq!(read, Some(event));
         }
-        let read = FORMAT.read(&mut frame(&start()).as_slice()).unwrap();
-        assert_eq!(read, Some(start()));
+        let interrupt = Request::Interrupt {
+            command: CommandId(1),
+            key: InterruptKey::CtrlBreak,
+        };
+        for request in [start(), interrupt] {
+            let read = FORMAT.read(&mut frame(&request).as_slice()).unwrap();
+            assert_eq!(read, Some(request));
+        }
     }
 
     #[test]

@@ -219,7 +219,12 @@ impl RunError {
             | Self::Broken {
                 cause: BreakError::Terminal(_) | BreakError::Wait(_),
                 ..
-            } => "check the limit on open files (ulimit -n)".to_owned(),
+            } => if cfg!(windows) {
+                "close programs until handles are free, or sign in again"
+            } else {
+                "check the limit on open files (ulimit -n)"
+            }
+            .to_owned(),
             Self::Broken {
                 cause: BreakError::Lost(_) | BreakError::NoOutcome,
                 ..

@@ -11,13 +11,13 @@ use std::time::Instant;
 
 use ringfence_audit::event::Event as AuditEvent;
 use ringfence_audit::redact_arguments;
-use ringfence_backend::command::TerminalSize;
 use ringfence_backend::wire::Event;
 use ringfence_backend::{Afterwards, CommandId, CommandRequest, Outcome, Stream};
 use ringfence_policy::ExitCode;
 use ringfence_policy::escape::escape_os;
-use ringfence_windows::sys::terminal::{self, RawConsole};
+use ringfence_windows::sys::terminal::RawConsole;
 
+use super::console::PersonsConsole;
 use super::decided::Heard;
 use super::opening::{OpenError, Opening};
 use super::report::{LOST, ending_name, exit_status, hidden_secrets};
@@ -55,9 +55,10 @@ pub(super) fn run(
         output.is_terminal(),
         error.is_terminal(),
     ];
-    let size = match is_console {
+    let mut console = PersonsConsole::take_over()?;
+    let terminal = match is_console {
         // Both: the command gets a terminal; standard error goes there too, as in any terminal.
-        [true, true, _] => terminal::size(output.as_handle()).ok(),
+        [true, true, _] => console.give_terminal(),
         _ => None,
     };
     let directory = command.directory.as_ref();
@@ -66,12 +67,12 @@ pub(super) fn run(
         arguments: command.arguments.clone(),
         environment: variables.kept,
         directory: directory.unwrap_or(&session.plan.workspace).clone(),
-        streams: [if size.is_some() {
+        streams: [if terminal.is_some() {
             Stream::Terminal
         } else {
             Stream::Descriptor
         }; 3],
-        terminal: size.map(|(rows, columns)| TerminalSize { rows, columns }),
+        terminal,
         umask: 0,
         ignored_signals: Vec::new(),
         time_limit: session.time_limit,
@@ -89,14 +90,21 @@ pub(super) fn run(
             .collect(),
     });
     session.sweep = Sweep::Due;
-    let result = match size {
-        Some(_) => in_terminal(session, &request),
-        None => with_streams(session, &request, is_console),
+    let result = match terminal {
+        Some(_) => in_terminal(session, &request, &mut console),
+        None => with_streams(session, &request, is_console, &mut console),
     };
-    conclude(session, &request, result, begun, variables.withheld)
+    // Held until then: the sweep is not interrupted.
+    let report = conclude(session, &request, result, begun, variables.withheld);
+    drop(console);
+    report
 }
 
-fn in_terminal(session: &mut Session, request: &CommandRequest) -> Result<Outcome, BreakError> {
+fn in_terminal(
+    session: &mut Session,
+    request: &CommandRequest,
+    console: &mut PersonsConsole,
+) -> Result<Outcome, BreakError> {
     let (typed, keys) = io::pipe().map_err(BreakError::Terminal)?;
     let (screen, shown) = io::pipe().map_err(BreakError::Terminal)?;
     let (input, output) = (io::stdin(), io::stdout());
@@ -109,7 +117,7 @@ fn in_terminal(session: &mut Session, request: &CommandRequest) -> Result<Outcom
     drop((typed, shown));
     relay_input(keys);
     let relay = relay_output(screen, io::stdout());
-    let outcome = wait(session, request);
+    let outcome = wait(session, request, console);
     // The terminal is closed with the command: what it showed last comes before the end of the relay.
     let _ = relay.join();
     drop(raw);
@@ -137,6 +145,7 @@ fn with_streams(
     session: &mut Session,
     request: &CommandRequest,
     is_console: [bool; 3],
+    console: &mut PersonsConsole,
 ) -> Result<Outcome, BreakError> {
     let [input, output, error] = is_console;
     let mut relays = Vec::new();
@@ -166,7 +175,7 @@ fn with_streams(
         .spawn(request, &handles)
         .map_err(BreakError::Lost)?;
     drop(given);
-    let outcome = wait(session, request);
+    let outcome = wait(session, request, console);
     for relay in relays {
         let _ = relay.join();
     }
@@ -219,10 +228,14 @@ fn relay_output(mut from: PipeReader, mut to: impl Write + Send + 'static) -> Jo
 }
 
 /// Hears the runner until the command has ended, and the session where it ends with it.
-fn wait(session: &mut Session, request: &CommandRequest) -> Result<Outcome, BreakError> {
+fn wait(
+    session: &mut Session,
+    request: &CommandRequest,
+    console: &mut PersonsConsole,
+) -> Result<Outcome, BreakError> {
     let mut outcome = None;
     loop {
-        let received = session.next_word(request.id.0).map_err(BreakError::Lost)?;
+        let received = session.next_word(request.id, console)?;
         match received.event {
             Event::Exited {
                 command,

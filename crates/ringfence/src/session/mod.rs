@@ -11,6 +11,9 @@ mod report;
 mod caller;
 #[cfg(target_os = "linux")]
 mod certificates;
+#[cfg(windows)]
+#[path = "console_windows.rs"]
+mod console;
 #[cfg(any(target_os = "linux", windows))]
 mod decided;
 #[cfg(any(target_os = "linux", windows))]

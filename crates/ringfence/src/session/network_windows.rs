@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringfence_audit::SessionId;
-use ringfence_backend::Received;
-use ringfence_backend::session::{BorrowedDescriptor, Members, SessionFault};
+use ringfence_backend::session::{BorrowedDescriptor, Members};
+use ringfence_backend::{CommandId, Received};
 use ringfence_plan::{Plan, proxy};
 use ringfence_policy::Policy;
-use ringfence_windows::sys::handle::wait_for_either;
 
-use super::Session;
+use super::console::PersonsConsole;
 use super::decided::{Heard, proxy_ended};
 use super::egress::{Egress, EgressError, Loopback, NetworkControl};
+use super::{BreakError, Session};
 
 /// The network of one session.
 #[derive(Debug)]
@@ -89,22 +89,21 @@ impl Network {
 }
 
 impl Session {
-    /// Waits for the runner's next word; what the proxy decides meanwhile is recorded as it comes.
-    pub(super) fn next_word(&mut self, command: u64) -> Result<Received, SessionFault> {
+    /// Waits for the runner's next word; what the proxy decides meanwhile is recorded as it comes, and what happens on
+    /// the person's console is passed on to the command.
+    pub(super) fn next_word(
+        &mut self,
+        command: CommandId,
+        console: &mut PersonsConsole,
+    ) -> Result<Received, BreakError> {
         loop {
-            let now = Some(Duration::ZERO);
-            if let Some(received) = self.running.receive(now)? {
+            let now = self.running.receive(Some(Duration::ZERO));
+            if let Some(received) = now.map_err(BreakError::Lost)? {
                 return Ok(received);
             }
-            self.hear_egress(command);
-            let waited = match self.network.readiness() {
-                Some(news) => wait_for_either(self.running.readiness(), news).map(|_| ()),
-                None => match self.running.receive(None)? {
-                    Some(received) => return Ok(received),
-                    None => Ok(()),
-                },
-            };
-            waited.map_err(|error| SessionFault::Failed(Box::new(error)))?;
+            self.hear_egress(command.0);
+            let news = self.network.readiness();
+            console.wait(&mut *self.running, command, news)?;
         }
     }
 

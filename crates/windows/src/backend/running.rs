@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringfence_backend::command::TerminalSize;
 use ringfence_backend::session::{
     BorrowedDescriptor, Members, Received, RunningSession, SessionFault,
 };
 use ringfence_backend::windows::runner::{
-    Ended, Event as Told, Lacking, NotStarted, Start, Tended,
+    Ended, Event as Told, InterruptKey, Lacking, NotStarted, Start, Tended,
 };
 use ringfence_backend::wire::{Event, Tending};
 use ringfence_backend::{
@@ -28,6 +29,10 @@ use crate::launch::{LentStreams, Session, SessionError};
 
 /// 128 plus this is what a command leaves that was killed.
 const SIGKILL: i32 = 9;
+/// What elsewhere is Ctrl-C.
+const SIGINT: i32 = 2;
+/// What elsewhere is Ctrl-\, and comes closest to Ctrl-Break.
+const SIGQUIT: i32 = 3;
 
 /// A live session.
 #[derive(Debug)]
@@ -209,9 +214,18 @@ impl RunningSession for Running {
         }
     }
 
-    /// Whatever the signal, Windows knows one end: the command is ended with all it has started.
-    fn signal(&mut self, command: CommandId, _signal: i32) -> Result<(), SessionFault> {
-        self.session.kill(command).map_err(failed)
+    fn signal(&mut self, command: CommandId, signal: i32) -> Result<(), SessionFault> {
+        let done = match signal {
+            SIGINT => self.session.interrupt(command, InterruptKey::CtrlC),
+            SIGQUIT => self.session.interrupt(command, InterruptKey::CtrlBreak),
+            // Windows knows one end.
+            _ => self.session.kill(command),
+        };
+        done.map_err(failed)
+    }
+
+    fn resize(&mut self, command: CommandId, size: TerminalSize) -> Result<(), SessionFault> {
+        self.session.resize(command, size).map_err(failed)
     }
 
     fn end(&mut self) -> Result<(), SessionFault> {

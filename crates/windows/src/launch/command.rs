@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use ringfence_backend::CommandId;
 use ringfence_backend::command::TerminalSize;
-use ringfence_backend::windows::runner::{Ended, Member};
+use ringfence_backend::windows::runner::{Ended, InterruptKey, Member};
 
-use super::console::ConsoleLine;
+use super::console::{ConsoleHost, ConsoleLine};
 use crate::sys::CallError;
 use crate::sys::job::Job;
 use crate::sys::process::Child;
@@ -24,6 +24,8 @@ const KILLED: u32 = 1;
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) id: CommandId,
+    /// Its first process, which is on its console where that is no host's.
+    first: u32,
     job: Job,
     /// The way to its console's host.
     console: Option<Mutex<ConsoleLine>>,
@@ -38,9 +40,10 @@ pub(super) struct End {
 }
 
 impl Running {
-    pub(super) fn new(id: CommandId, job: Job, console: Option<ConsoleLine>) -> Self {
+    pub(super) fn new(id: CommandId, first: u32, job: Job, console: Option<ConsoleLine>) -> Self {
         Self {
             id,
+            first,
             job,
             console: console.map(Mutex::new),
             killed: AtomicBool::new(false),
@@ -60,6 +63,24 @@ impl Running {
             let mut line = console.lock().unwrap_or_else(PoisonError::into_inner);
             line.resize(size);
         }
+    }
+
+    /// Has `key` typed on its terminal's console; whether it has a terminal.
+    pub(super) fn interrupt_on_terminal(&self, key: InterruptKey, host: &ConsoleHost) -> bool {
+        let Some(console) = &self.console else {
+            return false;
+        };
+        let mut line = console.lock().unwrap_or_else(PoisonError::into_inner);
+        line.interrupt(key, host);
+        true
+    }
+
+    pub(super) const fn first(&self) -> u32 {
+        self.first
+    }
+
+    pub(super) const fn job(&self) -> &Job {
+        &self.job
     }
 
     /// Whether `process` is one of its processes, and since when.

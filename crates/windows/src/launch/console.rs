@@ -12,12 +12,15 @@ use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Write as _};
 use std::os::windows::io::{AsHandle as _, BorrowedHandle};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ringfence_backend::command::TerminalSize;
 use ringfence_backend::frame::{Format, FrameError, ReadError};
+use ringfence_backend::windows::runner::InterruptKey;
 use serde::{Deserialize, Serialize};
 
+use super::interrupt::{INTERRUPT_ROLE, Interrupt};
 use crate::sys::console::{ConsoleSize, PseudoConsole};
 use crate::sys::process::{Arguments, Child, Command, Standard, StartError, start_suspended};
 use crate::sys::{CallError, handle};
@@ -25,12 +28,13 @@ use crate::sys::{CallError, handle};
 /// The argument that makes the runner's program such a host.
 pub const CONSOLE_ROLE: &str = "--console";
 
-/// The program that hosts a session's consoles, and what makes it do so.
+/// The program that hosts a session's consoles and types on them, and what makes it do either.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsoleHost {
     /// By absolute path.
     pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
+    pub(super) interrupting: Vec<OsString>,
 }
 
 impl ConsoleHost {
@@ -40,6 +44,7 @@ impl ConsoleHost {
         Self {
             program: program.to_owned(),
             arguments: vec![OsString::from(CONSOLE_ROLE)],
+            interrupting: vec![OsString::from(INTERRUPT_ROLE)],
         }
     }
 }
@@ -60,6 +65,8 @@ enum ConsoleOrder {
     },
     /// The console has another size.
     Resize(TerminalSize),
+    /// Type this on the console, with the host's own program as these arguments make it.
+    Interrupt(InterruptKey, Vec<OsString>),
 }
 
 /// How the command's arguments are put together.
@@ -112,11 +119,17 @@ impl ConsoleLine {
 
     /// Tells the host another size.
     pub(super) fn resize(&mut self, size: TerminalSize) {
+        self.tell(&ConsoleOrder::Resize(size));
+    }
+
+    /// Tells the host what to type, and how its own program does that.
+    pub(super) fn interrupt(&mut self, key: InterruptKey, host: &ConsoleHost) {
+        self.tell(&ConsoleOrder::Interrupt(key, host.interrupting.clone()));
+    }
+
+    fn tell(&mut self, order: &ConsoleOrder) {
         let mut frame = Vec::new();
-        if FORMAT
-            .encode(&ConsoleOrder::Resize(size), &mut frame)
-            .is_ok()
-        {
+        if FORMAT.encode(order, &mut frame).is_ok() {
             let _ = self.0.write_all(&frame);
         }
     }
@@ -173,20 +186,11 @@ pub fn host_console() -> Result<u32, ConsoleError> {
     drop((input, output));
     let child = start(&console, &program, &line)?;
     child.resume().map_err(ConsoleError::Wait)?;
+    let process = child.id();
     let console = Arc::new(Mutex::new(Some(console)));
     let resized = Arc::clone(&console);
     // Ends with the process: nobody waits for an order that may never come.
-    std::thread::spawn(move || {
-        while let Ok(Some(order)) = FORMAT.read(&mut orders) {
-            let ConsoleOrder::Resize(size) = order else {
-                break;
-            };
-            let console = resized.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(console) = console.as_ref() {
-                let _ = console.resize(sides(size));
-            }
-        }
-    });
+    std::thread::spawn(move || follow(orders, &resized, process));
     let code = child.wait(None).map_err(ConsoleError::Wait)?;
     // Closed before this process ends: what is still on the screen is written out first.
     drop(
@@ -221,7 +225,46 @@ fn start(console: &PseudoConsole, program: &OsString, line: &Line) -> Result<Chi
     start_suspended(&command).map_err(ConsoleError::Start)
 }
 
-const fn sides(size: TerminalSize) -> ConsoleSize {
+/// Carries orders out until there are no more; how often the console was asked to take another size.
+pub(super) fn follow(
+    mut orders: impl io::Read,
+    console: &Mutex<Option<PseudoConsole>>,
+    process: u32,
+) -> u32 {
+    let mut resized = 0;
+    while let Ok(Some(order)) = FORMAT.read(&mut orders) {
+        match order {
+            ConsoleOrder::Start { .. } => break,
+            ConsoleOrder::Resize(size) => {
+                let console = console.lock().unwrap_or_else(PoisonError::into_inner);
+                let done = console.as_ref().map(|console| console.resize(sides(size)));
+                // One that refuses keeps its old size: the command runs on.
+                resized += u32::from(done.is_some());
+            }
+            ConsoleOrder::Interrupt(key, role) => interrupt(Interrupt { key, process }, role),
+        }
+    }
+    resized
+}
+
+/// Starts this program to type on a console; where it can't, the person has the console's own keyboard still.
+fn interrupt(order: Interrupt, role: Vec<OsString>) {
+    let Ok(program) = std::env::current_exe() else {
+        return;
+    };
+    let typist = std::process::Command::new(program)
+        .args(role)
+        .args(order.arguments())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    if let Ok(mut typist) = typist {
+        let _ = typist.wait();
+    }
+}
+
+pub(super) const fn sides(size: TerminalSize) -> ConsoleSize {
     ConsoleSize {
         rows: size.rows,
         columns: size.columns,

@@ -12,7 +12,7 @@ use ringfence_backend::CommandId;
 use ringfence_backend::command::TerminalSize;
 use ringfence_backend::windows::Tender;
 use ringfence_backend::windows::runner::{
-    Ended, Event, Lacking, Member, NotStarted, Opening, Ready, Refusal, Start, Tended,
+    Ended, Event, InterruptKey, Lacking, Member, NotStarted, Opening, Ready, Refusal, Start, Tended,
 };
 use ringfence_nt::WriteClass;
 use ringfence_plan::windows::launch::{Identity, StandardHandle};
@@ -231,6 +231,26 @@ impl Engine {
     pub fn resize(&self, command: CommandId, size: TerminalSize) {
         if let Some(running) = self.0.running(command) {
             running.resize(size);
+        }
+    }
+
+    /// Has `key` typed on a command's console. A command that can't be told so is ended: a person wants it to stop.
+    pub fn interrupt(&self, command: CommandId, key: InterruptKey) {
+        let Some(running) = self.0.running(command) else {
+            return;
+        };
+        if running.interrupt_on_terminal(key, &self.0.console_host) {
+            return;
+        }
+        match self.0.start_typist(&running, key) {
+            Ok(typist) => {
+                std::thread::spawn(move || {
+                    if !matches!(typist.wait(None), Ok(Some(0))) {
+                        running.kill();
+                    }
+                });
+            }
+            Err(_) => running.kill(),
         }
     }
 

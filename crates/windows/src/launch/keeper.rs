@@ -18,7 +18,7 @@ use ringfence_plan::windows::step::Object;
 
 use crate::files::{NtFiles, OpenObject, failure};
 use crate::sys::CallError;
-use crate::sys::handle::{Either, Signal, wait_for_either};
+use crate::sys::handle::{Signal, wait_for_any};
 use crate::sys::nt_file::{self, Access};
 use crate::sys::watch::{Seen, Watch};
 
@@ -126,7 +126,7 @@ impl Collector {
         }));
         let (collecting, until) = (Arc::clone(&kept), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
-            while let Ok(Either::First) = wait_for_either(ready.as_handle(), until.as_handle()) {
+            while let Ok(Some(0)) = wait_for_any(&[ready.as_handle(), until.as_handle()], None) {
                 lock(&collecting).collect();
                 if until.is_set() {
                     break;

@@ -17,6 +17,8 @@ pub mod exit;
 #[cfg(windows)]
 mod harden;
 #[cfg(windows)]
+mod interrupt;
+#[cfg(windows)]
 mod keeper;
 #[cfg(windows)]
 mod line;
@@ -40,6 +42,8 @@ pub use callers::{Answer, Callers};
 pub use console::{CONSOLE_ROLE, ConsoleHost, host_console};
 #[cfg(windows)]
 pub use engine::{Engine, OwnedStreams, Sink};
+#[cfg(windows)]
+pub use interrupt::{INTERRUPT_ROLE, Interrupt, interrupt};
 #[cfg(windows)]
 pub use serve::{ServeError, serve};
 #[cfg(windows)]

@@ -14,6 +14,7 @@ use super::console::ConsoleHost;
 use super::engine::{Engine, OwnedStreams, Sink};
 use super::harden::called;
 use super::line::Line;
+use crate::sys::console_event::hear_ctrl_c;
 use crate::sys::pipe::{PipeName, PipeStream, connect};
 use crate::sys::{CallError, handle};
 
@@ -45,6 +46,9 @@ pub(super) fn serve_with(
     pipe: &PipeName,
     open: impl FnOnce(Opening, Sink) -> Result<(Engine, Ready), Refusal>,
 ) -> Result<(), ServeError> {
+    // Started as a group of its own, it would pass on to its commands that Ctrl-C is nothing to them. Where that can't
+    // be undone, Ctrl-Break is left.
+    let _ = hear_ctrl_c();
     let connection = connect(pipe).map_err(ServeError::Connect)?;
     let stream = Arc::new(connection.stream);
     let sink = sink(&stream);
@@ -57,6 +61,7 @@ pub(super) fn serve_with(
         Some(
             Request::Start(..)
             | Request::Resize { .. }
+            | Request::Interrupt { .. }
             | Request::Kill { .. }
             | Request::Whose { .. }
             | Request::Close,
@@ -87,6 +92,7 @@ pub(super) fn serve_with(
                 }),
             },
             Request::Resize { command, size } => engine.resize(command, size),
+            Request::Interrupt { command, key } => engine.interrupt(command, key),
             Request::Kill { command } => engine.kill(command),
             Request::Whose { question, process } => {
                 let member = engine.whose(process);

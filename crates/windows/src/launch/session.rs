@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use ringfence_backend::command::TerminalSize;
 use ringfence_backend::windows::runner::{
-    Event, HandleValue, Opening, Ready, Refusal, Request, Start, Streams,
+    Event, HandleValue, InterruptKey, Opening, Ready, Refusal, Request, Start, Streams,
 };
 use ringfence_backend::{CommandId, Remains};
 use ringfence_nt::Sid;
@@ -389,6 +389,20 @@ impl Session {
                 Ok(())
             }
             Link::Runner(runner) => runner.send(&Request::Resize { command, size }),
+        }
+    }
+
+    /// Has `key` typed on a command's console.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn interrupt(&mut self, command: CommandId, key: InterruptKey) -> Result<(), SessionError> {
+        match &mut self.link {
+            Link::Here(engine) => {
+                engine.interrupt(command, key);
+                Ok(())
+            }
+            Link::Runner(runner) => runner.send(&Request::Interrupt { command, key }),
         }
     }
 

@@ -4,17 +4,19 @@
 //! not so is ended before it runs.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::os::windows::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::windows::io::{AsHandle as _, BorrowedHandle};
 use std::path::Path;
 
-use ringfence_backend::windows::runner::{Called, NotStarted, Refusal, Start};
+use ringfence_backend::windows::runner::{Called, InterruptKey, NotStarted, Refusal, Start};
 use ringfence_plan::windows::launch::Identity;
 
 use super::command::Running;
 use super::console::{ConsoleLine, Line};
 use super::engine::{Demand, OwnedStreams, Shared, make_job};
 use super::harden::called;
+use super::interrupt::Interrupt;
 use super::program::{self, Places, Program, SearchError};
 use crate::environment_block::{self, Variable};
 use crate::sys::job::Job;
@@ -31,26 +33,18 @@ impl Shared {
         let launch = &self.opening.launch;
         let directory = start.directory.as_ref().unwrap_or(&launch.directory);
         let directory = OsString::from(directory.to_string());
-        let variables = self.variables(start);
+        let variables = self.variables(&start.variables);
         let (program, line) = find_program(start, &variables, &directory)?;
-        let environment: Vec<(OsString, OsString)> = variables
-            .iter()
-            .map(|(name, value)| (OsString::from_wide(name), OsString::from_wide(value)))
-            .collect();
+        let environment = text(&variables);
         let job = make_job(self.limits, self.demand).map_err(called)?;
         let jobs: Vec<&Job> = self.session.iter().chain([&job]).collect();
-        let token = match self.demand {
-            Demand::Enforced => Some(self.target.make().map_err(not_started)?),
-            #[cfg(test)]
-            Demand::Plumbing => None,
-        };
-        let desktop = Some(self.opening.desktop.as_str()).filter(|name| !name.is_empty());
+        let token = self.token()?;
         let mut command = Command {
             program: &program,
             arguments: line.arguments(),
             environment: &environment,
             directory: &directory,
-            desktop: desktop.map(OsStr::new),
+            desktop: self.desktop(),
             standard: Standard::Handles([streams.first(), streams.second(), streams.third()]),
             token: token.as_ref().map(AccessToken::as_handle),
             jobs: &jobs,
@@ -84,7 +78,60 @@ impl Shared {
             let _ = child.terminate(1);
             return Err(why);
         }
-        Ok((child, Running::new(start.command, job, console)))
+        let running = Running::new(start.command, child.id(), job, console);
+        Ok((child, running))
+    }
+
+    /// Starts the program that types `key` on the console of a command without a terminal, as confined as the command.
+    pub(super) fn start_typist(
+        &self,
+        running: &Running,
+        key: InterruptKey,
+    ) -> Result<Child, NotStarted> {
+        let order = Interrupt {
+            key,
+            process: running.first(),
+        };
+        let mut arguments = self.console_host.interrupting.clone();
+        arguments.extend(order.arguments());
+        let variables = self.variables(&[]);
+        let environment = text(&variables);
+        let directory = OsString::from(self.opening.launch.directory.to_string());
+        let nothing = File::options().read(true).write(true).open("NUL");
+        let nothing = nothing.map_err(|error| pipe_failed(&error))?;
+        let jobs: Vec<&Job> = self.session.iter().chain([running.job()]).collect();
+        let token = self.token()?;
+        let child = start_suspended(&Command {
+            program: self.console_host.program.as_os_str(),
+            arguments: Arguments::Plain(&arguments),
+            environment: &environment,
+            directory: &directory,
+            desktop: self.desktop(),
+            standard: Standard::Handles([nothing.as_handle(); 3]),
+            token: token.as_ref().map(AccessToken::as_handle),
+            jobs: &jobs,
+        })
+        .map_err(start_failed)?;
+        if let Err(why) = self.verify(&child, running.job()) {
+            let _ = child.terminate(1);
+            return Err(why);
+        }
+        child.resume().map_err(called)?;
+        Ok(child)
+    }
+
+    /// A target's token; none in a test of the machinery.
+    fn token(&self) -> Result<Option<AccessToken>, NotStarted> {
+        match self.demand {
+            Demand::Enforced => self.target.make().map(Some).map_err(not_started),
+            #[cfg(test)]
+            Demand::Plumbing => Ok(None),
+        }
+    }
+
+    fn desktop(&self) -> Option<&OsStr> {
+        let desktop = Some(self.opening.desktop.as_str()).filter(|name| !name.is_empty());
+        desktop.map(OsStr::new)
     }
 
     /// Whether what was made is what was asked for, before its first instruction.
@@ -110,7 +157,7 @@ impl Shared {
     }
 
     /// The command's variables, the launch's own over them, and those without which nothing starts.
-    fn variables(&self, start: &Start) -> Vec<Variable> {
+    fn variables(&self, asked: &[(OsString, OsString)]) -> Vec<Variable> {
         let units = |text: &OsStr| text.encode_wide().collect::<Vec<u16>>();
         let own = |names: &[&str]| {
             let set = names.iter().filter_map(|name| {
@@ -120,7 +167,7 @@ impl Shared {
             set.collect::<Vec<Variable>>()
         };
         let needed = own(&["SystemRoot", "SystemDrive", "windir", "ComSpec", "PATHEXT"]);
-        let asked = start.variables.iter().filter(|(name, _)| {
+        let asked = asked.iter().filter(|(name, _)| {
             // `=C:` and its like: where `cmd.exe` remembers the directories of drives.
             !name.is_empty() && !name.as_encoded_bytes().contains(&b'=')
         });
@@ -138,6 +185,13 @@ impl Shared {
             Identity::Person => merged,
         }
     }
+}
+
+fn text(variables: &[Variable]) -> Vec<(OsString, OsString)> {
+    variables
+        .iter()
+        .map(|(name, value)| (OsString::from_wide(name), OsString::from_wide(value)))
+        .collect()
 }
 
 impl OwnedStreams {

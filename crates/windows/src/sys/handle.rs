@@ -6,7 +6,7 @@ use std::os::windows::io::{
 
 use windows_sys::Win32::Foundation::{
     DUPLICATE_SAME_ACCESS, DuplicateHandle, GetHandleInformation, HANDLE, HANDLE_FLAG_INHERIT,
-    INVALID_HANDLE_VALUE, SetHandleInformation, WAIT_FAILED, WAIT_OBJECT_0,
+    INVALID_HANDLE_VALUE, SetHandleInformation, WAIT_FAILED, WAIT_OBJECT_0, WAIT_TIMEOUT,
 };
 use windows_sys::Win32::System::Threading::{
     CreateEventW, GetCurrentProcess, INFINITE, ResetEvent, SetEvent, WaitForMultipleObjects,
@@ -168,28 +168,27 @@ impl AsHandle for Signal {
     }
 }
 
-/// Waits until `first` or `second` is signalled; answers whether it is the first.
+/// Waits until one of `handles` is signalled, for at most `milliseconds`, or as long as it takes; answers the place of
+/// the first that is.
 ///
 /// # Errors
-/// `WaitForMultipleObjects`'s.
-pub fn wait_for_either(
-    first: BorrowedHandle<'_>,
-    second: BorrowedHandle<'_>,
-) -> Result<Either, CallError> {
-    let handles = [first.as_raw_handle(), second.as_raw_handle()];
-    // SAFETY: both handles are open for as long as they are borrowed, and two is said.
-    match unsafe { WaitForMultipleObjects(2, handles.as_ptr(), 0, INFINITE) } {
-        WAIT_OBJECT_0 => Ok(Either::First),
-        WAIT_FAILED => Err(CallError::last("WaitForMultipleObjects", "")),
-        _ => Ok(Either::Second),
+/// `WaitForMultipleObjects`'s; it takes 64 at most.
+pub fn wait_for_any(
+    handles: &[BorrowedHandle<'_>],
+    milliseconds: Option<u32>,
+) -> Result<Option<usize>, CallError> {
+    const CALL: &str = "WaitForMultipleObjects";
+    let time = milliseconds.unwrap_or(INFINITE);
+    let raw: Vec<HANDLE> = handles
+        .iter()
+        .map(|handle| handle.as_raw_handle())
+        .collect();
+    let count = u32::try_from(raw.len()).unwrap_or(u32::MAX);
+    // SAFETY: the handles are open for as long as they are borrowed, and as many are said as there are.
+    let answer = unsafe { WaitForMultipleObjects(count, raw.as_ptr(), 0, time) };
+    match answer {
+        WAIT_FAILED => Err(CallError::last(CALL, "")),
+        WAIT_TIMEOUT => Ok(None),
+        place => Ok(usize::try_from(place - WAIT_OBJECT_0).ok()),
     }
-}
-
-/// Which of two was signalled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Either {
-    /// The first; perhaps the second too.
-    First,
-    /// The second.
-    Second,
 }

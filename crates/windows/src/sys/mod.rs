@@ -10,6 +10,7 @@ pub mod account;
 mod com;
 pub mod connections;
 pub mod console;
+pub mod console_event;
 pub mod elevate;
 pub mod ending;
 pub mod error;

@@ -5,6 +5,7 @@
 //! says yes must be refused). The other processes are this same program in the roles of [`roles`].
 
 mod console;
+mod interrupt;
 mod negative;
 mod plumbing;
 mod roles;

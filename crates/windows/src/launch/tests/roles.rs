@@ -13,7 +13,8 @@ use super::super::engine::{Demand, Engine};
 use super::super::serve::serve_with;
 use super::super::session::Runner;
 use super::{begin, next, start, this_program, through_a_runner};
-use crate::launch::{ConsoleHost, host_console};
+use crate::launch::{ConsoleHost, Interrupt, host_console, interrupt};
+use crate::sys::console_event::{ConsoleEvents, hear_ctrl_c};
 use crate::sys::handle;
 use crate::sys::job::Job;
 use crate::sys::pipe::{PipeName, PipeServer};
@@ -35,6 +36,10 @@ pub(super) enum Role {
     Harness,
     /// Hosts a console.
     Console,
+    /// Types on a console.
+    Typist,
+    /// Says when it listens and what it was told, and ends with 42.
+    Listener,
     /// Waits, for longer than a test takes.
     Sleep,
     /// Starts one that waits, says its number, and ends.
@@ -53,6 +58,8 @@ impl Role {
             Self::StrictRunner => "as_strict_runner",
             Self::Harness => "as_harness",
             Self::Console => "as_console",
+            Self::Typist => "as_typist",
+            Self::Listener => "as_listener",
             Self::Sleep => "as_sleeper",
             Self::Parent => "as_parent",
             Self::Variables => "as_sayer_of_variables",
@@ -108,6 +115,7 @@ pub(super) fn console_host() -> ConsoleHost {
     ConsoleHost {
         program: this_program(),
         arguments: Role::Console.arguments(),
+        interrupting: Role::Typist.arguments(),
     }
 }
 
@@ -153,6 +161,33 @@ fn as_console() {
     let code = host_console();
     // The test program would end with a status of its own.
     std::process::exit(code.map_or(99, u32::cast_signed));
+}
+
+#[test]
+#[ignore = "a role"]
+fn as_typist() {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let [.., key, process] = arguments.as_slice() else {
+        return;
+    };
+    if let Some(order) = Interrupt::parse(key, process) {
+        std::process::exit(i32::from(interrupt(order).is_err()));
+    }
+}
+
+#[test]
+#[ignore = "a role"]
+fn as_listener() {
+    hear_ctrl_c().unwrap();
+    let mut events = ConsoleEvents::take_over().unwrap();
+    say("listens");
+    // On a console, the standard output may be none.
+    if let Ok(mut screen) = std::fs::OpenOptions::new().write(true).open("CONOUT$") {
+        let _ = writeln!(screen, "@listens");
+    }
+    handle::wait(events.readiness(), Some(60_000)).unwrap();
+    say(format_args!("{:?}", events.take()));
+    std::process::exit(42);
 }
 
 #[test]
