@@ -43,6 +43,22 @@ struct Running {
     deadline: Option<Instant>,
     /// What ended it, when it was one of our limits.
     limit: Option<Ending>,
+    /// When it is killed: it was asked to end, and has this long for it.
+    kill: Option<Instant>,
+}
+
+impl Running {
+    /// Passes a signal of the harness's caller on; one that asks for the end is not asked twice.
+    fn signal(&mut self, pid: Pid, signal: i32) {
+        // Gone already: its end is on its way to the harness.
+        let _ = sys::signal_group(pid.as_raw_nonzero().get(), signal);
+        if [Signal::TERM, Signal::HUP]
+            .map(Signal::as_raw)
+            .contains(&signal)
+        {
+            self.kill = self.kill.or_else(|| Some(Instant::now() + GRACE));
+        }
+    }
 }
 
 /// A command between request and first instruction.
@@ -169,10 +185,9 @@ impl Init {
                 if let Some(starting) = self.starting.get_mut(&command) {
                     starting.signals.push(signal);
                 }
-                for (pid, running) in &self.running {
+                for (pid, running) in &mut self.running {
                     if running.id == command {
-                        // Gone already: its end is on its way to the harness.
-                        let _ = sys::signal_group(pid.as_raw_nonzero().get(), signal);
+                        running.signal(*pid, signal);
                     }
                 }
                 Ok(())
@@ -271,16 +286,17 @@ impl Init {
                 let fds: Vec<BorrowedFd<'_>> = starting.terminal.iter().map(AsFd::as_fd).collect();
                 self.channel
                     .post(&Event::Started { command: start.id }, &fds)?;
-                let running = Running {
+                let mut running = Running {
                     id: start.id,
                     deadline: starting.deadline,
                     limit: None,
+                    kill: None,
                 };
                 if let Some(reaped) = self.early.remove(&pid) {
                     self.exited(&running, reaped)?;
                 } else {
                     for signal in starting.signals {
-                        let _ = sys::signal_group(pid.as_raw_nonzero().get(), signal);
+                        running.signal(pid, signal);
                     }
                     self.running.insert(pid, running);
                 }
@@ -444,7 +460,13 @@ impl Init {
             self.tree.signal(Signal::KILL);
             self.end = End::Killed;
         }
+        let mut is_last_overdue = false;
         for (pid, running) in &mut self.running {
+            if running.kill.is_some_and(|kill| now >= kill) {
+                running.kill = None;
+                running.signal(*pid, Signal::KILL.as_raw());
+                is_last_overdue |= self.last == Some(running.id);
+            }
             if running.deadline.is_some_and(|deadline| now >= deadline) {
                 let group = pid.as_raw_nonzero().get();
                 let signal = if running.limit.is_none() {
@@ -456,6 +478,11 @@ impl Init {
                 running.deadline = (signal == Signal::TERM).then(|| now + GRACE);
                 let _ = sys::signal_group(group, signal.as_raw());
             }
+        }
+        if is_last_overdue {
+            // What it started has been asked with it, and the session ends with it.
+            self.tree.signal(Signal::KILL);
+            self.end = End::Killed;
         }
         if self.next_look.is_some_and(|look| now >= look) {
             self.next_look = Some(now + Duration::from_millis(WATCH_INTERVAL));
@@ -518,8 +545,9 @@ impl Init {
             End::Asked(kill) => Some(kill),
             End::NotAsked | End::Killed => None,
         };
-        let deadlines = self.running.values().filter_map(|running| running.deadline);
-        deadlines.chain(end).chain(self.next_look).min()
+        let running = self.running.values();
+        let deadlines = running.flat_map(|running| [running.deadline, running.kill]);
+        deadlines.flatten().chain(end).chain(self.next_look).min()
     }
 }
 

@@ -16,7 +16,7 @@ use super::names::Names;
 use super::resolve::{
     Directory, Resolved, absolute, kind, look_up, probe_entry, probe_name, resolve,
 };
-use super::scan::{Keep, Match, Patterns, walk};
+use super::scan::{Insiders, Keep, Match, Patterns, walk};
 use rustix::fs::FileType;
 
 /// The facts of all roots, and what hidden patterns match in them.
@@ -35,6 +35,7 @@ pub(super) fn observe_all(
     state: &Resolved,
 ) -> Result<Roots, ObserveError> {
     let patterns = Patterns::compile(policy)?;
+    let mut workspace = None;
     let mut roots = Roots {
         facts: Vec::new(),
         matches: Vec::new(),
@@ -59,6 +60,7 @@ pub(super) fn observe_all(
             unread: Vec::new(),
             scan: ScanFact::default(),
         };
+        workspace = workspace.or(facts.object.as_ref().map(|object| object.owner.0));
         let is_directory = facts
             .object
             .as_ref()
@@ -68,14 +70,13 @@ pub(super) fn observe_all(
             facts.unread.push(absolute(&found.path)?);
         }
         if is_scanned {
-            scan(
+            let search = Search {
                 policy,
                 mounts,
-                &found.path,
-                &patterns,
-                &mut facts,
-                &mut roots.matches,
-            )?;
+                patterns: &patterns,
+                insiders: Insiders::of(workspace),
+            };
+            scan(&search, &found.path, &mut facts, &mut roots.matches)?;
         } else {
             facts.anchors.push(anchor(policy, &found.path)?);
         }
@@ -95,20 +96,27 @@ fn is_worth_scanning(policy: &Policy, path: &Path, state: &Path) -> bool {
     accepted && path.parent().is_some()
 }
 
+/// What is sought in a root, and for whom.
+struct Search<'a> {
+    policy: &'a Policy,
+    mounts: &'a Mounts,
+    patterns: &'a Patterns,
+    insiders: Insiders,
+}
+
 fn scan(
-    policy: &Policy,
-    mounts: &Mounts,
+    search: &Search<'_>,
     path: &Path,
-    patterns: &Patterns,
     facts: &mut RootFacts,
     matches: &mut Vec<Match>,
 ) -> Result<(), ObserveError> {
-    let mounts = mounts.below(path);
+    let policy = search.policy;
+    let mounts = search.mounts.below(path);
     let keep = match policy.filesystem.hard_links.value {
         HardLinks::Warn => Keep::In(policy.state.as_path(), seconds_now()),
         HardLinks::ReadOnly => Keep::Nothing,
     };
-    let found = walk(path, &mounts, patterns, keep)?;
+    let found = walk(path, &mounts, search.patterns, keep, search.insiders)?;
     facts.anchors.push(anchor(policy, path)?);
     for repository in &found.repositories {
         facts.anchors.push(anchor(policy, repository)?);

@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 
 use super::error::ObserveError;
@@ -67,6 +67,39 @@ pub(super) enum Keep<'a> {
     Nothing,
 }
 
+/// As whom a session's commands run, where root observes and could look where they can't.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Insiders {
+    /// As who observes: what can be read here can be read there, and nothing else.
+    Caller,
+    /// Root observes, and these own what a session can open: root itself, and the owner of the workspace.
+    Root([u32; 2]),
+}
+
+impl Insiders {
+    /// Those of a session for a workspace of this owner.
+    pub(super) fn of(workspace: Option<u32>) -> Self {
+        if rustix::process::geteuid().is_root() {
+            Self::Root([0, workspace.unwrap_or(0)])
+        } else {
+            Self::Caller
+        }
+    }
+
+    /// Whether only somebody else can enter the directory: its owner has no id in the session, so that no capability
+    /// counts there, and its mode lets nobody but the owner in (an ACL neither: the group's bits are its mask).
+    pub(super) fn are_kept_out(self, directory: &Stat) -> bool {
+        match self {
+            Self::Caller => false,
+            Self::Root(owners) => {
+                let others = Mode::XGRP | Mode::XOTH;
+                !owners.contains(&directory.st_uid)
+                    && !Mode::from_raw_mode(directory.st_mode).intersects(others)
+            }
+        }
+    }
+}
+
 /// Walks `root`; `mounts` are the mount points below it.
 ///
 /// # Errors
@@ -76,6 +109,7 @@ pub(super) fn walk(
     mounts: &[PathBuf],
     patterns: &Patterns,
     keep: Keep<'_>,
+    insiders: Insiders,
 ) -> Result<Found, ObserveError> {
     let top = open(CWD, root).map_err(|source| ObserveError::OpenDirectory {
         path: root.to_owned(),
@@ -89,6 +123,7 @@ pub(super) fn walk(
         path: root,
         top,
         patterns,
+        insiders,
         mounts: mounts
             .iter()
             .filter_map(|mount| Some(mount.strip_prefix(root).ok()?.as_os_str().as_bytes()))
@@ -112,6 +147,7 @@ struct Root<'a> {
     path: &'a Path,
     top: OwnedFd,
     patterns: &'a Patterns,
+    insiders: Insiders,
     /// Mount points, seen from the top.
     mounts: HashSet<&'a [u8]>,
 }
@@ -331,10 +367,11 @@ impl<'a> Walk<'a> {
             &below
         };
         // Before the names: a change while they are read must show the next time.
-        let stamp = match self.cache {
-            Some(_) => Some(Stamp::of(&rustix::fs::fstat(directory)?)),
-            None => None,
-        };
+        let stat = rustix::fs::fstat(directory)?;
+        if self.root.insiders.are_kept_out(&stat) {
+            return Err(Errno::ACCESS);
+        }
+        let stamp = self.cache.map(|_| Stamp::of(&stat));
         let relative = Path::new(OsStr::from_bytes(&self.path));
         let mut reading = Reading::new(directory, depth, self.root.patterns, relative);
         let mut entries = RawDir::new(directory, &mut self.buffer);

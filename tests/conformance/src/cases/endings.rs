@@ -38,6 +38,12 @@ pub(super) const CASES: &[Case] = &[
         run: signal_handled,
     },
     Case {
+        name: "end.signals-unheeded",
+        promise: "a command and a tree that heed neither TERM nor HUP are killed after two seconds, and one that ends in time is not",
+        needs: Needs::Full,
+        run: signals_unheeded,
+    },
+    Case {
         name: "end.ignored-signals",
         promise: "a signal that the caller ignores is ignored by the command, too",
         needs: Needs::Full,
@@ -295,6 +301,50 @@ fn signal_handled(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         signal(&child, number);
         let status = wait(&mut child, "ringfence")?;
         checks.same(&format!("a handler for {name}"), &status.code(), &Some(42));
+    }
+    Ok(())
+}
+
+fn signals_unheeded(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let fixture = ground.fixture()?;
+    let launch = Launch::new(ground, &fixture);
+    for (name, number) in [("TERM", libc::SIGTERM), ("HUP", libc::SIGHUP)] {
+        // The child takes over what its parent ignores, in a session of its own.
+        let script = format!(
+            "trap '' TERM HUP; setsid sleep 300 & echo standing; while :; do sleep 0.05; done # {name}"
+        );
+        let own = mark();
+        let mut child = standing(&launch, &["/bin/bash", "-c", &script], &own)?;
+        signal(&child, number);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let left = survivors(&own).len();
+        checks.that("control: it does not heed it", left >= 3, || {
+            left.to_string()
+        });
+        let gone = eventually(5, || survivors(&own).is_empty());
+        checks.that(&format!("nothing lives on after {name}"), gone, || {
+            format!("{:?}", survivors(&own))
+        });
+        if !gone {
+            let _ = child.kill();
+            sweep(&own);
+        }
+        let status = wait(&mut child, "ringfence")?;
+        checks.same(
+            &format!("the status says that it was killed after {name}"),
+            &status.code(),
+            &Some(128 + libc::SIGKILL),
+        );
+        let script =
+            format!("trap 'sleep 1; exit 42' {name}; echo standing; while :; do sleep 0.05; done");
+        let mut child = standing(&launch, &["/bin/bash", "-c", &script], &mark())?;
+        signal(&child, number);
+        let status = wait(&mut child, "ringfence")?;
+        checks.same(
+            &format!("one that takes a second for {name} has it"),
+            &status.code(),
+            &Some(42),
+        );
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Scans of trees made for the purpose, with and without what an earlier scan kept.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ringfence_policy::AbsolutePath;
@@ -60,6 +62,7 @@ impl Tree {
             &[],
             &self.patterns,
             Keep::In(&state, now + later),
+            Insiders::Caller,
         )
         .unwrap()
     }
@@ -76,7 +79,14 @@ impl Tree {
     }
 
     fn without_cache(&self) -> Found {
-        walk(&self.root(), &[], &self.patterns, Keep::Nothing).unwrap()
+        walk(
+            &self.root(),
+            &[],
+            &self.patterns,
+            Keep::Nothing,
+            Insiders::Caller,
+        )
+        .unwrap()
     }
 }
 
@@ -272,4 +282,26 @@ fn caches_of_roots_long_gone_are_removed() {
     }
     tree.scan(10);
     assert!(scan.join("young").exists() && !scan.join("old").exists());
+}
+
+#[test]
+fn root_looks_where_a_command_can_and_nowhere_else() {
+    let scratch = tempfile::tempdir().unwrap();
+    let kept_out = |insiders: Insiders, mode: u32| {
+        std::fs::set_permissions(scratch.path(), Permissions::from_mode(mode)).unwrap();
+        let stat = rustix::fs::stat(scratch.path()).unwrap();
+        insiders.are_kept_out(&stat)
+    };
+    let owner = rustix::fs::stat(scratch.path()).unwrap().st_uid;
+    let others = Insiders::Root([owner + 1, owner + 2]);
+    for mode in [0o700, 0o744, 0o760] {
+        assert!(kept_out(others, mode), "{mode:o}");
+        assert!(!kept_out(Insiders::Root([0, owner]), mode), "{mode:o}");
+        assert!(!kept_out(Insiders::Root([owner, 0]), mode), "{mode:o}");
+        assert!(!kept_out(Insiders::Caller, mode), "{mode:o}");
+    }
+    // The control: one bit lets a command in, and what lies there is to be held.
+    for mode in [0o701, 0o710, 0o755] {
+        assert!(!kept_out(others, mode), "{mode:o}");
+    }
 }
