@@ -91,6 +91,13 @@ pub(crate) fn render_full_access(colour: Colour) -> String {
 pub(crate) fn render_end(report: &Report, frame: Frame<'_>) -> String {
     let failed = report.exit_status() != 0;
     let mut text = ending(report.outcome.ending, frame);
+    if let Some(error) = &report.lost_output {
+        let _ = writeln!(
+            text,
+            "ringfence: {} what the command wrote could not be passed on ({error}): its output is not whole",
+            frame.colour.paint(Tone::Bad, "OUTPUT LOST."),
+        );
+    }
     if frame.verbosity == Verbosity::Normal {
         for note in &report.notes {
             let _ = writeln!(text, "ringfence: {}", one_line(note));
@@ -232,6 +239,7 @@ pub(crate) struct JsonReport<'a> {
     quarantined: &'a [Entry],
     withheld: Vec<(String, WithheldReason)>,
     notes: &'a [String],
+    lost_output: Option<String>,
 }
 
 impl<'a> JsonReport<'a> {
@@ -263,6 +271,7 @@ impl<'a> JsonReport<'a> {
                 .map(|(name, reason)| (one_line(&name.to_string_lossy()).into_owned(), *reason))
                 .collect(),
             notes: &report.notes,
+            lost_output: report.lost_output.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -290,6 +299,7 @@ mod tests {
             quarantined: Vec::new(),
             withheld: Vec::new(),
             notes: Vec::new(),
+            lost_output: None,
         }
     }
 

@@ -219,6 +219,7 @@ fn conduct(
             return Err(RunError::Broken { cause, swept });
         }
     };
+    let lost_output = streams.lost_output();
     session.sweep_up(Seen::All);
     session.journal.write(|| ended);
     match afterwards {
@@ -243,6 +244,7 @@ fn conduct(
         quarantined: swept.quarantined,
         withheld,
         notes,
+        lost_output,
     })
 }
 

@@ -319,5 +319,6 @@ fn conclude(
         quarantined: swept.quarantined,
         withheld,
         notes,
+        lost_output: None,
     })
 }

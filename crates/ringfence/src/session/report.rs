@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::io;
 
 use ringfence_audit::EventSink;
 use ringfence_audit::event::Event;
@@ -39,13 +40,20 @@ pub struct Report {
     pub withheld: Vec<(OsString, WithheldReason)>,
     /// What a person should know, one line each.
     pub notes: Vec<String>,
+    /// Why output of the command that passes through this process was lost: a full disk. Who only stopped reading lost
+    /// nothing.
+    pub lost_output: Option<io::Error>,
 }
 
 impl Report {
-    /// The status `ringfence run` exits with.
+    /// The status `ringfence run` exits with: the command's own; where it succeeded and its output was lost, it is
+    /// Ringfence's failure.
     #[must_use]
     pub fn exit_status(&self) -> u8 {
-        exit_status(self.outcome.ending)
+        match (exit_status(self.outcome.ending), &self.lost_output) {
+            (0, Some(_)) => ExitCode::Internal.code(),
+            (status, _) => status,
+        }
     }
 }
 

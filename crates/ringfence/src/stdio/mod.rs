@@ -189,6 +189,12 @@ impl Streams {
         Ok(streams)
     }
 
+    /// Why output of the command was lost, if some was.
+    pub(crate) fn lost_output(&self) -> Option<io::Error> {
+        let fault = self.outputs.iter().find_map(Relay::fault);
+        fault.map(io::Error::from)
+    }
+
     /// The descriptors that travel with the request, in the order of the streams.
     pub(crate) fn descriptors<'a>(&'a self, own: [BorrowedFd<'a>; 3]) -> Vec<BorrowedFd<'a>> {
         let resolve = |given: &'a Given| match given {

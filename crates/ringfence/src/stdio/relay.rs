@@ -1,7 +1,7 @@
 //! One direction of a stream that passes through this process.
 //!
 //! It either waits for bytes or holds some; it never does both, so it can't grow. Invariant: bytes come out as they
-//! went in, all of them, unless the reader has gone.
+//! went in, all of them, unless the reader has gone; what could not be written is known afterwards.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -33,6 +33,8 @@ pub(crate) struct Relay {
     buffer: Vec<u8>,
     /// What of the buffer is still to be written.
     held: std::ops::Range<usize>,
+    /// Why something was lost.
+    fault: Option<Errno>,
 }
 
 impl Relay {
@@ -42,7 +44,14 @@ impl Relay {
             to: Some(to),
             buffer: Vec::new(),
             held: 0..0,
+            fault: None,
         }
+    }
+
+    /// Why what it had could not be written, where that was not because nobody reads it any more. The writer has only
+    /// seen that nobody reads.
+    pub(crate) fn fault(&self) -> Option<Errno> {
+        self.fault
     }
 
     /// What it waits for; `None` when nothing more can come.
@@ -100,7 +109,11 @@ impl Relay {
             Ok(count) => self.held.start = self.held.end.min(self.held.start + count),
             Err(Errno::AGAIN | Errno::INTR) => {}
             // The reader has gone: closing our reading end tells the writer.
-            Err(_) => self.close(),
+            Err(Errno::PIPE | Errno::CONNRESET) => self.close(),
+            Err(errno) => {
+                self.fault = Some(errno);
+                self.close();
+            }
         }
     }
 

@@ -198,6 +198,39 @@ fn output(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         &loud.text(),
         &"out".to_owned(),
     );
+    // A full disk: the command sees no more than that nobody reads.
+    let control = launch.plain(&["/bin/sh", "-c", "echo lost > /dev/full"])?;
+    checks.that(
+        "control: a full disk fails a command",
+        control.code() != 0,
+        || control.said(),
+    );
+    for (script, status) in [("echo lost", 100), ("echo lost; exit 7", 7)] {
+        let run = launch.inside_command(&["sh", "-c", script])?;
+        let mut all: Vec<std::ffi::OsString> = ["/bin/sh", "-c", "exec \"$@\" > /dev/full", "sh"]
+            .map(Into::into)
+            .to_vec();
+        all.push(run.get_program().to_owned());
+        all.extend(run.get_args().map(ToOwned::to_owned));
+        let run = launch.plain(&all)?;
+        checks.same(
+            &format!("status where output is lost: {script}"),
+            &run.code(),
+            &status,
+        );
+        let said = run.said();
+        checks.that(
+            &format!("lost output is told: {script}"),
+            said.contains("No space left on device"),
+            || said.clone(),
+        );
+    }
+    let read_in_part = launch.shell("yes | head -n 3")?;
+    checks.same(
+        "who only stops reading loses nothing",
+        &read_in_part.code(),
+        &0,
+    );
     let closed = launch.inside(&["sh", "-c", "exec >&- 2>&-; exit 3"])?;
     checks.same("a command that closes its streams", &closed.code(), &3);
     Ok(())
