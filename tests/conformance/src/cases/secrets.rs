@@ -1,5 +1,6 @@
 //! Every secret, in every form that leads to it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
@@ -30,6 +31,12 @@ pub(super) const CASES: &[Case] = &[
         promise: "each built-in secret can be taken back by its own name, and no neighbour comes with it",
         needs: Needs::Full,
         run: allow_each,
+    },
+    Case {
+        name: "secret.kept-out",
+        promise: "a directory of the workspace that only another user can enter does not keep root's session from starting",
+        needs: Needs::Full,
+        run: kept_out,
     },
     Case {
         name: "secret.workspace",
@@ -398,6 +405,37 @@ fn known_hosts(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     checks.refused("write ~/.ssh/known_hosts", &write, &[]);
     let control = launch.attack_plain(&["open-write", &file])?;
     checks.control("write ~/.ssh/known_hosts", &control);
+    Ok(())
+}
+
+fn kept_out(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    if !ground.root() {
+        checks.skip("only root can give a directory to another user");
+        return Ok(());
+    }
+    let fixture = ground.fixture()?;
+    for name in ["closed", "open"] {
+        fixture.write(&format!("home/project/{name}/deep/.env"), CONTENT)?;
+        let directory = fixture.workspace.join(name);
+        std::os::unix::fs::chown(&directory, Some(54_321), Some(54_321))
+            .context(|| format!("giving {name} away"))?;
+        let mode = if name == "open" { 0o711 } else { 0o700 };
+        std::fs::set_permissions(&directory, PermissionsExt::from_mode(mode))
+            .context(|| format!("closing {name}"))?;
+    }
+    let launch = Launch::new(ground, &fixture);
+    for name in ["closed", "open"] {
+        let file = text(&fixture.workspace.join(name).join("deep/.env"));
+        checks.control(
+            &format!("read {name}"),
+            &launch.attack_plain(&["read", &file])?,
+        );
+        // The one can't be reached at all, the other is covered.
+        let read = launch.attack_inside(&["read", &file])?;
+        checks.refused(&format!("read {name}"), &read, GONE);
+    }
+    let run = launch.shell("echo work > written; exit 6")?;
+    checks.same("the session works", &run.code(), &6);
     Ok(())
 }
 
