@@ -287,6 +287,13 @@ pub(crate) struct SetupInstall {
     /// Let sandboxed commands read and start what lies in the directories of tools that are listed
     #[arg(long)]
     pub(crate) tools: bool,
+    /// Agree to network filters that permit everybody but the sandbox account and block what is left, where
+    /// `ringfence audit` has seen that copies of a token get past filters that name it
+    #[arg(long)]
+    pub(crate) complement_filters: bool,
+    /// Take that back: filters name the sandbox account
+    #[arg(long, conflicts_with = "complement_filters")]
+    pub(crate) named_filters: bool,
     /// Do not ask: the plan was read before, with `ringfence plan`
     #[arg(long)]
     pub(crate) yes: bool,
@@ -338,6 +345,9 @@ pub(crate) struct Audit {
     /// Try one probe here: what the audit runs inside a session
     #[arg(long, hide = true, value_name = "PROBE")]
     pub(crate) inside: Option<String>,
+    /// What was prepared outside for that probe
+    #[arg(long, hide = true, value_name = "JSON", requires = "inside")]
+    pub(crate) stage: Option<String>,
 }
 
 /// `ringfence policy`

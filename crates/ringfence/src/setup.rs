@@ -14,7 +14,8 @@ use ringfence_backend::windows::{
     DAMAGED_ARGUMENT, Progress, SCAN_ARGUMENT, SetupOutcome, SetupReceipt, SetupVerb, explain_code,
     sids_of,
 };
-use ringfence_plan::windows::facts::WindowsFacts;
+use ringfence_plan::windows::facts::{Consent, WindowsFacts};
+use ringfence_plan::windows::filters::FilterForm;
 use ringfence_plan::windows::machine::Subject;
 use ringfence_plan::windows::{WindowsPath, WindowsPlan, plan};
 use ringfence_policy::{ExitCode, Policy};
@@ -103,7 +104,16 @@ impl Prepared {
     /// # Errors
     /// [`SetupError`].
     pub fn new(policy: &Policy) -> Result<Self, SetupError> {
-        Self::with(policy, PortFacts::Asked)
+        Self::with(policy, PortFacts::Asked, None)
+    }
+
+    /// The same for an install where somebody says whether network filters may hit others than the accounts; nothing of
+    /// that is kept before [`Prepared::keep_filters`].
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn with_filters(policy: &Policy, complement: Option<Consent>) -> Result<Self, SetupError> {
+        Self::with(policy, PortFacts::Asked, complement)
     }
 
     /// Plans anew what is left to do, after [`Prepared::keep`].
@@ -111,12 +121,19 @@ impl Prepared {
     /// # Errors
     /// [`SetupError`].
     pub fn again(policy: &Policy) -> Result<Self, SetupError> {
-        Self::with(policy, PortFacts::Kept)
+        Self::with(policy, PortFacts::Kept, None)
     }
 
-    fn with(policy: &Policy, ports: PortFacts) -> Result<Self, SetupError> {
+    fn with(
+        policy: &Policy,
+        ports: PortFacts,
+        complement: Option<Consent>,
+    ) -> Result<Self, SetupError> {
         let files = PersonFiles::open().map_err(SetupError::Person)?;
-        let facts = observe_with(policy, ports).map_err(SetupError::Observe)?;
+        let mut facts = observe_with(policy, ports).map_err(SetupError::Observe)?;
+        if let Some(consent) = complement {
+            facts.filtering.complement_consent = consent;
+        }
         let ledger = Windows
             .ledger()
             .map_err(|error| SetupError::Observe(Box::new(error)))?;
@@ -141,7 +158,6 @@ impl Prepared {
 
     /// Directories of tools that commands could start programs in if the person agreed.
     pub fn tools(&self) -> impl Iterator<Item = &WindowsPath> {
-        use ringfence_plan::windows::facts::Consent;
         self.facts
             .tools
             .iter()
@@ -191,6 +207,22 @@ impl Prepared {
             }
         }
         self.files.keep(&kept).map_err(SetupError::Person)
+    }
+
+    /// Keeps whether network filters may hit others, once set-up has made them so.
+    ///
+    /// # Errors
+    /// [`SetupError::Person`].
+    pub fn keep_filters(&self) -> Result<(), SetupError> {
+        let mut kept = self.files.kept().map_err(SetupError::Person)?;
+        kept.complement = self.facts.filtering.complement_consent;
+        self.files.keep(&kept).map_err(SetupError::Person)
+    }
+
+    /// The form of the network filters that this asks for.
+    #[must_use]
+    pub const fn filters(&self) -> FilterForm {
+        self.subject.form
     }
 
     /// Does the person's steps; answers how many objects got another list.

@@ -29,7 +29,12 @@ impl Class {
 
 /// The class of every test, by the beginning of its path.
 const CLASSES: &[(&str, Class)] = &[
-    ("audit::inside::", Class::NoSystem),
+    ("audit::inside::copies::", Class::NoSystem),
+    ("audit::leftovers::", Class::NoSystem),
+    ("audit::settle::", Class::NoSystem),
+    // Loopback connections are wine's own.
+    ("audit::inside::network::", Class::EnforcedByWine),
+    ("sys::socket::", Class::EnforcedByWine),
     ("command_line::", Class::NoSystem),
     ("arguments::", Class::NoSystem),
     ("text::", Class::NoSystem),

@@ -3,34 +3,29 @@
 use crate::cli::Audit;
 use crate::failure::Failure;
 
-/// Tries everything, and prints what came of it; exit status 102 where the boundary is not held.
+/// Tries everything, and prints what came of it; exit status 102 where the boundary is not
+/// held, 105 where some of it could not be tried.
 #[cfg(windows)]
 pub(crate) fn run(options: &Audit) -> Result<u8, Failure> {
     use ringfence::audit;
-    use ringfence_policy::ExitCode;
 
     #[derive(Debug, thiserror::Error)]
     #[error("this program does not know where it is")]
     struct Nowhere(#[source] std::io::Error);
 
     if let Some(name) = &options.inside {
-        if let Some(answer) = audit::attempt(name) {
-            crate::output::json(&answer)?;
-        }
+        // Where nobody reads it there is nobody to tell.
+        let _unread = audit::inside(name, options.stage.as_deref(), &mut std::io::stdout());
         return Ok(0);
     }
     let own = std::env::current_exe().map_err(|error| Failure::internal(Nowhere(error)))?;
-    let found = audit::run(&own);
+    let found = audit::run(own).map_err(Failure::internal)?;
     if options.json {
         crate::output::json(&found)?;
     } else {
         crate::output::data(&audit::render(&found))?;
     }
-    Ok(if found.holds() {
-        0
-    } else {
-        ExitCode::NotEnforceable.code()
-    })
+    Ok(audit::exit_of(&found))
 }
 
 /// Says where the same is shown on this system.

@@ -30,6 +30,8 @@ mod windows {
     use ringfence::setup::{DamagedLedger, Prepared, Removal, exit_of};
     use ringfence_backend::windows::{Progress, Proof, SetupOutcome, SetupReceipt, SetupVerb};
     use ringfence_plan::windows::WindowsPath;
+    use ringfence_plan::windows::facts::Consent;
+    use ringfence_plan::windows::filters::FilterForm;
     use ringfence_policy::ExitCode;
 
     use crate::cli::{PolicyOptions, Setup, SetupInstall, SetupPlain, SetupRepair, SetupUninstall};
@@ -63,8 +65,23 @@ mod windows {
         Ok(Prepared::new(&policy)?)
     }
 
+    /// What the options say about filters that can hit others.
+    const fn complement(options: &SetupInstall) -> Option<Consent> {
+        match (options.complement_filters, options.named_filters) {
+            (true, _) => Some(Consent::Given),
+            (false, true) => Some(Consent::Missing),
+            (false, false) => None,
+        }
+    }
+
     fn install(options: &SetupInstall) -> Result<u8, Failure> {
-        let prepared = prepare(&options.policy)?;
+        let policy = context::load(&options.policy)?.loaded.policy;
+        let prepared = Prepared::with_filters(&policy, complement(options))?;
+        if options.complement_filters && prepared.filters() == FilterForm::Named {
+            output::message(
+                "ringfence: no audit of this machine has seen a copy of a token get past the filters: they name the sandbox account alone\n",
+            );
+        }
         output::data(&prepared.plan.render_text())?;
         let tools: Vec<WindowsPath> = if options.tools {
             prepared.tools().cloned().collect()
@@ -102,8 +119,8 @@ mod windows {
             }
         }
         prepared.keep(&tools)?;
+        prepared.keep_filters()?;
         // With the accounts there, the person's steps are planned anew.
-        let policy = context::load(&options.policy)?.loaded.policy;
         let made = Prepared::again(&policy)?;
         let changed = made.apply(&mut progress)?;
         output::message(&format!(

@@ -51,7 +51,10 @@ pub use request::{
     SETUP_PROGRAM, SetupOutcome, SetupReceipt, SetupRequest, SetupVerb, Surroundings, admit,
     read_request,
 };
-pub use scan::{everything_of_machine, leftover_of_files, leftover_of_machine, leftover_of_person};
+pub use scan::{
+    everything_of_machine, leftover_beside, leftover_of_files, leftover_of_machine,
+    leftover_of_person,
+};
 pub use setup::{Applied, Failure, Removed, Setup, SetupError, UndoError, Uninstalled, salvage};
 pub use tend::{Changes, ReparsePoints, Tender};
 pub use trustees::KnownAccounts;

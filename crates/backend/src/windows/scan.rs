@@ -111,6 +111,21 @@ pub fn leftover_of_person<S: LedgerStore, M: Machine>(
     unexpected(&expected, machine)
 }
 
+/// Everything of Ringfence on the machine that none of `steps` makes: what a person can tell without the ledger.
+///
+/// # Errors
+/// [`CallFailure`].
+pub fn leftover_beside<M: Machine>(
+    steps: &[MachineStep],
+    machine: &mut M,
+) -> Result<Vec<Remnant>, CallFailure> {
+    let mut expected = Expected::default();
+    for step in steps {
+        expected.add(step);
+    }
+    unexpected(&expected, machine)
+}
+
 /// Everything of Ringfence on the machine: all that can be said where no ledger can be read.
 ///
 /// # Errors

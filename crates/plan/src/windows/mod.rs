@@ -353,7 +353,7 @@ impl<'a> Planner<'a> {
             cure: match form {
                 FilterForm::Named => "let an administrator agree to filters that permit everybody else and block what is left: `ringfence setup install --complement-filters`".to_owned(),
                 FilterForm::Complement | FilterForm::ComplementWithoutAnonymous => {
-                    "`ringfence doctor` prints what was measured; please report it, with the Windows build".to_owned()
+                    "`ringfence audit` prints what was measured; please report it, with the Windows build".to_owned()
                 }
             },
         })
@@ -368,7 +368,7 @@ impl<'a> Planner<'a> {
             return notes;
         }
         if form.measured(filtering).is_none() {
-            notes.push("whether a copy of a command's token (the account deny-only, or anonymous) gets past the network filters has not been measured on this machine: `ringfence doctor`".to_owned());
+            notes.push("whether a copy of a command's token (the account deny-only, or anonymous) gets past the network filters has not been measured on this machine: `ringfence audit`".to_owned());
         }
         match form {
             FilterForm::Named => {}

@@ -1,118 +1,157 @@
-//! What only a real machine can answer, asked of it: the second pass, and the boundary from inside a real session.
+//! What only a real machine can answer, asked of it: the second pass, and the boundary from inside real sessions.
 //!
-//! The inner probes start from the launch that commands start from. Invariant: where the system restricts nothing,
-//! every probe says "not enforced", and nothing is started.
+//! The inner probes start from the launch that commands start from; what is prepared for them outside is a
+//! [`Stage`], with the controls. Invariant: where the system restricts nothing every probe says "not enforced" and
+//! nothing is started; a probe that could not be tried, or whose control failed, is unknown and never held.
 
 pub mod inside;
+mod leftovers;
+mod settle;
+pub mod stage;
 
-use ringfence_plan::windows::audit::{AUDIT_VERSION, Answer, AuditReport, Probe, SecondPass};
+use ringfence_plan::windows::audit::{
+    AUDIT_VERSION, Answer, AuditReport, PROBES, Probe, SecondPass, TriedCopies, copies_of,
+};
+use ringfence_plan::windows::filters::FilterForm;
+use ringfence_plan::windows::step::PortRange;
+use serde::{Deserialize, Serialize};
 
 use crate::observe::write_class;
 use crate::sys::registry::{self, Hive};
+use stage::{Set, Stage};
 
-/// Every probe by its name, and what it asks.
-pub const PROBES: &[(&str, &str)] = &[
-    (
-        "write-class",
-        "which rights the second pass of a write-restricted token covers",
-    ),
-    ("egress.tcp", "a connection to another machine, from inside"),
-    ("egress.udp", "a datagram to another machine, from inside"),
-    ("dns", "a name, asked of the system's resolver, from inside"),
-    ("smb", "a share of another machine, from inside"),
-    (
-        "loopback",
-        "a connection to itself, from inside: it must work",
-    ),
-    (
-        "egress.deny-only",
-        "a connection with a deny-only copy of the token",
-    ),
-    ("egress.anonymous", "a connection as an anonymous caller"),
-    ("icmp", "an echo request, from inside"),
-    ("raw", "a raw socket, from inside"),
-    (
-        "schannel",
-        "the system's own TLS, from inside: it should work",
-    ),
-    ("process", "the runner's process and its token, from inside"),
-    ("leftovers", "processes of a session that has ended"),
-];
+/// What came of one probe, with what was done to see that it works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What came of it.
+    pub answer: Answer,
+    /// What was seen.
+    pub detail: String,
+    /// The control, and what came of that.
+    pub control: String,
+    /// Processes that the probe has left behind on purpose.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<u32>,
+}
 
-/// What was seen from inside a session, by probe; made by whoever can start one.
-pub type Inside<'a> = dyn FnMut(&str) -> Option<(Answer, String)> + 'a;
+impl Finding {
+    pub(crate) fn new(answer: Answer, detail: impl Into<String>, control: &str) -> Self {
+        Self {
+            answer,
+            detail: detail.into(),
+            control: control.to_owned(),
+            left: Vec::new(),
+        }
+    }
 
-/// Asks everything; `inside` runs one probe in a real session, or tells that it can't.
-pub fn run(inside: &mut Inside<'_>) -> AuditReport {
+    pub(crate) fn unknown(detail: impl Into<String>) -> Self {
+        Self::new(Answer::Unknown, detail, "")
+    }
+}
+
+/// Whoever can start sessions on this machine.
+pub trait Sessions {
+    /// Tries one probe in a session of its own.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    fn probe(&mut self, name: &str, stage: &Stage) -> Result<Finding, String>;
+
+    /// Opens a session with a process that waits, and keeps it until [`Sessions::let_go`]; the process's number.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn hold(&mut self) -> Result<u32, String>;
+
+    /// Ends what [`Sessions::hold`] has opened.
+    fn let_go(&mut self);
+}
+
+/// What is known of the set-up that is audited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audited {
+    /// The ports that the system gives out by itself.
+    pub dynamic: PortRange,
+    /// The proxy's ports and the form of the filters, where set-up has run.
+    pub installed: Option<(PortRange, FilterForm)>,
+}
+
+/// Asks everything.
+pub fn run(sessions: &mut dyn Sessions, audited: Audited) -> AuditReport {
     const VERSION: &str = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion";
     let build = registry::text(Hive::Machine, VERSION, "CurrentBuildNumber");
     let build = build.ok().flatten().and_then(|build| build.parse().ok());
     let measured = write_class::measured();
-    let probes = PROBES.iter().map(|(name, _)| match (*name, measured) {
-        (_, None) => probe(
-            name,
-            Answer::NotEnforced,
-            "this system makes restricted tokens that are not restricted",
-        ),
-        ("write-class", Some(measured)) => {
-            let held = measured
-                .class()
-                .is_some_and(ringfence_nt::WriteClass::holds_a_boundary);
-            let answer = if held { Answer::Held } else { Answer::Open };
-            probe(
-                name,
-                answer,
-                &format!("{:?}, covers {}", measured.class(), measured.covered),
-            )
+    let probes: Vec<Probe> = match measured {
+        None => PROBES.iter().map(|kind| unenforced(kind.name)).collect(),
+        Some(measured) => {
+            let class = measured.class();
+            let held = class.is_some_and(ringfence_nt::WriteClass::holds_a_boundary);
+            let first = Finding::new(
+                if held { Answer::Held } else { Answer::Open },
+                format!("{class:?}, covers {}", measured.covered),
+                "rights that only the first pass names are given, and ones that both name",
+            );
+            let mut set = Set::new(audited);
+            let mut found = Vec::new();
+            for kind in PROBES {
+                let finding = match kind.name {
+                    "write-class" => first.clone(),
+                    name => one(sessions, &mut set, name),
+                };
+                found.push(probe(kind.name, finding));
+            }
+            found
         }
-        (name, Some(_)) => match inside(name) {
-            Some((answer, detail)) => probe(name, answer, &detail),
-            None => probe(
-                name,
-                Answer::NotTried,
-                "there is no probe for it yet, or no session",
-            ),
-        },
-    });
-    let probes = probes.collect();
+    };
+    let answer = |name: &str| {
+        let found = probes.iter().find(|probe| probe.name == name);
+        found.map_or(Answer::Unknown, |probe| probe.answer)
+    };
+    let copies = copies_of(answer("egress.deny-only"), answer("egress.anonymous"));
+    let form = audited.installed.map(|(_, form)| form);
     AuditReport {
         version: AUDIT_VERSION,
         build: build.unwrap_or(0),
         second_pass: measured.map(SecondPass::from),
+        filtering: form
+            .zip(copies)
+            .map(|(form, copies)| TriedCopies { form, copies }),
         probes,
     }
 }
 
-fn probe(name: &str, answer: Answer, detail: &str) -> Probe {
+/// One probe, with what has to be done outside for it.
+fn one(sessions: &mut dyn Sessions, set: &mut Set, name: &str) -> Finding {
+    match name {
+        "leftovers.machine" => return leftovers::of_machine(),
+        "leftovers.entries" => return leftovers::of_entries(),
+        "process.sibling" => set.stage.sibling = sessions.hold(),
+        _ => {}
+    }
+    let found = sessions.probe(name, &set.stage);
+    if name == "process.sibling" {
+        sessions.let_go();
+    }
+    match found {
+        Ok(finding) => settle::settle(name, finding),
+        Err(cause) => Finding::unknown(cause),
+    }
+}
+
+fn unenforced(name: &str) -> Probe {
+    let detail = "this system makes restricted tokens that are not restricted";
+    probe(name, Finding::new(Answer::NotEnforced, detail, ""))
+}
+
+fn probe(name: &str, finding: Finding) -> Probe {
     Probe {
         name: name.to_owned(),
-        answer,
-        detail: detail.to_owned(),
+        answer: finding.answer,
+        detail: finding.detail,
+        control: finding.control,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    // Negative rung: on a system that restricts nothing every probe must say so, and none may start anything.
-    #[test]
-    fn a_system_that_restricts_nothing_is_told_for_every_probe() {
-        let mut started = Vec::new();
-        let report = run(&mut |name| {
-            started.push(name.to_owned());
-            None
-        });
-        if report.second_pass.is_some() {
-            assert_eq!(started.len(), PROBES.len() - 1);
-            return;
-        }
-        assert!(started.is_empty(), "{started:?}");
-        assert_eq!(report.probes.len(), PROBES.len());
-        let all = report
-            .probes
-            .iter()
-            .all(|probe| probe.answer == Answer::NotEnforced);
-        assert!(all && !report.holds());
-    }
-}
+mod tests;

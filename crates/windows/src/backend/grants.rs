@@ -144,6 +144,17 @@ fn open(files: &PersonFiles) -> Result<Ledger<PersonBook, FileStore>, ApplyError
     Ledger::open(store).map_err(ApplyError::Ledger)
 }
 
+/// The bytes of the person's ledger; none where there is none.
+///
+/// # Errors
+/// [`CallFailure`] where it can't be read.
+pub fn ledger_bytes(files: &PersonFiles) -> Result<Vec<u8>, CallFailure> {
+    let Some(store) = store(files) else {
+        return Ok(Vec::new());
+    };
+    Ok(store.peek()?.unwrap_or_default())
+}
+
 /// The capability SIDs that stand on roots.
 ///
 /// # Errors
@@ -152,10 +163,7 @@ pub(super) fn capabilities(
     files: &PersonFiles,
     kept: &Kept,
 ) -> Result<Vec<Capability>, CallFailure> {
-    let Some(store) = store(files) else {
-        return Ok(Vec::new());
-    };
-    let bytes = store.peek()?.unwrap_or_default();
+    let bytes = ledger_bytes(files)?;
     let (entries, _) = read_untrusted::<PersonBook>(&bytes);
     let roots: Vec<Object> = entries
         .into_iter()

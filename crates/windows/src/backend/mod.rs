@@ -4,6 +4,7 @@
 //! It decides nothing. In steady state (no step in the plan) no list is written and no helper started but the session's
 //! runner. Invariant: without a finished set-up nothing is launched that the plan gives to an account.
 
+pub mod audited;
 pub mod elevated;
 pub mod grants;
 pub mod live;
@@ -182,7 +183,12 @@ pub fn observe_with(policy: &Policy, ports: PortFacts) -> Result<WindowsFacts, C
         },
         write_class: write_class::probe(),
     })?;
-    Ok(crate::observe::observe(&mut Disk, policy, surroundings)?)
+    let mut facts = crate::observe::observe(&mut Disk, policy, surroundings)?;
+    facts.filtering.complement_consent = kept.complement;
+    if let Some(record) = files.audit()? {
+        facts.filtering = record.filtering(&facts);
+    }
+    Ok(facts)
 }
 
 fn launch(plan: &Plan) -> Result<Running, WindowsLaunchError> {

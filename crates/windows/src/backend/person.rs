@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use ringfence_backend::call::CallFailure;
 use ringfence_backend::windows::{InstalledState, StateError};
 use ringfence_nt::Sid;
-use ringfence_plan::windows::facts::{Capability, Ports, Record};
+use ringfence_plan::windows::audit::AuditRecord;
+use ringfence_plan::windows::facts::{Capability, Consent, Ports, Record};
 use ringfence_plan::windows::machine::MachineDirectories;
 use ringfence_plan::windows::sids::{AccountNames, SidSecret, SidShape};
 use ringfence_plan::windows::step::AccountRole;
@@ -25,6 +26,8 @@ use crate::sys::{CallError, random};
 
 /// The version of [`Kept`].
 const VERSION: u32 = 1;
+/// What audits have measured.
+const AUDIT: &str = "audit.json";
 /// The largest file of ours that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -90,6 +93,9 @@ pub struct Kept {
     pub agreed: Vec<WindowsPath>,
     /// The ports as set-up found them.
     pub ports: Option<Ports>,
+    /// Whether an administrator has agreed to network filters that can hit others than the accounts.
+    #[serde(default)]
+    pub complement: Consent,
 }
 
 /// An account to log on with.
@@ -158,6 +164,7 @@ impl PersonFiles {
             shape: SidShape::default(),
             agreed: Vec::new(),
             ports: None,
+            complement: Consent::Missing,
         };
         self.keep(&kept)?;
         Ok(kept)
@@ -168,13 +175,39 @@ impl PersonFiles {
     /// # Errors
     /// [`PersonError::File`].
     pub fn keep(&self, kept: &Kept) -> Result<(), PersonError> {
-        let (path, new) = (self.path("person.json"), self.path("person.json.new"));
+        self.write("person.json", kept)
+    }
+
+    /// What audits have measured; `None` before the first.
+    ///
+    /// # Errors
+    /// [`PersonError`]. One that is damaged is an error: what escaped must not be forgotten by it.
+    pub fn audit(&self) -> Result<Option<AuditRecord>, PersonError> {
+        let path = self.path(AUDIT);
+        let Some(bytes) = read(&path)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| PersonError::Damaged { path, source })
+    }
+
+    /// Keeps what an audit has measured.
+    ///
+    /// # Errors
+    /// [`PersonError::File`].
+    pub fn keep_audit(&self, record: &AuditRecord) -> Result<(), PersonError> {
+        self.write(AUDIT, record)
+    }
+
+    fn write(&self, name: &str, content: &impl Serialize) -> Result<(), PersonError> {
+        let (path, new) = (self.path(name), self.path(&format!("{name}.new")));
         let failed = |source| PersonError::File {
             path: path.clone(),
             action: "written",
             source,
         };
-        let bytes = serde_json::to_vec_pretty(kept).map_err(|source| PersonError::Damaged {
+        let bytes = serde_json::to_vec_pretty(content).map_err(|source| PersonError::Damaged {
             path: path.clone(),
             source,
         })?;
@@ -215,12 +248,22 @@ impl PersonFiles {
     /// [`PersonError`].
     pub fn record(&self, person: Sid) -> Result<Option<Record>, PersonError> {
         let directories = machine_directories(person)?;
-        let Some(bytes) = read(&PathBuf::from(verbatim(&directories.state)))? else {
+        let Some((state, bytes)) = read_state(&directories)? else {
             return Ok(None);
         };
-        let state = InstalledState::from_bytes(&bytes).map_err(PersonError::State)?;
         let marker = read(&PathBuf::from(verbatim(&directories.marker)))?;
         Ok(Some(state.record(&bytes, marker.as_deref())))
+    }
+
+    /// What the person's set-up was made from, and its accounts; `None` where none has finished.
+    ///
+    /// # Errors
+    /// [`PersonError`].
+    pub fn state(&self, person: Sid) -> Result<Option<InstalledState>, PersonError> {
+        let found = read_state(&machine_directories(person)?)?;
+        Ok(found
+            .map(|(state, _)| state)
+            .filter(|state| state.is_of(person)))
     }
 
     /// A new directory for a session's programs that stand in for others; nothing is made yet.
@@ -267,6 +310,16 @@ impl PersonFiles {
 pub fn machine_directories(person: Sid) -> Result<MachineDirectories, PersonError> {
     let data = machine::program_data()?;
     MachineDirectories::below(&data, person).map_err(PersonError::Machine)
+}
+
+fn read_state(
+    directories: &MachineDirectories,
+) -> Result<Option<(InstalledState, Vec<u8>)>, PersonError> {
+    let Some(bytes) = read(&PathBuf::from(verbatim(&directories.state)))? else {
+        return Ok(None);
+    };
+    let state = InstalledState::from_bytes(&bytes).map_err(PersonError::State)?;
+    Ok(Some((state, bytes)))
 }
 
 fn read(path: &PathBuf) -> Result<Option<Vec<u8>>, PersonError> {

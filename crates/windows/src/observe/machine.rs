@@ -130,7 +130,7 @@ pub fn surroundings(known: Known) -> Result<Surroundings, MachineError> {
         installed: installed(sid, known.record)?,
         write_class: known.write_class,
         firewall: firewall()?,
-        // Unmeasured until a probe of copied tokens has run here.
+        // The record of the last audit tells it, which is the caller's to know.
         filtering: Filtering::default(),
         ports: known.ports.unwrap_or_else(observe_ports),
         state: state_directory()?,
@@ -195,6 +195,18 @@ fn person_of(token: &AccessToken, sid: Sid, profile: WindowsPath) -> Result<Pers
 /// A known folder, where it is on a drive.
 fn folder(id: &GUID) -> Option<WindowsPath> {
     WindowsPath::parse(system::known_folder(id)?.to_str()?).ok()
+}
+
+/// Every place that Windows or a profile gives a meaning: where set-up puts nothing but what is recorded.
+///
+/// # Errors
+/// [`MachineError::Folder`].
+pub fn meaningful_places() -> Result<Vec<WindowsPath>, MachineError> {
+    let profile = folder(&FOLDERID_Profile).ok_or(MachineError::Folder("profile"))?;
+    let mut places: Vec<_> = places(&profile).into_iter().map(|(_, path)| path).collect();
+    places.sort();
+    places.dedup();
+    Ok(places)
 }
 
 fn places(profile: &WindowsPath) -> Vec<(PlaceName, WindowsPath)> {

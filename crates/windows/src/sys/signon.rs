@@ -10,9 +10,10 @@ use std::ptr::{null, null_mut};
 use ringfence_nt::Sid;
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Security::{
-    ImpersonateLoggedOnUser, LOGON32_LOGON_INTERACTIVE, LOGON32_PROVIDER_DEFAULT, LogonUserW,
-    RevertToSelf,
+    ImpersonateAnonymousToken, ImpersonateLoggedOnUser, LOGON32_LOGON_INTERACTIVE,
+    LOGON32_PROVIDER_DEFAULT, LogonUserW, RevertToSelf,
 };
+use windows_sys::Win32::System::Threading::GetCurrentThread;
 use windows_sys::Win32::UI::Shell::{
     CreateProfile, DeleteProfileW, LoadUserProfileW, PROFILEINFOW, UnloadUserProfile,
 };
@@ -127,6 +128,25 @@ pub fn impersonate<T>(
     let answer = act();
     // SAFETY: RevertToSelf has no precondition.
     check(unsafe { RevertToSelf() }, "RevertToSelf", name)?;
+    Ok(answer)
+}
+
+/// Does something as an anonymous caller, on this thread.
+///
+/// # Errors
+/// `ImpersonateAnonymousToken`'s and `RevertToSelf`'s.
+pub fn anonymously<T>(act: impl FnOnce() -> T) -> Result<T, CallError> {
+    // SAFETY: the calling thread's own pseudo handle is always valid.
+    let thread = unsafe { GetCurrentThread() };
+    // SAFETY: as above.
+    check(
+        unsafe { ImpersonateAnonymousToken(thread) },
+        "ImpersonateAnonymousToken",
+        "",
+    )?;
+    let answer = act();
+    // SAFETY: RevertToSelf has no precondition.
+    check(unsafe { RevertToSelf() }, "RevertToSelf", "")?;
     Ok(answer)
 }
 

@@ -78,6 +78,14 @@ impl AccessToken {
             .ok_or_else(|| CallError::new("OpenProcessToken", "", Win32Error(6)))
     }
 
+    /// This process's own token, with no more than copies of it take.
+    ///
+    /// # Errors
+    /// `OpenProcessToken`'s.
+    pub fn for_copies() -> Result<Self, CallError> {
+        Self::open(TOKEN_QUERY | TOKEN_DUPLICATE)
+    }
+
     /// This process's own token, for making restricted ones of it and for protecting it.
     ///
     /// # Errors
@@ -261,6 +269,48 @@ impl AccessToken {
         token.set_default_dacl(&wanted.default_dacl)?;
         token.verify(wanted)?;
         Ok(token)
+    }
+
+    /// A copy in which these SIDs count for deny entries alone, and reads it back: what a target can make of its own
+    /// token, without any right to another process.
+    ///
+    /// # Errors
+    /// [`RestrictError::NotEnforced`] where the system says yes and does another thing.
+    pub fn with_deny_only(&self, sids: &[Sid]) -> Result<Self, RestrictError> {
+        let disabled = SidList::new(sids);
+        let mut handle: HANDLE = std::ptr::null_mut();
+        // SAFETY: our handle is open; the list lives for the call and has as many entries as is said.
+        let done = unsafe {
+            CreateRestrictedToken(
+                self.0.as_raw_handle(),
+                0,
+                disabled.count(),
+                disabled.as_ptr(),
+                0,
+                std::ptr::null(),
+                0,
+                std::ptr::null(),
+                &raw mut handle,
+            )
+        };
+        check(done, "CreateRestrictedToken", "deny-only")?;
+        // SAFETY: the call succeeded, so the handle is open and ours.
+        let copy = unsafe { adopt(handle) }
+            .map(Self)
+            .ok_or_else(|| CallError::new("CreateRestrictedToken", "", Win32Error(6)))?;
+        let buffer = copy.information(TokenUser)?;
+        let user = buffer.head::<TOKEN_USER>()?.User.Attributes;
+        let is_user = sids.contains(&copy.user()?);
+        let of_user = user & SE_GROUP_USE_FOR_DENY_ONLY.cast_unsigned() != 0;
+        let groups = copy.groups()?;
+        let counts =
+            |group: &&Group| sids.contains(&group.sid) && group.state == GroupState::Enabled;
+        if (is_user && !of_user) || groups.iter().any(|group| counts(&group)) {
+            return Err(RestrictError::NotEnforced(
+                "a SID that shall be deny-only counts for allow entries".to_owned(),
+            ));
+        }
+        Ok(copy)
     }
 
     /// Compares what the token is with what was asked for.

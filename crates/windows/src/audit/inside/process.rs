@@ -1,0 +1,227 @@
+//! Processes that a target must not reach: its runner, those of other sessions, the person's; and one that it leaves.
+//!
+//! Source: learn.microsoft.com "Process Security and Access Rights". Invariant: a right counts as refused only with
+//! `ERROR_ACCESS_DENIED`, and where the same call succeeds on the probe's own process.
+
+use std::os::windows::process::CommandExt as _;
+use std::process::{Command, Stdio};
+
+use ringfence_plan::windows::audit::Answer;
+use windows_sys::Win32::Security::{TOKEN_DUPLICATE, TOKEN_IMPERSONATE};
+use windows_sys::Win32::System::Threading::{
+    CREATE_BREAKAWAY_FROM_JOB, CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS,
+};
+
+use super::WAIT;
+use crate::audit::Finding;
+use crate::audit::stage::Stage;
+use crate::backend::RUNNER;
+use crate::sys::Win32Error;
+use crate::sys::snapshot;
+use crate::sys::trespass::{self, CHANGING, OF_THREADS, READ_TOKEN, READING};
+
+/// `ERROR_ACCESS_DENIED`
+const DENIED: Win32Error = Win32Error(5);
+const CONTROL: &str = "the probe opens its own with the same rights";
+
+type Right = (&'static str, u32);
+
+/// Each right by itself.
+fn rights<'a>(
+    asked: impl IntoIterator<Item = &'a Right>,
+    attempt: impl Fn(u32) -> Result<(), Win32Error>,
+    control: impl Fn(u32) -> Result<(), Win32Error>,
+) -> Finding {
+    let (mut given, mut unknown, mut denied) = (Vec::new(), Vec::new(), 0);
+    for (name, right) in asked {
+        match (attempt(*right), control(*right)) {
+            (Ok(()), _) => given.push(*name),
+            (Err(DENIED), Ok(())) => denied += 1,
+            (Err(DENIED), Err(error)) => {
+                unknown.push(format!("{name}: the control failed: {error}"))
+            }
+            (Err(error), _) => unknown.push(format!("{name}: {error}, which is no refusal")),
+        }
+    }
+    if !given.is_empty() {
+        return Finding::new(
+            Answer::Open,
+            format!("given: {}", given.join(", ")),
+            CONTROL,
+        );
+    }
+    if !unknown.is_empty() || denied == 0 {
+        return Finding::unknown(unknown.join("; "));
+    }
+    Finding::new(
+        Answer::Held,
+        format!("{denied} rights are denied, each by itself"),
+        CONTROL,
+    )
+}
+
+/// The number of the process that started this one, if it is the runner.
+fn runner_id() -> Result<u32, String> {
+    let all = snapshot::processes().map_err(|error| format!("{error}: {}", error.error))?;
+    let of = |id: u32| all.iter().find(|process| process.id == id);
+    let own = of(std::process::id()).ok_or("this process is not listed")?;
+    let parent = of(own.parent).ok_or("whoever started this process has ended")?;
+    if parent.program.eq_ignore_ascii_case(RUNNER) {
+        return Ok(parent.id);
+    }
+    Err(format!(
+        "this process was started by {}, not by {RUNNER}",
+        parent.program
+    ))
+}
+
+fn own(right: u32) -> Result<(), Win32Error> {
+    trespass::process(std::process::id(), right)
+}
+
+pub(super) fn runner() -> Finding {
+    match runner_id() {
+        Ok(id) => rights(
+            CHANGING.iter().chain(READING),
+            |right| trespass::process(id, right),
+            own,
+        ),
+        Err(cause) => Finding::unknown(cause),
+    }
+}
+
+pub(super) fn runner_token() -> Finding {
+    const ASKED: &[Right] = &[
+        ("TOKEN_QUERY", READ_TOKEN),
+        ("TOKEN_DUPLICATE", TOKEN_DUPLICATE),
+        ("TOKEN_IMPERSONATE", TOKEN_IMPERSONATE),
+    ];
+    match runner_id() {
+        Ok(id) => rights(
+            ASKED,
+            |right| trespass::token(id, right),
+            |right| trespass::token(std::process::id(), right),
+        ),
+        Err(cause) => Finding::unknown(cause),
+    }
+}
+
+pub(super) fn runner_threads() -> Finding {
+    let id = match runner_id() {
+        Ok(id) => id,
+        Err(cause) => return Finding::unknown(cause),
+    };
+    let threads = match snapshot::threads_of(id) {
+        Ok(threads) => threads,
+        Err(error) => return Finding::unknown(format!("{error}: {}", error.error)),
+    };
+    let mut last = Finding::unknown("the runner has no threads");
+    for thread in threads {
+        last = rights(
+            OF_THREADS,
+            |right| trespass::thread(thread, right),
+            |right| trespass::thread(trespass::own_thread(), right),
+        );
+        if last.answer != Answer::Held {
+            return last;
+        }
+    }
+    last
+}
+
+/// Reading a sibling's memory is not promised to be refused; it is told.
+pub(super) fn sibling(stage: &Stage) -> Finding {
+    let id = match &stage.sibling {
+        Ok(id) => *id,
+        Err(cause) => return Finding::unknown(format!("there is no other session: {cause}")),
+    };
+    let attempt = |right| trespass::process(id, right);
+    let mut finding = rights(CHANGING, attempt, own);
+    let reads = rights(READING, attempt, own);
+    if reads.answer == Answer::Open {
+        finding.detail = format!(
+            "{}; reading is not refused ({})",
+            finding.detail, reads.detail
+        );
+    }
+    finding
+}
+
+pub(super) fn person(stage: &Stage) -> Finding {
+    match &stage.person {
+        Ok(id) => rights(
+            CHANGING.iter().chain(READING),
+            |right| trespass::process(*id, right),
+            own,
+        ),
+        Err(cause) => Finding::unknown(format!("the control failed outside: {cause}")),
+    }
+}
+
+/// Starts a process that would go on for a minute, out of the job if it may, and leaves it.
+pub(super) fn leave() -> Finding {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return Finding::unknown(error.to_string()),
+    };
+    let start = |flags| {
+        Command::new(&program)
+            .args(["audit", "--inside", WAIT])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .creation_flags(flags)
+            .spawn()
+    };
+    let detached = DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP;
+    let (started, how) = match start(detached | CREATE_BREAKAWAY_FROM_JOB) {
+        Ok(child) => (Ok(child), "out of its job"),
+        Err(_) => (start(detached), "in its job: it may not leave it"),
+    };
+    match started {
+        Ok(mut child) => {
+            let runs = matches!(child.try_wait(), Ok(None));
+            let mut finding = Finding::unknown(format!("a process was started {how}"));
+            if runs {
+                "it ran when the probe ended".clone_into(&mut finding.control);
+                finding.left = vec![child.id(), std::process::id()];
+            }
+            finding
+        }
+        Err(error) => Finding::unknown(format!("no process could be left behind: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASKED: &[Right] = &[("ONE", 1), ("TWO", 2)];
+
+    #[test]
+    fn a_right_is_refused_by_its_code_and_beside_a_control() {
+        let answer = |attempt: fn(u32) -> Result<(), Win32Error>,
+                      control: fn(u32) -> Result<(), Win32Error>| {
+            rights(ASKED, attempt, control).answer
+        };
+        let yes: fn(u32) -> Result<(), Win32Error> = |_| Ok(());
+        let no: fn(u32) -> Result<(), Win32Error> = |_| Err(DENIED);
+        assert_eq!(answer(no, yes), Answer::Held);
+        assert_eq!(answer(yes, yes), Answer::Open);
+        assert_eq!(answer(no, no), Answer::Unknown, "the control failed");
+        // No such process: nothing was refused.
+        assert_eq!(answer(|_| Err(Win32Error(87)), yes), Answer::Unknown);
+        assert_eq!(
+            answer(|right| if right == 2 { Ok(()) } else { Err(DENIED) }, yes),
+            Answer::Open
+        );
+        assert_eq!(rights(&[], no, yes).answer, Answer::Unknown);
+    }
+
+    #[test]
+    fn a_process_that_no_runner_started_has_none_to_attack() {
+        assert_eq!(runner().answer, Answer::Unknown);
+        assert_eq!(runner_token().answer, Answer::Unknown);
+        assert_eq!(runner_threads().answer, Answer::Unknown);
+    }
+}
