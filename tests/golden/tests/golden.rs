@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use ringfence_plan::HostFacts;
 use ringfence_plan::lint::{Finding, Severity, lint};
 use ringfence_plan::windows::WindowsLedger;
+use ringfence_plan::windows::audit::AuditReport;
 use ringfence_policy::layers::{Context, Layer, LayerKind, Trust, resolve};
 use ringfence_policy::secrets::Platform;
 use ringfence_policy::{AbsolutePath, ExitCode, Policy};
@@ -30,8 +31,17 @@ fn cases() -> Vec<PathBuf> {
 
 fn facts(case: &Path) -> HostFacts {
     let text = std::fs::read_to_string(case.join("facts.json")).expect("facts.json");
-    serde_json::from_str(&text)
-        .unwrap_or_else(|error| panic!("{}: no host facts: {error}", case.display()))
+    let mut facts = serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{}: no host facts: {error}", case.display()));
+    // What `ringfence audit --json` prints on a machine pins what its facts leave open.
+    if let (HostFacts::Windows(facts), Ok(text)) =
+        (&mut facts, std::fs::read_to_string(case.join("audit.json")))
+    {
+        let report: AuditReport = serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{}: no audit: {error}", case.display()));
+        report.pin(facts);
+    }
+    facts
 }
 
 fn context(facts: &HostFacts) -> Context {

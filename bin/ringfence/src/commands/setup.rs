@@ -67,7 +67,10 @@ mod windows {
 
     /// What the options say about filters that can hit others.
     const fn complement(options: &SetupInstall) -> Option<Consent> {
-        match (options.complement_filters, options.named_filters) {
+        match (
+            options.filters.complement_filters,
+            options.filters.named_filters,
+        ) {
             (true, _) => Some(Consent::Given),
             (false, true) => Some(Consent::Missing),
             (false, false) => None,
@@ -77,7 +80,7 @@ mod windows {
     fn install(options: &SetupInstall) -> Result<u8, Failure> {
         let policy = context::load(&options.policy)?.loaded.policy;
         let prepared = Prepared::with_filters(&policy, complement(options))?;
-        if options.complement_filters && prepared.filters() == FilterForm::Named {
+        if options.filters.complement_filters && prepared.filters() == FilterForm::Named {
             output::message(
                 "ringfence: no audit of this machine has seen a copy of a token get past the filters: they name the sandbox account alone\n",
             );

@@ -17,6 +17,8 @@ use crate::call::CallFailure;
 use crate::command::{CommandId, TerminalSize};
 use crate::frame::Format;
 
+use super::codes::explain_code;
+
 /// The protocol's frames. The environment and the command line of Windows are below 128 KiB together.
 pub const FORMAT: Format = Format {
     version: 1,
@@ -241,9 +243,10 @@ pub enum Refusal {
     Call(#[from] Called),
 }
 
-/// A call of the runner's that failed.
+/// A call of the runner's that failed. It says the cause and the cure of its code, where they are known: what reads it
+/// is another program, and shows it as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{call} failed for `{object}` (code {code})")]
+#[error("{call} failed for `{object}` (code {code}{}", meaning(*code))]
 pub struct Called {
     /// The call's name.
     pub call: String,
@@ -251,6 +254,13 @@ pub struct Called {
     pub object: String,
     /// The system's code.
     pub code: u32,
+}
+
+fn meaning(code: u32) -> String {
+    explain_code(code).map_or_else(
+        || ")".to_owned(),
+        |meaning| format!(", {}): {}; {}", meaning.name, meaning.cause, meaning.cure),
+    )
 }
 
 impl From<CallFailure> for Called {
@@ -324,9 +334,30 @@ pub struct Member {
 
 #[cfg(test)]
 mod tests {
+    use super::super::codes::CODES;
     use super::*;
     use crate::frame::FrameError;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_call_that_failed_with_a_known_code_says_its_cause_and_its_cure() {
+        let said = |code| {
+            Called {
+                call: "CreateProcessAsUserW".to_owned(),
+                object: "x.exe".to_owned(),
+                code,
+            }
+            .to_string()
+        };
+        for meaning in CODES {
+            let said = said(meaning.code);
+            assert!(
+                said.contains(meaning.name) && said.ends_with(meaning.cure),
+                "{said}"
+            );
+        }
+        assert_eq!(said(0), "CreateProcessAsUserW failed for `x.exe` (code 0)");
+    }
 
     fn events() -> Vec<Event> {
         let command = CommandId(7);

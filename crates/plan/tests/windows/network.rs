@@ -2,6 +2,9 @@
 
 use ringfence_nt::Sid;
 use ringfence_plan::Level;
+use ringfence_plan::windows::audit::{
+    AUDIT_VERSION, AuditRecord, AuditReport, Audited, TriedCopies,
+};
 use ringfence_plan::windows::facts::{Consent, CopiedToken, Copies, Filtering};
 use ringfence_plan::windows::filters::{FilterForm, match_descriptor, sublayer};
 use ringfence_plan::windows::lint::{LintRule, lint};
@@ -101,6 +104,59 @@ fn what_escapes_makes_the_network_partial_unless_the_complement_is_agreed_to() {
             "the complement form was tried and does not hold"
         );
     }
+}
+
+#[test]
+fn what_an_audit_recorded_on_this_machine_decides_the_form() {
+    let (mut facts, ledger) = stored();
+    let on = Audited::of(&facts);
+    let report = |form, copies| AuditReport {
+        version: AUDIT_VERSION,
+        build: on.build,
+        second_pass: None,
+        filtering: Some(TriedCopies { form, copies }),
+        probes: Vec::new(),
+    };
+    let mut planned = |record: &AuditRecord, complement_consent| {
+        facts.filtering = Filtering {
+            complement_consent,
+            ..Filtering::default()
+        };
+        facts.filtering = record.filtering(&facts);
+        plan(&policy(POLICY, &facts), &facts, &ledger).expect("a plan")
+    };
+    let seen = AuditRecord::after(report(FilterForm::Named, DENY_ONLY), on, None);
+    let refused = planned(&seen, Consent::Missing);
+    assert_eq!(refused.level, Level::Partial, "network: partial");
+    let agreed = planned(&seen, Consent::Given);
+    let blocks = |plan: &WindowsPlan| {
+        let nobody =
+            |filter: &&Filter| filter.action == FilterAction::Block && filter.conditions.len() < 2;
+        filters(plan).iter().filter(nobody).count()
+    };
+    assert!(blocks(&agreed) > 0, "blocks that name nobody");
+    assert!(
+        says(&agreed, "has not been measured"),
+        "the new form was not tried yet"
+    );
+    let tried = report(FilterForm::Complement, MATCHED);
+    let held = AuditRecord::after(tried, on, Some(&seen));
+    let held = planned(&held, Consent::Given);
+    assert_eq!(
+        (filters(&held), &held.missing[..]),
+        (filters(&agreed), &[][..])
+    );
+    assert!(!says(&held, "has not been measured"));
+    // Of another machine nothing counts.
+    let elsewhere = Audited {
+        machine: Sid::SYSTEM,
+        ..on
+    };
+    let theirs = AuditRecord::after(report(FilterForm::Named, DENY_ONLY), elsewhere, None);
+    assert!(says(
+        &planned(&theirs, Consent::Given),
+        "has not been measured"
+    ));
 }
 
 #[test]

@@ -161,10 +161,6 @@ fn is_carrying(found: &SecurityDescriptor, accounts: &BTreeSet<Sid>) -> bool {
         .any(|ace| accounts.contains(&ace.sid) || kind_of(ace.sid).is_some())
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "it stands where an error is turned into another"
-)]
 fn chain(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

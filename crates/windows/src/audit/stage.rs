@@ -62,12 +62,12 @@ impl Set {
         let stage = Stage {
             fixed,
             dynamic,
-            tcp: unrefused(TcpStream::connect_timeout(&v4, PATIENCE)),
-            tcp6: unrefused(TcpStream::connect_timeout(
+            tcp: unrefused(&TcpStream::connect_timeout(&v4, PATIENCE)),
+            tcp6: unrefused(&TcpStream::connect_timeout(
                 &SocketAddr::V6(elsewhere6()),
                 PATIENCE,
             )),
-            udp: unrefused(datagram()),
+            udp: unrefused(&datagram()),
             echo: icmp::echo(Ipv4Addr::LOCALHOST, ECHO_PATIENCE)
                 .map_err(|error| format!("{error}: {}", error.error)),
             tls: schannel::begin_handshake("example.com")
@@ -97,7 +97,7 @@ pub(super) fn datagram() -> io::Result<()> {
 }
 
 /// Whether a refusal inside would tell something: outside nothing refuses it, and there is a network.
-fn unrefused<T>(tried: io::Result<T>) -> Control<()> {
+fn unrefused<T>(tried: &io::Result<T>) -> Control<()> {
     match tried.as_ref().err().and_then(io::Error::raw_os_error) {
         Some(REFUSED) => Err("outside it is refused too, by other rules".to_owned()),
         Some(code) if is_without_network(code) => {

@@ -139,11 +139,8 @@ pub fn anonymously<T>(act: impl FnOnce() -> T) -> Result<T, CallError> {
     // SAFETY: the calling thread's own pseudo handle is always valid.
     let thread = unsafe { GetCurrentThread() };
     // SAFETY: as above.
-    check(
-        unsafe { ImpersonateAnonymousToken(thread) },
-        "ImpersonateAnonymousToken",
-        "",
-    )?;
+    let done = unsafe { ImpersonateAnonymousToken(thread) };
+    check(done, "ImpersonateAnonymousToken", "")?;
     let answer = act();
     // SAFETY: RevertToSelf has no precondition.
     check(unsafe { RevertToSelf() }, "RevertToSelf", "")?;

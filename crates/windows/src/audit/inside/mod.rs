@@ -18,7 +18,7 @@ pub const HOLD: &str = "hold";
 /// What a process that is left behind waits in.
 pub(super) const WAIT: &str = "wait";
 /// How long something that is left behind stays, if nobody ends it.
-const LEFT_BEHIND: Duration = Duration::from_secs(60);
+const LEFT_BEHIND: Duration = Duration::from_mins(1);
 
 /// Tries the probe of this name; `None` where there is none.
 #[must_use]

@@ -30,7 +30,7 @@ pub(crate) const fn is_without_network(code: i32) -> bool {
 }
 
 /// A connection to another machine: anything but a refusal means that it went out.
-fn outward<T>(tried: io::Result<T>, control: &Control<()>) -> Finding {
+fn outward<T>(tried: &io::Result<T>, control: &Control<()>) -> Finding {
     let found = match tried.as_ref().map_err(io::Error::raw_os_error) {
         Ok(_) => (Answer::Open, "it went out".to_owned()),
         Err(Some(REFUSED)) => (Answer::Held, "refused by the filters (10013)".to_owned()),
@@ -45,7 +45,7 @@ fn outward<T>(tried: io::Result<T>, control: &Control<()>) -> Finding {
 }
 
 /// A connection to a listener that is there: it is made, or refused, or nothing can be said.
-fn to_listener<T>(tried: io::Result<T>, control: &'static str) -> Finding {
+fn to_listener<T>(tried: &io::Result<T>, control: &'static str) -> Finding {
     let (answer, detail) = match tried.as_ref().map_err(io::Error::raw_os_error) {
         Ok(_) => (Answer::Open, "it was reached".to_owned()),
         Err(Some(REFUSED)) => (Answer::Held, "refused by the filters (10013)".to_owned()),
@@ -78,23 +78,23 @@ fn with_control<E: AsRef<str>>(
 
 pub(super) fn tcp(stage: &Stage) -> Finding {
     let address = SocketAddr::from((ELSEWHERE, 443));
-    outward(TcpStream::connect_timeout(&address, PATIENCE), &stage.tcp)
+    outward(&TcpStream::connect_timeout(&address, PATIENCE), &stage.tcp)
 }
 
 pub(super) fn tcp6(stage: &Stage) -> Finding {
     let address = SocketAddr::V6(elsewhere6());
-    outward(TcpStream::connect_timeout(&address, PATIENCE), &stage.tcp6)
+    outward(&TcpStream::connect_timeout(&address, PATIENCE), &stage.tcp6)
 }
 
 pub(super) fn udp(stage: &Stage) -> Finding {
-    outward(datagram(), &stage.udp)
+    outward(&datagram(), &stage.udp)
 }
 
 fn listener(address: &Control<SocketAddrV4>) -> Finding {
     match address {
         Ok(address) => {
             let address = SocketAddr::V4(*address);
-            to_listener(TcpStream::connect_timeout(&address, PATIENCE), REACHED)
+            to_listener(&TcpStream::connect_timeout(&address, PATIENCE), REACHED)
         }
         Err(cause) => Finding::unknown(format!("there is no listener: {cause}")),
     }
@@ -107,7 +107,8 @@ pub(super) fn fixed(stage: &Stage) -> Finding {
 pub(super) fn dynamic(stage: &Stage) -> Finding {
     let mut finding = listener(&stage.dynamic);
     if finding.answer == Answer::Open {
-        finding.detail = "services of this machine on dynamic ports are reached; `loopback = \"proxy-only\"` closes that".to_owned();
+        "services of this machine on dynamic ports are reached; `loopback = \"proxy-only\"` closes that"
+            .clone_into(&mut finding.detail);
     }
     finding
 }
@@ -230,36 +231,36 @@ mod tests {
     fn a_refusal_is_told_from_silence() {
         let failed = |code| {
             let tried = Err::<(), _>(io::Error::from_raw_os_error(code));
-            outward(tried, &Ok(())).answer
+            outward(&tried, &Ok(())).answer
         };
         assert_eq!(failed(REFUSED), Answer::Held);
         assert_eq!(failed(10060), Answer::Open);
         assert_eq!(failed(10051), Answer::Unknown);
-        assert_eq!(outward(Ok(()), &Ok(())).answer, Answer::Open);
+        assert_eq!(outward(&Ok(()), &Ok(())).answer, Answer::Open);
     }
 
     #[test]
     fn what_was_refused_is_not_held_where_the_control_failed() {
         let refused = || Err::<(), _>(io::Error::from_raw_os_error(REFUSED));
         let control = Err("outside it is refused too".to_owned());
-        let found = outward(refused(), &control);
+        let found = outward(&refused(), &control);
         assert_eq!(found.answer, Answer::Unknown);
         assert!(found.detail.contains("outside it is refused too"));
         // What went out went out.
-        assert_eq!(outward(Ok(()), &control).answer, Answer::Open);
+        assert_eq!(outward(&Ok(()), &control).answer, Answer::Open);
     }
 
     #[test]
     fn a_listener_that_is_there_is_reached_or_refused_or_nothing_is_said() {
         let failed = |code| {
             let tried = Err::<(), _>(io::Error::from_raw_os_error(code));
-            to_listener(tried, REACHED).answer
+            to_listener(&tried, REACHED).answer
         };
         assert_eq!(failed(REFUSED), Answer::Held);
         for silence in [10060, 10061, 10054, 5] {
             assert_eq!(failed(silence), Answer::Unknown, "{silence}");
         }
-        assert_eq!(to_listener(Ok(()), REACHED).answer, Answer::Open);
+        assert_eq!(to_listener(&Ok(()), REACHED).answer, Answer::Open);
     }
 
     #[test]

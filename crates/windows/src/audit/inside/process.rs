@@ -38,7 +38,7 @@ fn rights<'a>(
             (Ok(()), _) => given.push(*name),
             (Err(DENIED), Ok(())) => denied += 1,
             (Err(DENIED), Err(error)) => {
-                unknown.push(format!("{name}: the control failed: {error}"))
+                unknown.push(format!("{name}: the control failed: {error}"));
             }
             (Err(error), _) => unknown.push(format!("{name}: {error}, which is no refusal")),
         }
