@@ -5,6 +5,7 @@
 //! Invariant: a test without a declared class is a failure, and what did not run is named.
 
 mod classes;
+mod imports;
 mod negative;
 
 use std::fmt::Write as _;
@@ -84,7 +85,7 @@ fn indented(text: &str) -> String {
     lines.join("\n")
 }
 
-/// Builds the programs as they are shipped, and tells their sizes.
+/// Builds the programs as they are shipped, tells their sizes, and looks at what the elevated one calls.
 pub(crate) fn build(project: &Project) -> Result<Part, PlumbingError> {
     if process::find("x86_64-w64-mingw32-gcc").is_none() {
         return Ok(Part::Skipped(
@@ -109,6 +110,13 @@ pub(crate) fn build(project: &Project) -> Result<Part, PlumbingError> {
         let bytes = path.metadata().map_err(PlumbingError::Built)?.len();
         // Writing to a String can't fail.
         let _ = writeln!(text, "{file:<24} {:>6} KiB", bytes / 1024);
+    }
+    match imports::run(project)? {
+        Part::Held(imports) => text.push_str(&imports),
+        Part::Skipped(reason) => {
+            let _ = writeln!(text, "skipped: {reason}");
+        }
+        failed @ Part::Failed(_) => return Ok(failed),
     }
     Ok(Part::Held(text))
 }
