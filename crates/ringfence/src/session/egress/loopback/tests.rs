@@ -135,7 +135,7 @@ fn plumbing_only_a_command_reaches_what_is_allowed_and_nothing_else() {
 fn plumbing_only_a_stranger_gets_no_answer_and_is_recorded_for_no_command() {
     let world = World::new(Known(vec![std::process::id() + 1]), Arc::new(Completed));
     assert_eq!(world.ask(world.proxy[0], world.place).1, "");
-    assert_eq!(world.decided(), (None, "unknown-caller".to_owned()));
+    assert_eq!(world.decided(), (None, "net.unknown-caller".to_owned()));
     assert_eq!(world.egress.control().open_connections(), 0);
 }
 
