@@ -35,6 +35,13 @@ const CLASSES: &[(&str, Class)] = &[
     // Loopback connections are wine's own.
     ("audit::inside::network::", Class::EnforcedByWine),
     ("sys::socket::", Class::EnforcedByWine),
+    ("backend::readable::", Class::NoSystem),
+    ("backend::running::", Class::NoSystem),
+    ("clock::", Class::NoSystem),
+    ("digest::", Class::NoSystem),
+    ("session::tended::", Class::NoSystem),
+    ("shortage::", Class::NoSystem),
+    ("sweep::git_config::", Class::NoSystem),
     ("command_line::", Class::NoSystem),
     ("arguments::", Class::NoSystem),
     ("text::", Class::NoSystem),
@@ -56,6 +63,8 @@ const CLASSES: &[(&str, Class)] = &[
     ("observe::machine::", Class::PlumbingOnly),
     ("files::", Class::PlumbingOnly),
     ("ledger_file::", Class::EnforcedByWine),
+    // Files, ids, and processes with the time of their creation.
+    ("backend::", Class::EnforcedByWine),
     // Pipes, handle lists, jobs, waiting and exit codes are wine's own.
     ("launch::", Class::PlumbingOnly),
     ("launch::program::", Class::EnforcedByWine),

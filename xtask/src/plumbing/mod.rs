@@ -26,7 +26,12 @@ const PROGRAMS: [(&str, &str); 3] = [
 ];
 
 /// Packages whose tests run under wine.
-const TESTED: [&str; 3] = ["ringfence-windows", "ringfence-setup", "ringfence-runner"];
+const TESTED: [&str; 4] = [
+    "ringfence",
+    "ringfence-windows",
+    "ringfence-setup",
+    "ringfence-runner",
+];
 
 /// Why nothing was shown.
 #[derive(Debug, thiserror::Error)]

@@ -79,7 +79,7 @@ pub enum EgressError {
         tried: String,
         /// The system's last answer.
         #[source]
-        source: ringfence_windows::sys::CallError,
+        source: Box<ringfence_windows::sys::CallError>,
     },
     /// The session does not say whose processes are whose.
     #[cfg(windows)]

@@ -51,9 +51,9 @@ fn objects(count: u64) -> String {
 
 /// The names, and how many there are beside them.
 fn listed(names: &[String], count: u64) -> String {
-    let named = u64::try_from(names.len()).unwrap_or(u64::MAX);
+    let shown = u64::try_from(names.len()).unwrap_or(u64::MAX);
     let text = names.join(", ");
-    match count.saturating_sub(named) {
+    match count.saturating_sub(shown) {
         0 => text,
         more if names.is_empty() => format!("{more} in all"),
         more => format!("{text} and {more} more"),

@@ -305,4 +305,4 @@ impl Drop for LiveRecord {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

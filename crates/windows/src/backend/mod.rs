@@ -19,13 +19,13 @@ use ringfence_backend::windows::{Due, SetupDue, explain_code};
 use ringfence_plan::windows::facts::WindowsFacts;
 use ringfence_plan::windows::launch::Identity;
 use ringfence_plan::windows::step::Object;
-use ringfence_plan::windows::{WindowsLedger, WindowsPath, WindowsPlan};
+use ringfence_plan::windows::{WindowsLedger, WindowsPlan};
 use ringfence_plan::{HostFacts, Plan};
 use ringfence_policy::Policy;
 
 use crate::launch::{Account, OpenError, Order, Session};
 use crate::observe::disk::Disk;
-use crate::observe::look::Look as _;
+use crate::observe::look::{Look, Seen};
 use crate::observe::machine::{self, Known};
 use crate::observe::write_class;
 use crate::sys::logon::Logon;
@@ -211,14 +211,7 @@ fn launch(plan: &Plan) -> Result<Running, WindowsLaunchError> {
     let runner = std::env::current_exe()
         .map(|own| own.with_file_name(RUNNER))
         .map_err(WindowsLaunchError::Runner)?;
-    let mut tended: Vec<_> = windows
-        .roots
-        .iter()
-        .map(|root| root.object.clone())
-        .collect();
-    if let Some(workspace) = windows.roots.first() {
-        tended.push(home(&workspace.home)?);
-    }
+    let tended = tended(windows, &mut Disk)?;
     let (account, stubs) = match spec.identity {
         Identity::Account(role) => (Some(files.account(windows.person, role)?), None),
         Identity::Person => (None, Some(Stubs(files.new_stubs()?))),
@@ -246,21 +239,23 @@ fn launch(plan: &Plan) -> Result<Running, WindowsLaunchError> {
     Ok(Running::new(session, plan, (live, stubs)))
 }
 
-/// The private home, as it stands: its steps have been done.
-fn home(path: &WindowsPath) -> Result<Object, WindowsLaunchError> {
-    let failed = |source| WindowsLaunchError::Home {
-        path: path.printable(),
-        source,
-    };
-    // ERROR_PATH_NOT_FOUND
-    let absent = || CallFailure::new("NtCreateFile", path.printable(), 3);
-    let seen = Disk.look(path).map_err(failed)?;
-    let seen = seen.ok_or_else(|| failed(absent()))?;
-    Ok(Object {
-        path: path.clone(),
-        id: seen.id,
-        kind: seen.kind,
-    })
+/// What is looked at when a command has ended: the roots, and the private home, which stands by now.
+fn tended(plan: &WindowsPlan, disk: &mut dyn Look) -> Result<Vec<Object>, WindowsLaunchError> {
+    let roots = plan.roots.iter();
+    let mut tended: Vec<Object> = roots.map(|root| root.object.clone()).collect();
+    if let Some(workspace) = plan.roots.first() {
+        let path = workspace.home.clone();
+        let failed = |source| WindowsLaunchError::Home {
+            path: path.printable(),
+            source,
+        };
+        // ERROR_PATH_NOT_FOUND
+        let absent = || CallFailure::new("NtCreateFile", path.printable(), 3);
+        let seen = disk.look(&path).map_err(failed)?;
+        let Seen { id, kind, .. } = seen.ok_or_else(|| failed(absent()))?;
+        tended.push(Object { path, id, kind });
+    }
+    Ok(tended)
 }
 
 /// Whether set-up has made what the plan starts from.
@@ -273,5 +268,30 @@ fn check_setup(plan: &WindowsPlan) -> Result<(), WindowsLaunchError> {
             "what set-up did is not what this policy and this machine need now",
         )),
         SetupDue::Nothing => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringfence_plan::windows::WindowsPath;
+
+    use super::*;
+
+    // enforced-by-wine: directories and their ids.
+    #[test]
+    fn the_private_home_is_tended_with_the_roots_and_must_be_there() {
+        let home = std::env::temp_dir().join(format!("ringfence-home-{}", std::process::id()));
+        std::fs::create_dir_all(&home).unwrap();
+        let path = WindowsPath::parse(home.to_str().unwrap()).unwrap();
+        let mut plan = live::tests::plan(r"C:\ws", "one");
+        plan.roots[0].home = path.clone();
+        let all = tended(&plan, &mut Disk).unwrap();
+        let id = Disk.look(&path).unwrap().unwrap().id;
+        assert_eq!(all.len(), 2);
+        assert_eq!(all[0], plan.roots[0].object);
+        assert_eq!((&all[1].path, all[1].id), (&path, id));
+        std::fs::remove_dir(&home).unwrap();
+        let gone = tended(&plan, &mut Disk).unwrap_err();
+        assert!(matches!(gone, WindowsLaunchError::Home { .. }), "{gone}");
     }
 }

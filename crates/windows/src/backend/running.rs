@@ -308,3 +308,36 @@ fn lack(lacking: Lacking) -> Option<Missing> {
         ),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use ringfence_backend::windows::runner::Called;
+
+    use super::*;
+
+    #[test]
+    fn what_was_tended_is_counted_whole_and_named_in_part() {
+        let mut tending = Tending::default();
+        for number in 0..20 {
+            let path = || format!(r"C:\ws\{number}");
+            let called = Called {
+                call: "NtSetSecurityObject".to_owned(),
+                object: String::new(),
+                code: 5,
+            };
+            count(&mut tending, path(), Tended::Opened);
+            count(&mut tending, path(), Tended::Unlinked);
+            count(&mut tending, path(), Tended::Left(called));
+        }
+        count(&mut tending, String::new(), Tended::More(1000));
+        assert_eq!((tending.opened, tending.left), (1020, 20));
+        for named in [
+            tending.examples.len(),
+            tending.unlinked.len(),
+            tending.unopened.len(),
+        ] {
+            assert_eq!(named, Tending::MOST_NAMED);
+        }
+        assert!(tending.unopened[0].1.contains("code 5"));
+    }
+}

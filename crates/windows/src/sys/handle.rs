@@ -1,7 +1,7 @@
 //! Handles: ownership is std's, this adds what std has no word for.
 
 use std::os::windows::io::{
-    AsHandle, AsRawHandle as _, BorrowedHandle, FromRawHandle as _, OwnedHandle,
+    AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle as _, OwnedHandle,
 };
 
 use windows_sys::Win32::Foundation::{
@@ -179,10 +179,7 @@ pub fn wait_for_any(
 ) -> Result<Option<usize>, CallError> {
     const CALL: &str = "WaitForMultipleObjects";
     let time = milliseconds.unwrap_or(INFINITE);
-    let raw: Vec<HANDLE> = handles
-        .iter()
-        .map(|handle| handle.as_raw_handle())
-        .collect();
+    let raw: Vec<HANDLE> = handles.iter().map(AsRawHandle::as_raw_handle).collect();
     let count = u32::try_from(raw.len()).unwrap_or(u32::MAX);
     // SAFETY: the handles are open for as long as they are borrowed, and as many are said as there are.
     let answer = unsafe { WaitForMultipleObjects(count, raw.as_ptr(), 0, time) };

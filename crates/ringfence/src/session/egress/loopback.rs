@@ -7,7 +7,6 @@
 //! Any program of the machine may connect. A port that others could share would hand them the session's requests, so
 //! each is bound exclusively.
 
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -26,6 +25,10 @@ use ringfence_windows::sys::{CallError, Win32Error};
 
 use super::{Egress, EgressError, Prepared};
 
+/// How often any port is tried.
+const ATTEMPTS: usize = 8;
+/// `WSAEADDRINUSE`
+const ADDRESS_IN_USE: Win32Error = Win32Error(10048);
 /// `WSAEAFNOSUPPORT` and `WSAEADDRNOTAVAIL`: this machine has no IPv6.
 const NO_FAMILY: [Win32Error; 2] = [Win32Error(10047), Win32Error(10049)];
 
@@ -43,23 +46,25 @@ impl Loopback {
     /// # Errors
     /// [`EgressError::Ports`] with the last refusal.
     pub(crate) fn take(ports: ProxyPorts) -> Result<Self, EgressError> {
-        let (first, last) = match ports {
-            ProxyPorts::Reserved(PortRange { first, last }) => (first, last),
-            ProxyPorts::Any => (0, 0),
+        let (tried, candidates) = match ports {
+            ProxyPorts::Reserved(PortRange { first, last }) => {
+                (format!("ports {first} to {last}"), (first..=last).collect())
+            }
+            // The system gives a port that is free for one family, and may be taken for the other.
+            ProxyPorts::Any => ("any port".to_owned(), vec![0; ATTEMPTS]),
         };
-        let mut port = first;
-        loop {
+        // A range without a port has none to refuse either.
+        let mut refused = CallError::new("bind", &tried, ADDRESS_IN_USE);
+        for port in candidates {
             match Self::at(port) {
                 Ok(taken) => return Ok(taken),
-                Err(_) if port < last => port += 1,
-                Err(source) => {
-                    return Err(EgressError::Ports {
-                        tried: Tried { first, last }.to_string(),
-                        source,
-                    });
-                }
+                Err(error) => refused = error,
             }
         }
+        Err(EgressError::Ports {
+            tried,
+            source: Box::new(refused),
+        })
     }
 
     fn at(port: u16) -> Result<Self, CallError> {
@@ -106,21 +111,6 @@ impl Loopback {
             prepared.add(Listener::Explicit(listener))?;
         }
         prepared.start()
-    }
-}
-
-/// The ports that were tried, in words.
-struct Tried {
-    first: u16,
-    last: u16,
-}
-
-impl fmt::Display for Tried {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.first, self.last) {
-            (0, _) => formatter.write_str("any port"),
-            (first, last) => write!(formatter, "ports {first} to {last}"),
-        }
     }
 }
 

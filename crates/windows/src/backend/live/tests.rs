@@ -15,7 +15,7 @@ fn path(text: &str) -> WindowsPath {
 }
 
 /// A plan with one root under this file policy.
-fn plan(root: &str, policy: &str) -> WindowsPlan {
+pub(in crate::backend) fn plan(root: &str, policy: &str) -> WindowsPlan {
     let object = Object {
         path: path(root),
         id: FileId { volume: 1, file: 2 },
