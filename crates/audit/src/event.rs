@@ -123,6 +123,9 @@ pub enum Event {
         verdict: String,
         /// The rule that decided.
         rule: String,
+        /// The process that tried, where it was refused and could be found out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        process: Option<Process>,
         /// How often, since the last event on the same.
         count: u32,
     },
@@ -136,6 +139,9 @@ pub enum Event {
         destination: String,
         /// By which way it came to the proxy, as in `net.decision`.
         ingress: String,
+        /// The process that tries, where it could be found out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        process: Option<Process>,
     },
     /// A question for a name was decided on.
     #[serde(rename = "dns.decision")]
@@ -148,6 +154,9 @@ pub enum Event {
         verdict: String,
         /// The rule that decided.
         rule: String,
+        /// The process that asked, where it was refused and could be found out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        process: Option<Process>,
     },
     /// A connection through the proxy has ended.
     #[serde(rename = "net.closed")]
@@ -180,6 +189,15 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+}
+
+/// A process of the session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Process {
+    /// Its number, as the session sees it.
+    pub id: u32,
+    /// The path of its program, escaped.
+    pub program: String,
 }
 
 /// One layer of a policy.

@@ -86,6 +86,13 @@ pub enum Event {
         /// Which.
         socket: ServedSocket,
     },
+    /// The way to ask which process holds the other end of a served connection travels with this frame; before
+    /// [`Event::Ready`], where anything is served.
+    ///
+    /// A question is a number (four bytes), 6 for TCP or 17 for UDP (one), and two ends, the caller's and the one it
+    /// talks to: an address (sixteen bytes, IPv4 mapped) and a port (two). The answer is the number, a process of the
+    /// session (four, 0 for none) and the path of its program; numbers are little-endian.
+    Naming,
     /// The way to dial published ports travels with this frame; before [`Event::Ready`].
     Dialling,
     /// The harness's side of the way to Unix sockets of the host travels with this frame; before [`Event::Ready`].

@@ -7,6 +7,8 @@ mod table;
 
 use std::net::SocketAddr;
 
+use ringfence_policy::decision::Process;
+
 use crate::decide::Subject;
 
 pub use table::{ByTable, ConnectionRow, ConnectionTable, Processes, find_row};
@@ -18,6 +20,19 @@ pub struct Ends {
     pub peer: SocketAddr,
     /// Ours: for a captured connection the address that the caller wanted.
     pub local: SocketAddr,
+    /// What carries it.
+    pub transport: Transport,
+}
+
+/// What carries a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A connection of TCP.
+    Tcp,
+    /// Packets of UDP; our end may be bound to every address.
+    Udp,
+    /// One end of a pair that was passed to us: it has no addresses.
+    Pair,
 }
 
 /// A connection belongs to no session.
@@ -39,8 +54,9 @@ pub trait Attribution: Send + Sync {
     /// On a shared loopback any program of the machine may connect.
     fn subject(&self, ends: Ends) -> Result<Subject, UnknownCaller>;
 
-    /// The program at the caller's end, where it can be found out; asked only for refusals, since it costs time.
-    fn program(&self, ends: Ends) -> Option<String> {
+    /// The process at the caller's end, where it can be found out; asked only where somebody is refused or asked
+    /// about, since it costs time. It may block, and is called on a thread where it may.
+    fn process(&self, ends: Ends) -> Option<Process> {
         let _ = ends;
         None
     }

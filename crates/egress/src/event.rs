@@ -3,7 +3,7 @@
 //! The names of the fields are those of the audit trail, into which the caller writes these records; nothing is
 //! written here. Invariant: every text in a record is escaped, or of a grammar that needs no escaping.
 
-use ringfence_policy::decision::Decision;
+use ringfence_policy::decision::{Decision, Process};
 use serde::Serialize;
 
 use crate::decide::{Ingress, Subject};
@@ -39,8 +39,8 @@ pub struct ConnectionDecision {
     pub method: Option<String>,
     /// The verdict with its rule.
     pub decision: Decision,
-    /// The program that tried, where it is known; looked up only for refusals.
-    pub program: Option<String>,
+    /// The process that tried, where it is known; looked up only for refusals.
+    pub process: Option<Process>,
 }
 
 /// A connection that somebody is asked about.
@@ -52,6 +52,8 @@ pub struct Question {
     pub ingress: Ingress,
     /// Host and port.
     pub destination: String,
+    /// The process that tries, where it is known.
+    pub process: Option<Process>,
 }
 
 /// The decision on a question for a name.
@@ -63,6 +65,8 @@ pub struct NameDecision {
     pub name: String,
     /// The verdict with its rule.
     pub decision: Decision,
+    /// The process that asked, where it is known; looked up only for refusals.
+    pub process: Option<Process>,
 }
 
 /// The end of a connection.

@@ -24,7 +24,7 @@ pub mod socks;
 pub mod synthetic;
 pub mod terminate;
 
-pub use caller::{Attribution, Ends, OneSession, UnknownCaller};
+pub use caller::{Attribution, Ends, OneSession, Transport, UnknownCaller};
 pub use decide::{Attempt, Ingress, Subject, Verdict, decide};
 pub use event::{Event, Sink};
 pub use limits::Limits;

@@ -13,6 +13,7 @@ mod listener;
 mod live;
 mod message;
 mod name_server;
+mod naming;
 mod open;
 mod published;
 mod request;

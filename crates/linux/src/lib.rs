@@ -16,6 +16,7 @@ pub mod landlock;
 pub mod observe;
 pub mod observer;
 mod open;
+mod process;
 pub mod seccomp;
 pub mod session;
 mod sys;

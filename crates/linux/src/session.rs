@@ -259,6 +259,7 @@ impl Session {
                 let descriptor = match event {
                     Event::Started { .. }
                     | Event::Serving { .. }
+                    | Event::Naming
                     | Event::Dialling
                     | Event::Reaching => self.channel.next_descriptor(),
                     _ => None,

@@ -66,6 +66,17 @@ pub struct Denial {
     pub evidence: Evidence,
     /// Whether the file's own permissions would have refused it anyway, without any boundary.
     pub own_permissions: OwnPermissions,
+    /// Who tried, where that was found out.
+    pub process: Option<Box<Process>>,
+}
+
+/// A process of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its number, as the session sees it.
+    pub id: u32,
+    /// The path of its program, already escaped: the target may have chosen it.
+    pub program: String,
 }
 
 /// How a denial is known.

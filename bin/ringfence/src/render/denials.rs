@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use ringfence_policy::decision::{Denial, Operation, OwnPermissions};
+use ringfence_policy::decision::{Denial, Operation, OwnPermissions, Process};
 use ringfence_policy::{Grant, RuleId};
 
 use crate::render::escape::{one_line, shell_words};
@@ -33,6 +33,8 @@ struct Group<'a> {
     grant: Option<&'a Grant>,
     own_permissions: OwnPermissions,
     objects: Vec<&'a str>,
+    /// Who tried the first.
+    process: Option<&'a Process>,
     count: u64,
 }
 
@@ -99,6 +101,7 @@ fn group<'a>(denials: &[Counted<'a>]) -> Vec<Group<'a>> {
                 grant: denial.grant.as_ref(),
                 own_permissions: denial.own_permissions,
                 objects: vec![&denial.object],
+                process: denial.process.as_deref(),
                 count: *count,
             }),
         }
@@ -114,10 +117,11 @@ fn render_group(text: &mut String, group: &Group<'_>, verb: &str, colour: Colour
     };
     let _ = writeln!(
         text,
-        "ringfence: {} {} {} (rule {}){times}",
+        "ringfence: {} {} {}{} (rule {}){times}",
         colour.paint(Tone::Bad, "denied"),
         operation(group.operation),
         first(group),
+        group.process.map(caller).unwrap_or_default(),
         group.rule.name(),
     );
     let others = others(group);
@@ -157,6 +161,12 @@ fn first(group: &Group<'_>) -> String {
         .first()
         .map(|object| shortened(object))
         .unwrap_or_default()
+}
+
+/// Who tried, by the file name of its program.
+fn caller(process: &Process) -> String {
+    let name = process.program.rsplit('/').next().unwrap_or_default();
+    format!(" by {} (pid {})", shortened(name), process.id)
 }
 
 fn others(group: &Group<'_>) -> String {
@@ -213,6 +223,7 @@ mod tests {
             syscall: "openat".to_owned(),
             evidence: Evidence::Predicted,
             own_permissions: OwnPermissions::Allow,
+            process: None,
         }
     }
 
@@ -231,6 +242,29 @@ mod tests {
             "ringfence: denied write /etc/hosts (rule fs.outside-writable-roots)\n  \
              to allow: ringfence run --writable-root /etc ...\n"
         );
+    }
+
+    #[test]
+    fn who_tried_is_told_by_its_program_and_can_write_nothing() {
+        let mut refused = denial("evil.example.com:443", None);
+        refused.operation = Operation::Connect;
+        refused.rule = RuleId::NotListed;
+        refused.process = Some(Box::new(Process {
+            id: 12,
+            program: "/usr/bin/curl".to_owned(),
+        }));
+        assert_eq!(
+            rendered(std::slice::from_ref(&refused)),
+            "ringfence: denied connect evil.example.com:443 by curl (pid 12) (rule net.not-listed)\n  \
+             no option allows this\n"
+        );
+        refused.process = Some(Box::new(Process {
+            id: 12,
+            program: format!("/tmp/\u{1b}[2J\n{}", "x".repeat(5000)),
+        }));
+        let text = rendered(&[refused]);
+        assert!(!text.contains('\u{1b}') && text.len() < 500, "{text}");
+        assert_eq!(text.lines().count(), 2);
     }
 
     #[test]

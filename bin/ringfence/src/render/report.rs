@@ -315,6 +315,7 @@ mod tests {
             syscall: "openat".to_owned(),
             evidence: Evidence::Predicted,
             own_permissions: OwnPermissions::Allow,
+            process: None,
         }
     }
 

@@ -8,7 +8,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Attribution, Ends, UnknownCaller};
+use ringfence_policy::decision::Process;
+
+use super::{Attribution, Ends, Transport, UnknownCaller};
 use crate::decide::Subject;
 
 /// One TCP connection in the system's table.
@@ -42,7 +44,7 @@ pub trait Processes: Send + Sync {
     /// must not name a process that is younger than the connection.
     fn subject(&self, row: &ConnectionRow) -> Option<Subject>;
 
-    /// The program of `process`, where it can be told.
+    /// The path of the program of `process`, escaped, where it can be told.
     fn program(&self, process: u32) -> Option<String> {
         let _ = process;
         None
@@ -64,6 +66,10 @@ impl ByTable {
     }
 
     fn row(&self, ends: Ends) -> Option<ConnectionRow> {
+        // The table holds no packets: a connection with the same numbers is somebody else's.
+        if ends.transport != Transport::Tcp {
+            return None;
+        }
         let rows = self.table.rows().ok()?;
         find_row(&rows, ends)
     }
@@ -76,9 +82,10 @@ impl Attribution for ByTable {
             .ok_or(UnknownCaller { peer: ends.peer })
     }
 
-    fn program(&self, ends: Ends) -> Option<String> {
-        let row = self.row(ends)?;
-        self.processes.program(row.process)
+    fn process(&self, ends: Ends) -> Option<Process> {
+        let id = self.row(ends)?.process;
+        let program = self.processes.program(id)?;
+        Some(Process { id, program })
     }
 }
 
@@ -136,6 +143,7 @@ mod tests {
         Ends {
             peer: peer.parse().unwrap(),
             local: local.parse().unwrap(),
+            transport: Transport::Tcp,
         }
     }
 
@@ -205,7 +213,11 @@ mod tests {
             Err(UnknownCaller { peer: other.peer })
         );
         // A stranger is named in the record all the same.
-        assert_eq!(by_table.program(other).as_deref(), Some("program of 42"));
+        let stranger = Process {
+            id: 42,
+            program: "program of 42".to_owned(),
+        };
+        assert_eq!(by_table.process(other), Some(stranger));
         let blind = ByTable::new(Arc::new(Unreadable), processes);
         assert_eq!(blind.subject(ours), Err(UnknownCaller { peer: ours.peer }));
     }

@@ -123,7 +123,8 @@ pub(super) async fn serve(
                 let method = Some(method).filter(|method| !method.is_empty());
                 let ingress = serving.ingress();
                 let gate = &shared.gate;
-                gate.record(caller, ingress, destination, method, &decision);
+                gate.record(caller, ingress, destination, method, &decision)
+                    .await;
                 if let Some(origin) = &origin {
                     origin.live.set_cause(CloseCause::Refused);
                 }
@@ -236,7 +237,10 @@ async fn forward_one(
         method: Some(forward.method.clone()),
         path: Some(forward.path.clone()),
     };
-    if let Some(decision) = shared.refuse_disguise(caller, &attempt, forward.disguise) {
+    if let Some(decision) = shared
+        .refuse_disguise(caller, &attempt, forward.disguise)
+        .await
+    {
         let destination = destination(&attempt);
         return After::Say(http_refusal(&forward.method, &destination, &decision));
     }
@@ -251,7 +255,8 @@ async fn forward_one(
     let mut origin = match kept {
         Some(origin) => {
             let gate = &shared.gate;
-            gate.record_attempt(caller, &attempt, &admission.decision);
+            gate.record_attempt(caller, &attempt, &admission.decision)
+                .await;
             origin
         }
         None => match shared

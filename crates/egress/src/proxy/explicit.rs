@@ -95,7 +95,8 @@ async fn serve_socks(shared: &Shared, caller: &Caller, mut client: Wire) {
             let decision = refuse(RuleId::Malformed, error.to_string());
             let unread = "unreadable".to_owned();
             let gate = &shared.gate;
-            gate.record(caller, Ingress::Socks, unread, None, &decision);
+            gate.record(caller, Ingress::Socks, unread, None, &decision)
+                .await;
             return client.say_and_close(&error.reply().bytes()).await;
         }
     };

@@ -5,18 +5,19 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ringfence_policy::decision::Decision;
+use ringfence_policy::decision::{Decision, Process};
 use ringfence_policy::host::HostName;
 use ringfence_policy::policy::NetworkPolicy;
 use ringfence_policy::rule::RuleId;
 
 use super::Parts;
 use super::live::Basis;
+use super::naming::Naming;
 use super::open::destination;
 use super::wire::Wire;
 use crate::caller::{Caller, Ends, UnknownCaller};
-use crate::decide::{Attempt, Ingress, Verdict, decide, decide_name, refuse};
-use crate::event::{ConnectionDecision, Event, NameDecision, Question};
+use crate::decide::{Attempt, Ingress, Subject, Verdict, decide, decide_name, refuse};
+use crate::event::{ConnectionDecision, Event, NameDecision, Question, Sink};
 use crate::limits::Limits;
 use crate::reach::Pending;
 use tokio::sync::Semaphore;
@@ -69,6 +70,35 @@ pub(crate) struct Gate {
     questions: Semaphore,
     limits: Limits,
     parts: Parts,
+    naming: Naming,
+}
+
+/// An event that is recorded when this is dropped: its caller may give up while its name is looked for, and the proxy
+/// may end.
+struct Note<'a> {
+    sink: &'a dyn Sink,
+    event: Option<Event>,
+}
+
+impl Note<'_> {
+    fn name(mut self, found: Option<Process>) {
+        match &mut self.event {
+            Some(
+                Event::Connection(ConnectionDecision { process, .. })
+                | Event::Asked(Question { process, .. })
+                | Event::Name(NameDecision { process, .. }),
+            ) => *process = found,
+            Some(Event::Closed(_)) | None => {}
+        }
+    }
+}
+
+impl Drop for Note<'_> {
+    fn drop(&mut self) {
+        if let Some(event) = self.event.take() {
+            self.sink.record(event);
+        }
+    }
 }
 
 impl Gate {
@@ -76,6 +106,7 @@ impl Gate {
         Self {
             questions: Semaphore::new(limits.questions),
             policy: RwLock::new(Arc::new(policy)),
+            naming: Naming::new(Arc::clone(&parts.attribution)),
             limits,
             parts,
         }
@@ -91,24 +122,23 @@ impl Gate {
         std::mem::replace(&mut *guard.unwrap_or_else(PoisonError::into_inner), policy)
     }
 
-    /// Who is at the other end; an unknown caller is recorded as refused.
+    /// Who is at the other end.
     pub(crate) fn caller(&self, ends: Ends) -> Result<Caller, UnknownCaller> {
-        match self.parts.attribution.subject(ends) {
-            Ok(subject) => Ok(Caller { subject, ends }),
-            Err(error) => {
-                let caller = Caller {
-                    subject: crate::decide::Subject {
-                        session: String::new(),
-                        command: None,
-                    },
-                    ends,
-                };
-                let decision = refuse(RuleId::UnknownCaller, ends.peer.to_string());
-                let destination = ends.local.to_string();
-                self.record(&caller, Ingress::CapturedTcp, destination, None, &decision);
-                Err(error)
-            }
-        }
+        let subject = self.parts.attribution.subject(ends)?;
+        Ok(Caller { subject, ends })
+    }
+
+    /// Records that an unknown caller gets nothing.
+    pub(crate) async fn record_stranger(&self, ends: Ends) {
+        let subject = Subject {
+            session: String::new(),
+            command: None,
+        };
+        let decision = refuse(RuleId::UnknownCaller, ends.peer.to_string());
+        let destination = ends.local.to_string();
+        let caller = Caller { subject, ends };
+        self.record(&caller, Ingress::CapturedTcp, destination, None, &decision)
+            .await;
     }
 
     /// Judges an attempt, and asks where the policy says so; a refusal is recorded here.
@@ -126,7 +156,7 @@ impl Gate {
                 basis: Basis::Policy,
             }),
             Verdict::Final(decision @ Decision::Deny { .. }) => {
-                self.record_attempt(caller, attempt, &decision);
+                self.record_attempt(caller, attempt, &decision).await;
                 Err(decision)
             }
             Verdict::Ask(otherwise) => self.ask(caller, attempt, client, otherwise).await,
@@ -143,14 +173,16 @@ impl Gate {
         let Ok(_place) = self.questions.try_acquire() else {
             let reason = format!("{} connections wait for an answer", self.limits.questions);
             let decision = refuse(RuleId::NetworkLimit, reason);
-            self.record_attempt(caller, attempt, &decision);
+            self.record_attempt(caller, attempt, &decision).await;
             return Err(decision);
         };
-        self.parts.sink.record(Event::Asked(Question {
+        let note = self.note(Event::Asked(Question {
             subject: caller.subject.clone(),
             ingress: attempt.ingress,
             destination: destination(attempt),
+            process: None,
         }));
+        note.name(self.naming.process(caller.ends).await);
         let answer = tokio::select! {
             biased;
             answer = self.parts.reviewer.ask(attempt) => answer,
@@ -166,7 +198,7 @@ impl Gate {
                 basis: Basis::Answer,
             }),
             Answer::Deny => {
-                self.record_attempt(caller, attempt, &otherwise);
+                self.record_attempt(caller, attempt, &otherwise).await;
                 Err(otherwise)
             }
         }
@@ -183,22 +215,34 @@ impl Gate {
         }
     }
 
-    /// Records what came of a question.
-    pub(crate) fn record_name(&self, caller: &Caller, name: String, decision: Decision) {
-        self.parts.sink.record(Event::Name(NameDecision {
+    /// Records what came of a question for a name.
+    pub(crate) async fn record_name(&self, caller: &Caller, name: String, decision: Decision) {
+        let is_refused = matches!(decision, Decision::Deny { .. });
+        let note = self.note(Event::Name(NameDecision {
             subject: caller.subject.clone(),
             name,
             decision,
+            process: None,
         }));
+        if is_refused {
+            note.name(self.naming.process(caller.ends).await);
+        }
     }
 
-    pub(crate) fn record_attempt(&self, caller: &Caller, attempt: &Attempt, decision: &Decision) {
+    pub(crate) async fn record_attempt(
+        &self,
+        caller: &Caller,
+        attempt: &Attempt,
+        decision: &Decision,
+    ) {
         let method = attempt.method.clone();
         let destination = destination(attempt);
-        self.record(caller, attempt.ingress, destination, method, decision);
+        self.record(caller, attempt.ingress, destination, method, decision)
+            .await;
     }
 
-    pub(crate) fn record(
+    /// Records a decision; a refusal with the process that tried, where that can be found out.
+    pub(crate) async fn record(
         &self,
         caller: &Caller,
         ingress: Ingress,
@@ -206,19 +250,25 @@ impl Gate {
         method: Option<String>,
         decision: &Decision,
     ) {
-        let program = match decision {
-            Decision::Allow { .. } => None,
-            Decision::Deny { .. } => self.parts.attribution.program(caller.ends),
-        };
-        self.parts
-            .sink
-            .record(Event::Connection(ConnectionDecision {
-                subject: caller.subject.clone(),
-                ingress,
-                destination,
-                method,
-                decision: decision.clone(),
-                program,
-            }));
+        let note = self.note(Event::Connection(ConnectionDecision {
+            subject: caller.subject.clone(),
+            ingress,
+            destination,
+            method,
+            decision: decision.clone(),
+            process: None,
+        }));
+        match (decision, ingress) {
+            // From the host into the session: the caller is no process of it.
+            (Decision::Allow { .. }, _) | (Decision::Deny { .. }, Ingress::Published) => {}
+            (Decision::Deny { .. }, _) => note.name(self.naming.process(caller.ends).await),
+        }
+    }
+
+    fn note(&self, event: Event) -> Note<'_> {
+        Note {
+            sink: &*self.parts.sink,
+            event: Some(event),
+        }
     }
 }

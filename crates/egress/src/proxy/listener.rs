@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use super::published::Published;
 use super::wire::Wire;
 use super::{ServeError, Shared, captured, explicit, name_server};
-use crate::caller::{Caller, Ends};
+use crate::caller::{Caller, Ends, Transport};
 use crate::decide::{Ingress, Subject, refuse};
 use crate::reach::Dial;
 
@@ -104,11 +104,7 @@ impl Listener {
                 let name = name_of(socket.local_addr());
                 let socket = UdpSocket::from_std(socket)
                     .map_err(|source| ServeError::Register(name.clone(), source))?;
-                tasks.spawn(async move {
-                    name_server::serve_udp(&shared, &socket)
-                        .await
-                        .map_err(|source| ServeError::Accept(name, source))
-                });
+                tasks.spawn(async move { name_server::serve_udp(&shared, socket, name).await });
                 return Ok(());
             }
             Self::Captured { listener, port } => (listener, Role::Captured(port)),
@@ -163,13 +159,18 @@ async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
-                if let Some((permit, caller)) = welcome(shared, &stream, peer, &role) {
-                    let (shared, role) = (Arc::clone(shared), role.clone());
-                    connections.spawn(async move {
+                let (shared, role) = (Arc::clone(shared), role.clone());
+                match welcome(&shared, &stream, peer, &role) {
+                    Welcome::Served(permit, caller) => connections.spawn(async move {
                         serve(&shared, caller, stream, role).await;
                         drop(permit);
-                    });
-                }
+                    }),
+                    Welcome::Refused(refusal) => connections.spawn(async move {
+                        refusal.record(&shared).await;
+                        drop(stream);
+                    }),
+                    Welcome::Gone => continue,
+                };
             }
             // The caller is gone again, or the system is short of something: neither is the listener's end.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
@@ -180,15 +181,52 @@ async fn accept(
     }
 }
 
-/// Whose connection it is, and a place for it; `None` when it gets nothing.
-fn welcome(
-    shared: &Shared,
-    stream: &TcpStream,
-    peer: SocketAddr,
-    role: &Role,
-) -> Option<(OwnedSemaphorePermit, Caller)> {
-    let local = stream.local_addr().ok()?;
-    let ends = Ends { peer, local };
+/// What becomes of a connection.
+enum Welcome {
+    /// It has a place.
+    Served(OwnedSemaphorePermit, Caller),
+    /// It gets nothing.
+    Refused(Refusal),
+    /// It has ended already.
+    Gone,
+}
+
+/// Why a connection gets nothing.
+enum Refusal {
+    /// It is nobody's.
+    Stranger(Ends),
+    /// There are too many.
+    Full(Caller),
+}
+
+impl Refusal {
+    async fn record(self, shared: &Shared) {
+        match self {
+            Self::Stranger(ends) => shared.gate.record_stranger(ends).await,
+            Self::Full(caller) => {
+                let reason = format!("{} connections are open", shared.limits.connections);
+                let decision = refuse(RuleId::NetworkLimit, reason);
+                let destination = caller.ends.local.to_string();
+                let ingress = Ingress::CapturedTcp;
+                shared
+                    .gate
+                    .record(&caller, ingress, destination, None, &decision)
+                    .await;
+            }
+        }
+    }
+}
+
+/// Whose connection it is, and a place for it.
+fn welcome(shared: &Shared, stream: &TcpStream, peer: SocketAddr, role: &Role) -> Welcome {
+    let Ok(local) = stream.local_addr() else {
+        return Welcome::Gone;
+    };
+    let ends = Ends {
+        peer,
+        local,
+        transport: Transport::Tcp,
+    };
     let caller = match role {
         // The caller is a program of the host, and belongs to no session.
         Role::Published(published) => Caller {
@@ -196,20 +234,16 @@ fn welcome(
             ends,
         },
         Role::Captured(_) | Role::Explicit | Role::NameServer | Role::Connected(_) => {
-            shared.gate.caller(ends).ok()?
+            match shared.gate.caller(ends) {
+                Ok(caller) => caller,
+                Err(_) => return Welcome::Refused(Refusal::Stranger(ends)),
+            }
         }
     };
-    let permit = Arc::clone(&shared.slots).try_acquire_owned();
-    if permit.is_err() {
-        let reason = format!("{} connections are open", shared.limits.connections);
-        let decision = refuse(RuleId::NetworkLimit, reason);
-        let destination = local.to_string();
-        let ingress = Ingress::CapturedTcp;
-        shared
-            .gate
-            .record(&caller, ingress, destination, None, &decision);
+    match Arc::clone(&shared.slots).try_acquire_owned() {
+        Ok(permit) => Welcome::Served(permit, caller),
+        Err(_) => Welcome::Refused(Refusal::Full(caller)),
     }
-    Some((permit.ok()?, caller))
 }
 
 async fn serve(shared: &Arc<Shared>, caller: Caller, stream: TcpStream, role: Role) {

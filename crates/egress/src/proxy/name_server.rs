@@ -3,19 +3,20 @@
 //! A name is not looked up here, so that no question can carry anything out. Invariant: every question but that for
 //! the session's own loopback is decided and recorded, and an address is given only to an allowed name.
 
-use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringfence_policy::decision::Decision;
 use ringfence_policy::host::Host;
 use ringfence_policy::rule::RuleId;
 use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
 
-use super::Shared;
 use super::live::lock;
 use super::wire::{Wire, write_all};
-use crate::caller::{Caller, Ends};
+use super::{ServeError, Shared};
+use crate::caller::{Caller, Ends, Transport};
 use crate::decide::{parts, refuse};
 use crate::dns::{Answer, MAX_QUERY, Question, RecordType};
 use crate::synthetic::SyntheticError;
@@ -24,23 +25,57 @@ use crate::synthetic::SyntheticError;
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// Answers packets until the socket fails.
-pub(super) async fn serve_udp(shared: &Shared, socket: &UdpSocket) -> io::Result<()> {
-    let local = socket.local_addr()?;
+pub(super) async fn serve_udp(
+    shared: &Arc<Shared>,
+    socket: UdpSocket,
+    name: String,
+) -> Result<(), ServeError> {
+    let local = match socket.local_addr() {
+        Ok(local) => local,
+        Err(source) => return Err(ServeError::Accept(name, source)),
+    };
+    let socket = Arc::new(socket);
+    let mut refusals = JoinSet::new();
     // One more than the most, so that a longer packet is seen to be longer.
     let mut packet = [0; MAX_QUERY + 1];
     loop {
-        let Ok((length, peer)) = socket.recv_from(&mut packet).await else {
+        let received = tokio::select! {
+            received = socket.recv_from(&mut packet) => received,
+            Some(ended) = refusals.join_next() => {
+                ended.map_err(ServeError::Panicked)?;
+                continue;
+            }
+        };
+        let Ok((length, peer)) = received else {
             // An error of an earlier answer: the asker is gone.
             tokio::task::yield_now().await;
             continue;
         };
-        let Ok(caller) = shared.gate.caller(Ends { peer, local }) else {
+        let ends = Ends {
+            peer,
+            local,
+            transport: Transport::Udp,
+        };
+        // Nobody waits for the name of somebody else who is refused.
+        let shared = Arc::clone(shared);
+        let Ok(caller) = shared.gate.caller(ends) else {
+            refusals.spawn(async move { shared.gate.record_stranger(ends).await });
             continue;
         };
-        let query = packet.get(..length).unwrap_or_default();
-        if let Some(answer) = answer(shared, &caller, query) {
+        let Some(answer) = answer(&shared, packet.get(..length).unwrap_or_default()) else {
+            continue;
+        };
+        let socket = Arc::clone(&socket);
+        let is_refused = answer.is_refused();
+        let say = async move {
+            answer.record(&shared, &caller).await;
             // Who does not get it asks again.
-            let _ = socket.send_to(&answer, peer).await;
+            let _ = socket.send_to(&answer.packet, peer).await;
+        };
+        if is_refused {
+            refusals.spawn(say);
+        } else {
+            say.await;
         }
     }
 }
@@ -56,12 +91,13 @@ pub(super) async fn serve_tcp(shared: &Shared, caller: &Caller, mut wire: Wire) 
         match packet {
             Some(packet) => {
                 let used = packet.len() + 2;
-                let Some(answer) = answer(shared, caller, packet) else {
+                let Some(answer) = answer(shared, packet) else {
                     return;
                 };
                 wire.inbox.consume(used);
-                let length = u16::try_from(answer.len()).unwrap_or(u16::MAX);
-                let framed = [&length.to_be_bytes()[..], &answer].concat();
+                answer.record(shared, caller).await;
+                let length = u16::try_from(answer.packet.len()).unwrap_or(u16::MAX);
+                let framed = [&length.to_be_bytes()[..], &answer.packet].concat();
                 let write = write_all(&wire.write, &framed);
                 if !matches!(tokio::time::timeout(SILENCE, write).await, Ok(Ok(()))) {
                     return;
@@ -75,20 +111,43 @@ pub(super) async fn serve_tcp(shared: &Shared, caller: &Caller, mut wire: Wire) 
     }
 }
 
+/// What is said to a question, and what is recorded of it before.
+struct Answered {
+    packet: Vec<u8>,
+    /// The name and the decision; `None` for the session's own loopback.
+    decided: Option<(String, Decision)>,
+}
+
+impl Answered {
+    fn is_refused(&self) -> bool {
+        matches!(self.decided, Some((_, Decision::Deny { .. })))
+    }
+
+    async fn record(&self, shared: &Shared, caller: &Caller) {
+        if let Some((name, decision)) = &self.decided {
+            let gate = &shared.gate;
+            gate.record_name(caller, name.clone(), decision.clone())
+                .await;
+        }
+    }
+}
+
 /// The answer to one packet; `None` for what is no question.
-fn answer(shared: &Shared, caller: &Caller, packet: &[u8]) -> Option<Vec<u8>> {
+fn answer(shared: &Shared, packet: &[u8]) -> Option<Answered> {
     let question = match Question::parse(packet) {
         Ok(question) => question,
         Err(error) => {
-            let answer = error.answer()?;
+            let packet = error.answer()?;
             let decision = refuse(RuleId::Malformed, error.to_string());
-            let gate = &shared.gate;
-            gate.record_name(caller, "unreadable".to_owned(), decision);
-            return Some(answer);
+            let decided = Some(("unreadable".to_owned(), decision));
+            return Some(Answered { packet, decided });
         }
     };
     if Host::Name(question.name.clone()).is_loopback() {
-        return Some(question.answer(&loopback(question.record)));
+        return Some(Answered {
+            packet: question.answer(&loopback(question.record)),
+            decided: None,
+        });
     }
     let mut decision = shared.gate.judge_name(&question.name);
     let rule = parts(&decision).0.name();
@@ -99,9 +158,10 @@ fn answer(shared: &Shared, caller: &Caller, packet: &[u8]) -> Option<Vec<u8>> {
             Answer::Failed
         }),
     };
-    let name = question.name.as_str().to_owned();
-    shared.gate.record_name(caller, name, decision);
-    Some(question.answer(&answer))
+    Some(Answered {
+        packet: question.answer(&answer),
+        decided: Some((question.name.as_str().to_owned(), decision)),
+    })
 }
 
 /// The session's own loopback, which needs no decision.

@@ -44,7 +44,8 @@ impl Shared {
         let opened = self
             .reopen(caller, attempt, admission, Carries::Anything)
             .await;
-        self.record_opened(caller, attempt, admission, &opened);
+        self.record_opened(caller, attempt, admission, &opened)
+            .await;
         opened
     }
 
@@ -59,7 +60,8 @@ impl Shared {
         let opened = self
             .reopen_for_requests(caller, attempt, admission, scheme)
             .await;
-        self.record_opened(caller, attempt, admission, &opened);
+        self.record_opened(caller, attempt, admission, &opened)
+            .await;
         opened
     }
 
@@ -87,7 +89,7 @@ impl Shared {
         }
     }
 
-    fn record_opened(
+    async fn record_opened(
         &self,
         caller: &Caller,
         attempt: &Attempt,
@@ -97,7 +99,8 @@ impl Shared {
         match opened {
             Ok(_) | Err(OpenError::Unreachable(_)) => {
                 self.gate
-                    .record_attempt(caller, attempt, &admission.decision);
+                    .record_attempt(caller, attempt, &admission.decision)
+                    .await;
             }
             Err(OpenError::Refused(_)) => {}
         }
@@ -120,7 +123,7 @@ impl Shared {
                 }))
             });
         if let Err(OpenError::Refused(decision)) = &opened {
-            self.gate.record_attempt(caller, attempt, decision);
+            self.gate.record_attempt(caller, attempt, decision).await;
         }
         opened
     }

@@ -29,7 +29,8 @@ impl Published {
         let decision = shared.gate.policy().decide_published(self.port);
         let destination = format!("session:{}", self.port);
         let gate = &shared.gate;
-        gate.record(caller, Ingress::Published, destination, None, &decision);
+        gate.record(caller, Ingress::Published, destination, None, &decision)
+            .await;
         if matches!(decision, Decision::Deny { .. }) {
             return client.reset();
         }

@@ -30,7 +30,7 @@ impl Shared {
     }
 
     /// The refusal of a request that some servers would take for another, to a host where that matters.
-    pub(super) fn refuse_disguise(
+    pub(super) async fn refuse_disguise(
         &self,
         caller: &Caller,
         attempt: &Attempt,
@@ -42,7 +42,7 @@ impl Shared {
         }
         let reason = format!("the header {header} asks for another request");
         let decision = refuse(RuleId::RequestScope, reason);
-        self.gate.record_attempt(caller, attempt, &decision);
+        self.gate.record_attempt(caller, attempt, &decision).await;
         Some(decision)
     }
 
@@ -61,7 +61,7 @@ impl Shared {
             Err(_) => "the origin did not answer the TLS greeting in time".to_owned(),
         };
         let decision = refuse(RuleId::TlsTermination, reason);
-        self.gate.record_attempt(caller, attempt, &decision);
+        self.gate.record_attempt(caller, attempt, &decision).await;
         Err(OpenError::Refused(decision))
     }
 
@@ -97,7 +97,10 @@ pub(super) async fn serve(shared: &Shared, caller: &Caller, attempt: Attempt, mu
         Some(Ok(FirstFlight::Opaque)) => {
             let reason = "only requests of HTTP are allowed there".to_owned();
             let decision = refuse(RuleId::RequestScope, reason);
-            shared.gate.record_attempt(caller, &attempt, &decision);
+            shared
+                .gate
+                .record_attempt(caller, &attempt, &decision)
+                .await;
             return say_refusal(client, attempt.port).await;
         }
         Some(Err(error)) => {
@@ -131,9 +134,9 @@ async fn greet_client(
     attempt: &Attempt,
     client: Wire,
 ) -> Option<Wire> {
-    let refuse_with = |reason: String| {
+    let refuse_with = async |reason: String| {
         let decision = refuse(RuleId::TlsTermination, reason);
-        shared.gate.record_attempt(caller, attempt, &decision);
+        shared.gate.record_attempt(caller, attempt, &decision).await;
     };
     let session = match &shared.parts.terminator {
         None => Err(NO_CERTIFICATE.to_owned()),
@@ -144,7 +147,7 @@ async fn greet_client(
     let session = match session {
         Ok(session) => session,
         Err(reason) => {
-            refuse_with(reason);
+            refuse_with(reason).await;
             say_refusal(client, attempt.port).await;
             return None;
         }
@@ -157,13 +160,15 @@ async fn greet_client(
             refuse_with(format!(
                 "the program does not accept the session's certificate, or speaks no HTTP/1.1: {}",
                 shown(&error)
-            ));
+            ))
+            .await;
             None
         }
         Ok(Err(GreetError::Broken(_))) => {
             refuse_with(
                 "the program broke off when it was shown the session's certificate".to_owned(),
-            );
+            )
+            .await;
             None
         }
         Err(_) => None,

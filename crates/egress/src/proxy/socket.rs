@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use super::live::{Opening, Route};
 use super::wire::Wire;
 use super::{Shared, copy};
-use crate::caller::{Caller, Ends};
+use crate::caller::{Caller, Ends, Transport};
 use crate::decide::{Ingress, Subject, refuse};
 
 /// Tells the program inside what came of its connect.
@@ -58,6 +58,7 @@ impl SocketWish {
             ends: Ends {
                 peer: nowhere,
                 local: nowhere,
+                transport: Transport::Pair,
             },
         };
         let destination = Destination::UnixPath(path.as_path());
@@ -73,7 +74,8 @@ impl SocketWish {
         let text = destination.to_string();
         shared
             .gate
-            .record(&caller, Ingress::UnixSocket, text, None, &decision);
+            .record(&caller, Ingress::UnixSocket, text, None, &decision)
+            .await;
         if matches!(decision, Decision::Deny { .. }) {
             return answer.answer(Err(io::ErrorKind::PermissionDenied.into()));
         }

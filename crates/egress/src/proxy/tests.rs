@@ -4,6 +4,7 @@
 //! on the loopback. Every check stays as it is.
 
 mod attacks;
+mod callers;
 mod exchanges;
 mod lifetimes;
 mod names;

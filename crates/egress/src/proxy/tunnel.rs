@@ -138,7 +138,7 @@ pub(super) async fn refuse_first_flight(
     error: &FirstFlightError,
 ) {
     let decision = refuse(error.rule(), error.to_string());
-    shared.gate.record_attempt(caller, attempt, &decision);
+    shared.gate.record_attempt(caller, attempt, &decision).await;
     say_refusal(client, attempt.port).await;
 }
 

@@ -4,6 +4,7 @@
 //! and the harness do. Invariant: when the harness is gone, so is every process of the session.
 
 mod build;
+mod callers;
 pub(crate) mod limits;
 mod mount_point;
 mod mounts;
@@ -228,6 +229,11 @@ fn hand_out(network: network::Network) -> Result<(Announced, Option<Door>), Even
         .into_iter()
         .map(|(socket, made)| (Event::Serving { socket }, made))
         .collect();
+    if !all.is_empty() {
+        let asked = callers::start_answering()
+            .map_err(|errno| failed("start to tell callers", errno.raw_os_error()))?;
+        all.push((Event::Naming, asked));
+    }
     if !network.published.is_empty() {
         let dialer = network::start_dialer(network.published)
             .map_err(|errno| failed("start the dialer", errno.raw_os_error()))?;

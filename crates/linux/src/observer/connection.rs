@@ -48,6 +48,7 @@ pub(super) fn refused(address: &SocketAddr, reach: Reach, syscall: &'static str)
         syscall: syscall.to_owned(),
         evidence: Evidence::Predicted,
         own_permissions: OwnPermissions::Allow,
+        process: None,
     })
 }
 

@@ -108,6 +108,15 @@ enum Report {
     Touched(PathBuf),
 }
 
+impl Report {
+    fn denial(&mut self) -> Option<&mut Denial> {
+        match self {
+            Self::Denied(denial) => Some(denial),
+            Self::Touched(_) => None,
+        }
+    }
+}
+
 /// What a call moves from one name to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Moved {
@@ -189,7 +198,10 @@ impl Observer {
             let Some(notification) = self.listener.receive()? else {
                 break;
             };
-            let (answer, reports) = self.examine(&notification);
+            let (answer, mut reports) = self.examine(&notification);
+            for denial in reports.iter_mut().flatten().filter_map(Report::denial) {
+                self.name_caller(denial, notification.thread);
+            }
             // What was read is of this thread only if its call still waits. Unread, it needs no such question: the
             // answer to a call that is gone goes nowhere.
             let reported = reports.iter().any(Option::is_some);
@@ -212,6 +224,20 @@ impl Observer {
             }
         }
         Ok(())
+    }
+
+    /// Says who tried to connect, the first time that it is reported.
+    fn name_caller(&self, denial: &mut Denial, thread: u32) {
+        let Denial {
+            operation,
+            rule,
+            object,
+            ..
+        } = &*denial;
+        let is_new = self.tally.find(*operation, *rule, object).is_none();
+        if *operation == Operation::Connect && is_new {
+            denial.process = crate::process::of_thread(thread).map(Box::new);
+        }
     }
 
     /// Whether a call that makes a name, whichever it was read as, came within the last `span`.
@@ -417,6 +443,7 @@ impl Observer {
             syscall: examined.call.name.to_owned(),
             evidence: Evidence::Predicted,
             own_permissions,
+            process: None,
         })
     }
 }
@@ -492,5 +519,6 @@ fn refused(family: Family, object: String, syscall: &'static str) -> Denial {
         syscall: syscall.to_owned(),
         evidence: Evidence::Refused,
         own_permissions: OwnPermissions::Allow,
+        process: None,
     }
 }

@@ -160,5 +160,6 @@ fn refused(object: String, grant: Option<Grant>) -> Denial {
         syscall: "connect".to_owned(),
         evidence: Evidence::Refused,
         own_permissions: OwnPermissions::Allow,
+        process: None,
     }
 }

@@ -8,7 +8,7 @@ use ringfence_policy::RuleId;
 use ringfence_policy::decision::{Decision, Denial, Evidence, OwnPermissions};
 
 use super::egress::Egress;
-use super::report::{Denials, Journal};
+use super::report::{Denials, Journal, of_record};
 
 /// What the proxy has said while a command ran.
 #[derive(Debug, Default)]
@@ -70,18 +70,21 @@ fn event(running: u64, decided: &Decided) -> Event {
             method: connection.method.clone(),
             verdict: verdict(&connection.decision).to_owned(),
             rule: decide::parts(&connection.decision).0.name(),
+            process: connection.process.as_ref().map(of_record),
             count: 1,
         },
         Decided::Asked(question) => Event::NetAsked {
             command: of(&question.subject),
             destination: question.destination.clone(),
             ingress: ingress(question.ingress).to_owned(),
+            process: question.process.as_ref().map(of_record),
         },
         Decided::Name(question) => Event::DnsDecision {
             command: of(&question.subject),
             name: question.name.clone(),
             verdict: verdict(&question.decision).to_owned(),
             rule: decide::parts(&question.decision).0.name(),
+            process: question.process.as_ref().map(of_record),
         },
         Decided::Closed(closed) => Event::NetClosed {
             destination: closed.destination.clone(),
@@ -94,13 +97,19 @@ fn event(running: u64, decided: &Decided) -> Event {
 
 /// What is reported after the command.
 fn denial(decided: &Decided) -> Option<Denial> {
-    let (object, call, decision) = match decided {
+    let (object, call, decision, process) = match decided {
         Decided::Connection(connection) => (
             &connection.destination,
             ingress(connection.ingress),
             &connection.decision,
+            &connection.process,
         ),
-        Decided::Name(question) => (&question.name, ingress(Ingress::Dns), &question.decision),
+        Decided::Name(question) => (
+            &question.name,
+            ingress(Ingress::Dns),
+            &question.decision,
+            &question.process,
+        ),
         Decided::Closed(_) | Decided::Asked(_) => return None,
     };
     let Decision::Deny {
@@ -124,6 +133,7 @@ fn denial(decided: &Decided) -> Option<Denial> {
         syscall: call.to_owned(),
         evidence: Evidence::Refused,
         own_permissions: OwnPermissions::Allow,
+        process: process.clone().map(Box::new),
     })
 }
 

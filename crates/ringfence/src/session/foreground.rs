@@ -360,6 +360,7 @@ impl Foreground<'_> {
             | Event::Exited { .. }
             | Event::Ready(_)
             | Event::Serving { .. }
+            | Event::Naming
             | Event::Dialling
             | Event::Reaching
             | Event::Tended(_)
@@ -382,6 +383,9 @@ impl Foreground<'_> {
     fn deny(&mut self, mut denial: Denial, count: u32) {
         denial.object = printable(&denial.object);
         denial.syscall = printable(&denial.syscall);
+        if let Some(process) = &mut denial.process {
+            process.program = printable(&process.program);
+        }
         self.session.network.explain(&mut denial);
         let id = self.id.0;
         self.session

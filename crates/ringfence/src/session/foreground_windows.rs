@@ -252,6 +252,7 @@ fn wait(
             Event::Ready(_)
             | Event::LaunchFailed { .. }
             | Event::Serving { .. }
+            | Event::Naming
             | Event::Dialling
             | Event::Reaching
             | Event::Started { .. }

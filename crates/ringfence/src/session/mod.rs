@@ -10,6 +10,8 @@ mod report;
 #[cfg(target_os = "linux")]
 mod caller;
 #[cfg(target_os = "linux")]
+mod callers;
+#[cfg(target_os = "linux")]
 mod certificates;
 #[cfg(windows)]
 #[path = "console_windows.rs"]

@@ -23,6 +23,8 @@ pub(super) struct Network {
     /// How many sockets the plan serves.
     planned: usize,
     sockets: Vec<(ServedSocket, OwnedFd)>,
+    /// The way to ask who a caller is.
+    namer: Option<OwnedFd>,
     dialler: Option<OwnedFd>,
     /// Unix sockets of the host that the plan opens, until they are served.
     host_sockets: Option<HostSockets>,
@@ -64,6 +66,7 @@ impl Network {
             policy: policy.clone(),
             planned,
             sockets: Vec::new(),
+            namer: None,
             dialler: None,
             host_sockets: Some(host_sockets).filter(|sockets| !sockets.is_empty()),
             door: None,
@@ -81,6 +84,13 @@ impl Network {
     pub(super) fn collect(&mut self, socket: ServedSocket, made: Option<OwnedFd>) -> Option<()> {
         let made = made.filter(|_| self.sockets.len() < self.planned)?;
         self.sockets.push((socket, made));
+        Some(())
+    }
+
+    /// Takes the way to ask who a caller is.
+    pub(super) fn collect_namer(&mut self, namer: Option<OwnedFd>) -> Option<()> {
+        let namer = namer.filter(|_| self.namer.is_none() && self.planned > 0)?;
+        self.namer = Some(namer);
         Some(())
     }
 
@@ -109,6 +119,7 @@ impl Network {
     /// Whether the runner has handed out all that the plan says.
     pub(super) fn is_whole(&self) -> bool {
         self.sockets.len() == self.planned
+            && self.namer.is_some() == (self.planned > 0)
             && self.dialler.is_some() != self.published.is_empty()
             && self.door.is_some() == self.host_sockets.is_some()
     }
@@ -126,6 +137,7 @@ impl Network {
         }
         let handed_out = HandedOut {
             sockets,
+            namer: self.namer.take(),
             dialler: self.dialler.take(),
             door,
             terminator: self.certificates.as_ref().map(Certificates::terminator),

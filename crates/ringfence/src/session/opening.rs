@@ -278,6 +278,11 @@ impl Session {
                     }
                 }
                 #[cfg(target_os = "linux")]
+                Event::Naming => match self.network.collect_namer(received.descriptor) {
+                    Some(()) => continue,
+                    None => "naming",
+                },
+                #[cfg(target_os = "linux")]
                 Event::Dialling => match self.network.collect_dialler(received.descriptor) {
                     Some(()) => continue,
                     None => "dialling",
@@ -302,6 +307,8 @@ impl Session {
                 }
                 #[cfg(not(target_os = "linux"))]
                 Event::Serving { .. } => "serving",
+                #[cfg(not(target_os = "linux"))]
+                Event::Naming => "naming",
                 #[cfg(not(target_os = "linux"))]
                 Event::Dialling => "dialling",
                 #[cfg(not(target_os = "linux"))]

@@ -7,11 +7,11 @@ use std::ffi::OsString;
 use std::io;
 
 use ringfence_audit::EventSink;
-use ringfence_audit::event::Event;
+use ringfence_audit::event::{self, Event};
 use ringfence_backend::{Ending, Enforcement, Outcome};
 use ringfence_plan::step::Observe;
 use ringfence_plan::{Plan, Step};
-use ringfence_policy::decision::{Decision, Denial, Evidence};
+use ringfence_policy::decision::{Decision, Denial, Evidence, Process};
 use ringfence_policy::environment::WithheldReason;
 use ringfence_policy::{AbsolutePath, ExitCode, Operation, RuleId};
 
@@ -231,6 +231,7 @@ pub(crate) fn denial_event(command: u64, denial: &Denial, count: u32) -> Event {
                 method: None,
                 verdict: "deny".to_owned(),
                 rule,
+                process: denial.process.as_deref().map(of_record),
                 count,
             };
         }
@@ -251,5 +252,13 @@ pub(crate) fn denial_event(command: u64, denial: &Denial, count: u32) -> Event {
         }
         .to_owned(),
         count,
+    }
+}
+
+/// A process as events tell it.
+pub(super) fn of_record(process: &Process) -> event::Process {
+    event::Process {
+        id: process.id,
+        program: process.program.clone(),
     }
 }

@@ -249,6 +249,7 @@ fn denial(object: &str) -> Event {
             syscall: "openat".to_owned(),
             evidence: Evidence::Predicted,
             own_permissions: OwnPermissions::Allow,
+            process: None,
         },
         count: 2,
     }

@@ -138,8 +138,12 @@ impl Visit {
         Launch::new(ground, &self.fixture).attack_plain(&words)
     }
 
+    pub(super) fn options(&self) -> &[String] {
+        &self.options
+    }
+
     /// Each attack that needs no proxy must succeed without the boundary.
-    fn controls(
+    pub(super) fn controls(
         &self,
         ground: &Ground,
         checks: &mut Checks,

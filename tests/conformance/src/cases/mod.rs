@@ -3,6 +3,7 @@
 mod absent;
 mod builds;
 mod caches;
+mod callers;
 mod clients;
 mod denials;
 mod egress;
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Case> {
         unix_sockets::CASES,
         egress::CASES,
         proxy_end::CASES,
+        callers::CASES,
         clients::CASES,
         requests::CASES,
         loopback::CASES,

@@ -13,11 +13,10 @@ use super::world::{
     Dialer, Ending, Internet, World, allowlist, assert_ended, origin, patient, read_http,
     read_up_to, subject, universal, user, world, world_with,
 };
-use crate::caller::{Attribution, Ends, UnknownCaller};
-use crate::decide::{Attempt, Ingress, Subject};
+use crate::decide::{Attempt, Ingress};
 use crate::event::{CloseCause, Event};
 use crate::limits::Limits;
-use crate::proxy::{Answer, Listener, Nobody, Parts, Proxy, Review, ServeError, Silent};
+use crate::proxy::{Answer, Listener, Nobody, Proxy, Review, ServeError, Silent};
 use crate::reach::{Pending, Resolve};
 use crate::synthetic::SyntheticNetwork;
 
@@ -449,56 +448,6 @@ fn a_port_of_the_session_is_reached_from_the_host_while_it_is_published() {
     assert_ended(&mut open);
     assert_eq!(causes(&world, 1), [CloseCause::Revoked]);
     assert_eq!(world.internet.dialled(), []);
-}
-
-/// Knows nobody, and names the program all the same.
-struct Strangers;
-
-impl Attribution for Strangers {
-    fn subject(&self, ends: Ends) -> Result<Subject, UnknownCaller> {
-        Err(UnknownCaller { peer: ends.peer })
-    }
-
-    fn program(&self, _ends: Ends) -> Option<String> {
-        Some("stranger".to_owned())
-    }
-}
-
-#[test]
-fn a_caller_that_nobody_knows_gets_nothing_and_is_recorded() {
-    let known = world(two_hosts());
-    furnish(&known);
-    let (parts, log) = known.parts();
-    let parts = Parts {
-        attribution: Arc::new(Strangers),
-        ..parts
-    };
-    let (proxy, control) = Proxy::new(
-        two_hosts(),
-        SyntheticNetwork::default(),
-        Limits::default(),
-        parts,
-    );
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    control.add(Listener::Explicit(listener)).unwrap();
-    let serving = std::thread::spawn(move || proxy.run().unwrap());
-    let mut client = patient(TcpStream::connect(address).unwrap());
-    let _ =
-        client.write_all(b"CONNECT one.example:9000 HTTP/1.1\r\nHost: one.example:9000\r\n\r\n");
-    assert_ended(&mut client);
-    control.shutdown();
-    serving.join().unwrap();
-    let events = log.events();
-    let Some(Event::Connection(refused)) = events.first() else {
-        panic!("{events:?}")
-    };
-    assert_eq!(
-        crate::decide::parts(&refused.decision).0,
-        RuleId::UnknownCaller
-    );
-    assert_eq!(refused.program.as_deref(), Some("stranger"));
-    assert_eq!(known.internet.dialled(), []);
 }
 
 #[test]

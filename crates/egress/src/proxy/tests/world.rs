@@ -15,7 +15,7 @@ use ringfence_policy::policy::NetworkPolicy;
 use ringfence_policy::rule::RuleId;
 use tokio::sync::mpsc;
 
-use crate::caller::{Caller, Ends, OneSession};
+use crate::caller::{Caller, Ends, OneSession, Transport};
 use crate::decide::{Ingress, Subject, parts};
 use crate::event::{Event, Sink};
 use crate::hello;
@@ -228,6 +228,7 @@ fn run(proxy: Proxy, mut arrivals: mpsc::UnboundedReceiver<(TcpStream, Host, u16
                     ends: Ends {
                         peer: stream.peer_addr().unwrap(),
                         local: stream.local_addr().unwrap(),
+                        transport: Transport::Tcp,
                     },
                 };
                 tokio::spawn(async move {

@@ -10,7 +10,6 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ringfence_audit::SessionId;
-use ringfence_egress::caller::OneSession;
 use ringfence_egress::proxy::Listener;
 use ringfence_egress::reach::{Dial, Pending};
 use ringfence_egress::{Subject, Terminator};
@@ -19,6 +18,7 @@ use ringfence_policy::Policy;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
 use tokio::net::TcpStream;
 
+use super::super::callers::Callers;
 use super::super::sockets::HostSockets;
 use super::{Egress, EgressError, Prepared};
 
@@ -27,6 +27,8 @@ use super::{Egress, EgressError, Prepared};
 pub(crate) struct HandedOut {
     /// Sockets of the session's network, to be served.
     pub(crate) sockets: Vec<(ServedSocket, OwnedFd)>,
+    /// The way to ask who a caller is.
+    pub(crate) namer: Option<OwnedFd>,
     /// The way to dial published ports.
     pub(crate) dialler: Option<OwnedFd>,
     /// The way from programs to Unix sockets of the host, and those.
@@ -48,6 +50,7 @@ impl Egress {
     ) -> Result<Self, EgressError> {
         let HandedOut {
             sockets,
+            namer,
             dialler,
             door,
             terminator,
@@ -56,7 +59,7 @@ impl Egress {
             session: session.to_string(),
             command: None,
         };
-        let attribution = Arc::new(OneSession(subject.clone()));
+        let attribution = Arc::new(Callers::new(subject.clone(), namer));
         let prepared = Prepared::new(policy, attribution, terminator)?;
         for (socket, made) in sockets {
             prepared.add(listener(socket, made))?;
