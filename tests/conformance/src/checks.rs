@@ -54,6 +54,7 @@ pub struct Checks {
     passed: usize,
     failures: Vec<String>,
     notes: Vec<String>,
+    absent: Vec<String>,
     skipped: Option<String>,
 }
 
@@ -76,6 +77,12 @@ impl Checks {
         &self.notes
     }
 
+    /// What the case would have tried, had it been on this machine.
+    #[must_use]
+    pub fn absences(&self) -> &[String] {
+        &self.absent
+    }
+
     /// Why the case was left out, if it was.
     #[must_use]
     pub fn skipped(&self) -> Option<&str> {
@@ -90,6 +97,11 @@ impl Checks {
     /// Says what could not be judged.
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
+    }
+
+    /// Says that something is not on this machine and was not tried: the summary repeats it.
+    pub fn absent(&mut self, what: impl Into<String>) {
+        self.absent.push(what.into());
     }
 
     /// Counts one check; `detail` is told only when it fails.

@@ -49,6 +49,8 @@ struct Tally {
     skipped: usize,
     checks: usize,
     notes: usize,
+    /// What was not on this machine.
+    absent: Vec<String>,
 }
 
 /// Runs the cases that `arguments` select (parts of names; `--list` prints the table), and gives the exit status.
@@ -170,6 +172,7 @@ fn report(case: &Case, checks: &Checks, broken: Option<&str>, tally: &Mutex<Tall
     };
     tally.checks += checks.passed();
     tally.notes += checks.notes().len();
+    tally.absent.extend(checks.absences().iter().cloned());
     let failed = broken.is_some() || !checks.failures().is_empty();
     if let (false, Some(reason)) = (failed, checks.skipped()) {
         tally.skipped += 1;
@@ -202,6 +205,12 @@ fn report(case: &Case, checks: &Checks, broken: Option<&str>, tally: &Mutex<Tall
 fn summary(tally: &Tally) -> u8 {
     if !tally.failed.is_empty() {
         say(&format!("failed: {}", tally.failed.join(" ")));
+    }
+    if !tally.absent.is_empty() {
+        say(&format!(
+            "ATTENTION: not on this machine, and not tried: {}",
+            tally.absent.join(" ")
+        ));
     }
     if tally.skipped > 0 {
         say(&format!(

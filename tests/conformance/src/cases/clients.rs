@@ -15,7 +15,7 @@ use crate::suite::{Case, Needs};
 /// The cases of this module.
 pub(super) const CASES: &[Case] = &[Case {
     name: "egress.clients",
-    promise: "curl, wget, Python, Node, the JVM, Go, git (https and ssh), pip, npm, cargo and a WebSocket client reach an allowed host as they would outside, and no other",
+    promise: "curl, wget, Python, Node, the JVM, Go, git (https and ssh), pip, npm, cargo and a WebSocket client reach an allowed host as they would outside, by https and http, and no other",
     needs: Needs::Internet,
     run: clients,
 }];
@@ -25,31 +25,40 @@ const OTHER: &str = "other.example.net";
 
 /// Starts an HTTPS origin (five words: program and its arguments), and one for ssh where there is a server for it, then
 /// what follows. The origins are outside of the boundary, in the same internet; they end with the script.
-pub(super) const ORIGIN_SCRIPT: &str = "ssh=; if [ -n \"${SSH_SOCKET:-}\" ]; then \
+const ORIGIN_SCRIPT: &str = "ssh=; if [ -n \"${SSH_SOCKET:-}\" ]; then \
     python3 \"$SSH_ORIGIN\" \"$SSH_SOCKET\" \"$5\" & ssh=$!; fi; \
     python3 \"$1\" \"$2\" \"$3\" \"$4\" \"$5\" & origin=$!; shift 5; \
     for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
     python3 -c 'import socket; socket.create_connection((\"::1\", 443))' 2>/dev/null && break; \
     sleep 0.3; done; \"$@\"; status=$?; kill $origin $ssh; exit $status";
 
-/// Every client of the script.
-const ALL: &[&str] = &[
+/// Every client of the script that speaks HTTPS and plain HTTP.
+const FETCHING: &[&str] = &[
     "curl",
     "curl-without-proxy",
     "wget",
     "python-urllib",
     "python-requests",
     "python-sockets",
-    "websocket",
     "node-fetch",
     "java",
     "go",
     "git",
-    "git-ssh",
     "pip",
     "npm",
     "cargo",
 ];
+
+/// Every other client of the script.
+const OTHERS: &[&str] = &["websocket", "git-ssh"];
+
+/// What each of them is called in the script's output.
+fn all_clients() -> impl Iterator<Item = String> {
+    let fetching = FETCHING
+        .iter()
+        .flat_map(|name| [(*name).to_owned(), format!("{name}-http")]);
+    fetching.chain(OTHERS.iter().map(|name| (*name).to_owned()))
+}
 
 /// An HTTPS origin's files, its certificate, and what it logs.
 struct Shelf {
@@ -133,21 +142,7 @@ impl Shelf {
             .join(format!("work-{}", inside.len()));
         let _ = fs::remove_dir_all(&work);
         fs::create_dir_all(&work).context(|| "making a directory".to_owned())?;
-        let mut words = vec![
-            ground.probe.to_string_lossy().into_owned(),
-            "internet".to_owned(),
-            self.path("internet.log"),
-        ];
-        words.extend(["/bin/sh", "-c", ORIGIN_SCRIPT, "sh"].map(str::to_owned));
-        for name in [
-            "clients/origin.py",
-            "shelf",
-            "ca.pem",
-            "key.pem",
-            "https.log",
-        ] {
-            words.push(self.path(name));
-        }
+        let mut words = with_origin(ground, &self.fixture, "ca.pem");
         words.extend(inside.iter().map(|word| (*word).to_owned()));
         words.push("/bin/sh".to_owned());
         words.push(self.path("clients/clients.sh"));
@@ -155,7 +150,8 @@ impl Shelf {
         words.push(self.path("ca.pem"));
         words.push(work.to_string_lossy().into_owned());
         let mut launch = Launch::new(ground, &self.fixture)
-            .variable("RINGFENCE_INTERNET_WITHOUT", "443,22")
+            .variable("RINGFENCE_INTERNET_WITHOUT", "80,443,22")
+            .variable("PLAIN_ORIGIN", "80")
             .variable("GO_FETCH", self.path("fetch"));
         if let Some(ssh) = &self.ssh {
             launch = launch
@@ -185,6 +181,20 @@ impl Shelf {
             said: finished.said(),
         })
     }
+}
+
+/// The words before those that run in an internet with an origin, whose files and `certificate` are in the fixture.
+pub(super) fn with_origin(ground: &Ground, fixture: &Fixture, certificate: &str) -> Vec<String> {
+    let path = |name: &str| fixture.top().join(name).to_string_lossy().into_owned();
+    let mut words = vec![
+        ground.probe.to_string_lossy().into_owned(),
+        "internet".to_owned(),
+        path("internet.log"),
+    ];
+    words.extend(["/bin/sh", "-c", ORIGIN_SCRIPT, "sh"].map(str::to_owned));
+    let files = ["clients/origin.py", "shelf", certificate, "key.pem", "https.log"];
+    words.extend(files.map(path));
+    words
 }
 
 /// Runs a program in the fixture's own directory, which prepares something.
@@ -258,9 +268,9 @@ fn clients(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         working.len() >= 5,
         || format!("{:?}; {}", control.got, control.said),
     );
-    for name in ALL {
-        if !control.got.contains_key(*name) {
-            checks.note(format!("{name} is not on this machine"));
+    for name in all_clients() {
+        if !control.got.contains_key(&name) {
+            checks.absent(name);
         }
     }
     for (name, got) in &control.got {

@@ -157,6 +157,32 @@ impl Visit {
         Ok(())
     }
 
+    /// Every attack must be refused inside.
+    fn refuses(
+        &self,
+        ground: &Ground,
+        checks: &mut Checks,
+        attacks: &[Vec<String>],
+    ) -> Result<(), Failure> {
+        for (attack, verdict) in attacks.iter().zip(self.attack(ground, attacks)?) {
+            checks.refused(&attack.join(" "), &verdict, UNREACHED);
+        }
+        Ok(())
+    }
+
+    /// What is allowed must work inside.
+    fn serves(
+        &self,
+        ground: &Ground,
+        checks: &mut Checks,
+        attempts: &[Vec<String>],
+    ) -> Result<(), Failure> {
+        for (attempt, verdict) in attempts.iter().zip(self.attack(ground, attempts)?) {
+            checks.sibling(&attempt.join(" "), &verdict);
+        }
+        Ok(())
+    }
+
     /// What the servers saw beside questions for names.
     fn reached(&self) -> Vec<String> {
         let log = self.log().into_iter();
@@ -238,9 +264,7 @@ fn allowed(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     let visit = Visit::new(ground, &options)?;
     let mut attacks = ways("allowed.example.com");
     attacks.push(words(&["banner", "allowed.example.com", "22"]));
-    for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
-        checks.sibling(&attack.join(" "), &verdict);
-    }
+    visit.serves(ground, checks, &attacks)?;
     let log = visit.log();
     let strangers: Vec<&String> = log
         .iter()
@@ -269,9 +293,7 @@ fn refused(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     for address in ["93.184.216.35", "2606:2800:220:1:248:1893:25c8:1946"] {
         attacks.extend(ways(address));
     }
-    for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
-        checks.refused(&attack.join(" "), &verdict, UNREACHED);
-    }
+    visit.refuses(ground, checks, &attacks)?;
     checks.same("nothing was sent", &visit.log(), &Vec::new());
     for about in [host, "93.184.216.35"] {
         let rules: Vec<String> = visit.rules_against(about).into_iter().collect();
@@ -346,9 +368,7 @@ fn addresses(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     attacks.extend(ways("169.254.169.254"));
     attacks.extend(ways("10.0.0.1"));
     visit.controls(ground, checks, &attacks)?;
-    for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
-        checks.refused(&attack.join(" "), &verdict, UNREACHED);
-    }
+    visit.refuses(ground, checks, &attacks)?;
     checks.same("nothing was reached", &visit.reached(), &Vec::new());
     // A name that changes its mind is asked for once for each connection, and what was checked is dialled.
     let flipping = ways("flipping.example.com");
@@ -453,9 +473,7 @@ fn hostile(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         })
         .collect();
     checks.same("nothing reached another host", &strangers, &Vec::new());
-    for (attack, verdict) in ways(host).iter().zip(visit.attack(ground, &ways(host))?) {
-        checks.sibling(&attack.join(" "), &verdict);
-    }
+    visit.serves(ground, checks, &ways(host))?;
     Ok(())
 }
 
@@ -512,9 +530,7 @@ fn ports(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
             words(&["proxied", "connect", host, port, &request]),
             words(&["resolve", host]),
         ];
-        for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
-            checks.sibling(&attack.join(" "), &verdict);
-        }
+        visit.serves(ground, checks, &attacks)?;
     }
     Ok(())
 }
@@ -535,9 +551,7 @@ fn ask(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     let host = "other.example.net";
     let attacks = ways(host);
     visit.controls(ground, checks, &attacks)?;
-    for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
-        checks.refused(&attack.join(" "), &verdict, UNREACHED);
-    }
+    visit.refuses(ground, checks, &attacks)?;
     checks.same("nothing was sent", &visit.log(), &Vec::new());
     let rules: Vec<String> = visit.rules_against(host).into_iter().collect();
     let rule = vec!["net.not-listed".to_owned()];
@@ -549,12 +563,7 @@ fn ask(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     checks.that("each was asked about", asked >= attacks.len(), || {
         asked.to_string()
     });
-    for (attack, verdict) in ways("allowed.example.com")
-        .iter()
-        .zip(visit.attack(ground, &ways("allowed.example.com"))?)
-    {
-        checks.sibling(&attack.join(" "), &verdict);
-    }
+    visit.serves(ground, checks, &ways("allowed.example.com"))?;
     Ok(())
 }
 
@@ -567,9 +576,7 @@ fn open(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     ];
     let visit = Visit::new(ground, &options)?;
     for host in ["allowed.example.com", "other.example.net"] {
-        for (attack, verdict) in ways(host).iter().zip(visit.attack(ground, &ways(host))?) {
-            checks.sibling(&attack.join(" "), &verdict);
-        }
+        visit.serves(ground, checks, &ways(host))?;
     }
     let mut attacks = Vec::new();
     for host in [
@@ -584,9 +591,7 @@ fn open(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         attacks.extend(ways(host));
     }
     visit.controls(ground, checks, &attacks)?;
-    for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
-        checks.refused(&attack.join(" "), &verdict, UNREACHED);
-    }
+    visit.refuses(ground, checks, &attacks)?;
     checks.same(
         "nothing of these was reached",
         &visit.reached(),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::clients::{ORIGIN_SCRIPT, has, run_outside};
+use super::clients::{with_origin, has, run_outside};
 use crate::checks::{Checks, Context, Failure};
 use crate::fixture::Fixture;
 use crate::ground::Ground;
@@ -86,21 +86,7 @@ impl Scene {
     fn visit(&self, ground: &Ground, inside: &[&str]) -> Result<Visit, Failure> {
         let log = self.path("https.log");
         let _ = fs::remove_file(&log);
-        let mut words = vec![
-            ground.probe.to_string_lossy().into_owned(),
-            "internet".to_owned(),
-            self.path("internet.log"),
-        ];
-        words.extend(["/bin/sh", "-c", ORIGIN_SCRIPT, "sh"].map(str::to_owned));
-        for name in [
-            "clients/origin.py",
-            "shelf",
-            "origin.pem",
-            "key.pem",
-            "https.log",
-        ] {
-            words.push(self.path(name));
-        }
+        let mut words = with_origin(ground, &self.fixture, "origin.pem");
         words.extend(inside.iter().map(|word| (*word).to_owned()));
         words.push("/bin/sh".to_owned());
         words.push(self.path("clients/requests.sh"));

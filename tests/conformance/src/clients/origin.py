@@ -1,5 +1,7 @@
-"""An HTTPS origin of static files and one WebSocket echo, for the test internet: origin.py ROOT CERTIFICATE KEY LOG."""
-import base64, hashlib, http.server, os, socket, ssl, sys
+"""An HTTPS origin of static files and one WebSocket echo, for the test internet: origin.py ROOT CERTIFICATE KEY LOG.
+
+The same without TLS at the port PLAIN_ORIGIN, where that is set."""
+import base64, hashlib, http.server, os, socket, ssl, sys, threading
 
 root, certificate, key, log = sys.argv[1:]
 
@@ -30,6 +32,9 @@ class Server(http.server.ThreadingHTTPServer):
     address_family = socket.AF_INET6
 
 
+if "PLAIN_ORIGIN" in os.environ:
+    plain = Server(("::", int(os.environ["PLAIN_ORIGIN"])), Origin)
+    threading.Thread(target=plain.serve_forever, daemon=True).start()
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(certificate, key)
 server = Server(("::", 443), Origin)
