@@ -14,7 +14,7 @@ use super::lock;
 use crate::caller::{Attribution, Ends};
 
 /// How long a refusal is held back for a name.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Searches at one time.
 const AT_ONCE: usize = 4;
 /// Searches after a pause, without waiting for [`REFILL`].

@@ -22,7 +22,7 @@ use crate::process;
 use diag::Conversation;
 
 /// How long is searched for one answer.
-const PATIENCE: Duration = Duration::from_millis(80);
+const PATIENCE: Duration = Duration::from_millis(400);
 /// Descriptors of one process that are looked at.
 const MAX_DESCRIPTORS: usize = 16 << 10;
 /// Bytes of a question: its number, what carries the conversation, and both ends.

@@ -16,7 +16,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 /// How long an answer is waited for. The runner gives up a little earlier.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(500);
 /// The most bytes of an answer.
 const MAX_ANSWER: usize = 4 + 4 + 1024;
 

@@ -192,7 +192,13 @@ pub(super) fn with_origin(ground: &Ground, fixture: &Fixture, certificate: &str)
         path("internet.log"),
     ];
     words.extend(["/bin/sh", "-c", ORIGIN_SCRIPT, "sh"].map(str::to_owned));
-    let files = ["clients/origin.py", "shelf", certificate, "key.pem", "https.log"];
+    let files = [
+        "clients/origin.py",
+        "shelf",
+        certificate,
+        "key.pem",
+        "https.log",
+    ];
     words.extend(files.map(path));
     words
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::clients::{with_origin, has, run_outside};
+use super::clients::{has, run_outside, with_origin};
 use crate::checks::{Checks, Context, Failure};
 use crate::fixture::Fixture;
 use crate::ground::Ground;
