@@ -91,6 +91,8 @@ impl SocketWish {
             Ok((mut client, mut server)) => {
                 answer.answer(Ok(()));
                 copy::relay(&mut client, &mut server, &live).await;
+                // Before Linux 6.16 a program can put sockets into its own that take long to close.
+                tokio::task::spawn_blocking(move || drop(client));
             }
             Err(error) => {
                 live.set_cause(crate::event::CloseCause::Broken);

@@ -10,6 +10,8 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread;
 
 use ringfence_plan::step::FileId;
 use ringfence_policy::AbsolutePath;
@@ -83,6 +85,35 @@ struct Wish {
     end: u64,
 }
 
+/// Closes ends on a thread of its own: what a target has put into one is closed with it, and before Linux 6.16 that may
+/// be a socket that takes long to close.
+#[derive(Debug)]
+struct Disposal(Option<SyncSender<OwnedFd>>);
+
+impl Disposal {
+    /// Begins with the first end.
+    fn start() -> Self {
+        let (sender, ends) = sync_channel(MAX_ENDS);
+        let thread = thread::Builder::new()
+            .name("disposal".to_owned())
+            .stack_size(16 << 10)
+            .spawn(move || ends.into_iter().for_each(drop::<OwnedFd>));
+        Self(thread.is_ok().then_some(sender))
+    }
+
+    /// Takes an end that nobody needs; gives it back where as many wait as may.
+    fn take(&self, end: OwnedFd) -> Option<OwnedFd> {
+        let Some(sender) = &self.0 else {
+            // Without a thread it is closed here.
+            return None;
+        };
+        match sender.try_send(end) {
+            Ok(()) => None,
+            Err(TrySendError::Full(end) | TrySendError::Disconnected(end)) => Some(end),
+        }
+    }
+}
+
 /// The way to the harness.
 #[derive(Debug)]
 pub struct Door {
@@ -94,6 +125,7 @@ pub struct Door {
     unheard: HashSet<u64>,
     wishes: HashMap<u32, Wish>,
     next: u32,
+    disposal: Disposal,
 }
 
 impl AsFd for Door {
@@ -122,6 +154,7 @@ impl Door {
             unheard: HashSet::new(),
             wishes: HashMap::new(),
             next: 0,
+            disposal: Disposal::start(),
         };
         Ok((door, theirs))
     }
@@ -129,7 +162,7 @@ impl Door {
     /// The descriptor that a target gets which asks for a stream socket; `kind` is its type argument.
     pub(super) fn make_end(&mut self, kind: u64) -> Result<OwnedFd, Errno> {
         if self.ends.len() >= MAX_ENDS {
-            self.ends.retain(|_, end| is_held(end));
+            self.dispose_of_left();
         }
         if self.ends.len() >= MAX_ENDS {
             return Err(Errno::MFILE);
@@ -226,13 +259,29 @@ impl Door {
         }
     }
 
+    /// Closes the ends whose other side no target holds.
+    fn dispose_of_left(&mut self) {
+        let left = self.ends.extract_if(|_, end| !is_held(end));
+        let kept: Vec<_> = left
+            .filter_map(|(number, end)| match end {
+                End::Free(ours) => Some((number, self.disposal.take(ours)?)),
+                // Held by the harness too.
+                End::Asked(_) => None,
+            })
+            .collect();
+        let kept = kept.into_iter();
+        self.ends
+            .extend(kept.map(|(number, ours)| (number, End::Free(ours))));
+    }
+
     fn settle(&mut self, wish: u32, number: i32) -> Option<Answered> {
         let Wish { notification, end } = self.wishes.remove(&wish)?;
         // Connected, it is the harness's alone: what comes of it is what the other side hears.
-        if let Some(End::Asked(ours)) = self.ends.remove(&end)
-            && number != 0
-        {
-            self.ends.insert(end, End::Free(ours));
+        match self.ends.remove(&end) {
+            Some(End::Asked(ours)) if number != 0 => drop(self.ends.insert(end, End::Free(ours))),
+            // What the disposal does not take is closed here: the harness holds it too.
+            Some(End::Asked(ours)) => drop(self.disposal.take(ours)),
+            Some(End::Free(_)) | None => {}
         }
         Some(Answered {
             notification,
@@ -310,4 +359,32 @@ fn ask(harness: &OwnedFd, wish: u32, index: u16, end: &OwnedFd) -> Result<(), Er
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     sendmsg(harness, &[IoSlice::new(&message)], &mut control, flags)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end() -> (OwnedFd, OwnedFd) {
+        let flags = SocketFlags::CLOEXEC;
+        socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap()
+    }
+
+    #[test]
+    fn ends_are_closed_by_a_thread_of_their_own() {
+        let disposal = Disposal::start();
+        let (ours, theirs) = end();
+        assert!(disposal.take(ours).is_none());
+        // Nothing more comes from it: it is closed.
+        assert_eq!(rustix::io::read(&theirs, &mut [0; 1]), Ok(0));
+    }
+
+    #[test]
+    fn while_a_close_takes_long_no_more_ends_wait_than_may() {
+        // Nobody closes.
+        let (sender, _waiting) = sync_channel(1);
+        let disposal = Disposal(Some(sender));
+        assert!(disposal.take(end().0).is_none());
+        assert!(disposal.take(end().0).is_some());
+    }
 }

@@ -16,6 +16,7 @@ use std::io;
 #[cfg(target_os = "linux")]
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -43,6 +44,10 @@ pub(crate) use self::loopback::Loopback;
 use super::certificates::CertificateError;
 #[cfg(target_os = "linux")]
 use super::sockets::SocketError;
+
+/// How long the proxy's thread may take to end. It closes its sockets, which takes the kernel no time, unless a
+/// program has found a way to make one of them wait.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// Decisions that wait to be recorded; beyond them they are counted.
 const MAX_WAITING: usize = 4096;
@@ -129,6 +134,8 @@ fn raise_limits() -> String {
 pub(crate) struct Egress {
     control: Control,
     thread: Option<JoinHandle<Result<(), ServeError>>>,
+    /// Closed when the thread has ended.
+    end: Receiver<()>,
     post: Arc<Post>,
     /// Why it has ended, once that was taken.
     ending: Option<String>,
@@ -182,7 +189,7 @@ impl Drop for Ending {
 }
 
 /// A proxy that does not run yet, and takes listeners.
-struct Prepared {
+pub(super) struct Prepared {
     proxy: Proxy,
     control: Control,
     post: Arc<Post>,
@@ -190,7 +197,7 @@ struct Prepared {
 
 impl Prepared {
     /// One that decides by `policy`, and knows by `attribution` whose a connection is.
-    fn new(
+    pub(super) fn new(
         policy: &Policy,
         attribution: Arc<dyn Attribution>,
         terminator: Option<Arc<Terminator>>,
@@ -222,22 +229,24 @@ impl Prepared {
         })
     }
 
-    fn add(&self, listener: Listener) -> Result<(), EgressError> {
+    pub(super) fn add(&self, listener: Listener) -> Result<(), EgressError> {
         self.control.add(listener).map_err(EgressError::Listen)
     }
 
     /// Serves, on a thread of its own.
-    fn start(self) -> Result<Egress, EgressError> {
+    pub(super) fn start(self) -> Result<Egress, EgressError> {
         let Self {
             proxy,
             control,
             post,
         } = self;
         let ending = Ending(Arc::clone(&post));
+        let (held, end) = channel();
         let thread = std::thread::Builder::new()
             .name("egress".to_owned())
             .spawn(move || {
                 // Dropped last, when every socket is closed.
+                let _held: Sender<()> = held;
                 let _ending = ending;
                 proxy.run()
             })
@@ -245,6 +254,7 @@ impl Prepared {
         Ok(Egress {
             control,
             thread: Some(thread),
+            end,
             post,
             ending: None,
         })
@@ -352,10 +362,9 @@ fn with_causes(error: &dyn Error) -> String {
 impl Drop for Egress {
     fn drop(&mut self) {
         self.control.shutdown();
-        if let Some(thread) = self.thread.take() {
-            // It ends with the order above; what it ended with no longer matters.
-            let _ = thread.join();
-        }
+        // It ends with the order above; what it ended with no longer matters. One that is held up is left to end later:
+        // it takes no connection any more, and nobody waits for it for good.
+        let _ = self.end.recv_timeout(ENDING);
     }
 }
 

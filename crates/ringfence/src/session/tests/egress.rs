@@ -3,9 +3,13 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ringfence_audit::SessionId;
+use ringfence_egress::caller::{Attribution, Ends, UnknownCaller};
+use ringfence_egress::{Listener, Subject};
 use ringfence_plan::step::{ServedSocket, Service};
 use ringfence_policy::Policy;
 use ringfence_policy::document::Require;
@@ -14,7 +18,7 @@ use ringfence_policy::policy::NetworkPolicy;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, shutdown};
 
-use super::super::egress::{Egress, HandedOut};
+use super::super::egress::{Egress, HandedOut, Prepared};
 use super::{Afterwards, bench, run};
 
 /// A proxy with two listeners of this machine's loopback, and a second descriptor of the first.
@@ -128,4 +132,44 @@ fn a_policy_that_is_loaded_while_the_session_lives_closes_what_it_does_not_allow
         "{ended:?}"
     );
     assert_eq!(tunnel().1, "HTTP/1.1 403");
+}
+
+/// Keeps the proxy's thread until the test ends.
+struct Hanging {
+    begun: Sender<()>,
+    end: Mutex<Receiver<()>>,
+}
+
+impl Attribution for Hanging {
+    fn subject(&self, ends: Ends) -> Result<Subject, UnknownCaller> {
+        let _ = self.begun.send(());
+        let _ = self.end.lock().unwrap().recv();
+        Err(UnknownCaller { peer: ends.peer })
+    }
+}
+
+#[test]
+fn a_proxy_that_is_held_up_does_not_hold_up_the_end_of_its_session() {
+    let bench = bench(Require::Full);
+    let (begun, begins) = channel();
+    let (held, end) = channel();
+    let end = Mutex::new(end);
+    let prepared = Prepared::new(&bench.policy, Arc::new(Hanging { begun, end }), None).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    prepared.add(Listener::Explicit(listener)).unwrap();
+    let egress = prepared.start().unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
+    begins.recv().unwrap();
+    drop(egress);
+    // It ends with all that it has when it can.
+    drop(held);
+    client
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let ended = client.read(&mut [0; 1]);
+    assert!(
+        matches!(&ended, Ok(0))
+            || ended.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
+    );
 }
