@@ -254,6 +254,7 @@ pub const BUILT_IN: &[Secret] = &[
     secret(MACOS, "/var/db/dslocal/nodes/Default/users", "password hashes"),
     secret(MACOS, "/Library/Keychains", "the machine's keychain"),
     // In every writable root and at any depth.
+    secret(WINDOWS, ".ssh", "SSH keys"),
     secret(EVERYWHERE, ".env", "a project's secrets"),
     Secret {
         except: &[".env.example", ".env.sample", ".env.template", ".env.dist"],

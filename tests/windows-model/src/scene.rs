@@ -10,9 +10,9 @@ use ringfence_nt::{
     SecurityDescriptor, Sid, Token, WriteClass, for_new,
 };
 use ringfence_plan::windows::facts::WindowsFacts;
-use ringfence_plan::windows::launch::{LaunchSpec, bind_descriptor};
+use ringfence_plan::windows::launch::{Identity, LaunchSpec, bind_descriptor};
 use ringfence_plan::windows::sids::SidSecret;
-use ringfence_plan::windows::step::PersonStep;
+use ringfence_plan::windows::step::{AccountRole, PersonStep};
 use ringfence_plan::windows::walk::adopt;
 use ringfence_plan::windows::{PlanError, WindowsLedger, WindowsPlan, plan};
 
@@ -192,8 +192,12 @@ impl Scene {
         let sid = Sid::new(0, &[777, self.sessions]).expect("two subauthorities fit");
         let logon = Sid::new(5, &[5, 0, 1000 + self.sessions]).expect("three fit");
         let accounts = plan.accounts.sids().expect("set-up has run");
-        let runner = runner_token(&accounts, accounts.offline, logon);
         let spec = plan.launch.as_ref().expect("there is a boundary");
+        let user = match spec.identity {
+            Identity::Account(AccountRole::Online) => accounts.online,
+            Identity::Account(AccountRole::Offline) | Identity::Person => accounts.offline,
+        };
+        let runner = runner_token(&accounts, user, logon);
         let target = spec.token.target(&runner, sid, logon);
         Ok(Session {
             plan,
@@ -281,6 +285,8 @@ impl Scene {
         // An earlier session under the same policy: what it made is owned by the account.
         let earlier = scene.start(&ann, &ann.path("ws"), STRICT)?;
         scene.make(&earlier, &ann.path("ws\\src\\built"), NewKind::File, None)?;
+        // The person fills it in afterwards: a secret that the account owns.
+        scene.make(&earlier, &ann.path("ws\\lib\\.env"), NewKind::File, None)?;
         let session = scene.start(&ann, &ann.path("ws"), STRICT)?;
         Ok(scene.world("two people, two roots", &session, &[&other, &theirs]))
     }
@@ -358,6 +364,7 @@ impl Scene {
             absent: absent.into(),
             secrets: existing(&[
                 top(".env"),
+                top("lib\\.env"),
                 ann.path(".ssh"),
                 self.bob.path(".ssh"),
                 "D:\\keys".into(),

@@ -11,7 +11,7 @@
 //! | above the root | group | allow `0x1200a0`: attributes, traverse; deny `0x10040` | none |
 //! | private home | group, its own SID | as a root | as a root |
 //! | tools | group | allow `0x1200a9`: read, execute | files, directories |
-//! | secret in a root | – | protected, without us and without OWNER RIGHTS | – |
+//! | secret in a root | – | protected, without us; OWNER RIGHTS only where an account owns it | – |
 //! | secret elsewhere | group | deny `0x29` | files, directories |
 //! | place that anyone may write | group | deny `0xd0156` | files, directories |
 //!
@@ -134,10 +134,16 @@ impl Trustees {
     /// The entries of a file that has a name outside its root: it may be read and started, and not written.
     #[must_use]
     pub fn linked_outside(&self) -> Vec<Ace> {
-        let mut entries = self.deny(AceFlags::NONE, PROTECT);
+        let mut entries = self.deny_here(PROTECT);
         let read = Ace::allow(AceFlags::NONE, EXECUTE, Sid::NULL);
         entries.extend(Self::each(self.group().into_iter(), read));
         entries
+    }
+
+    /// Denies on one object alone.
+    #[must_use]
+    pub fn deny_here(&self, mask: AccessMask) -> Vec<Ace> {
+        self.deny(AceFlags::NONE, mask)
     }
 
     /// The descriptor of a private home that `sid` may write.
@@ -220,7 +226,7 @@ pub fn with_entries(
 }
 
 /// A secret's descriptor: nothing is inherited, the person and SYSTEM have all, and nobody is left whom the accounts
-/// count among.
+/// count among. Where one of the accounts owns it, an OWNER RIGHTS entry binds them.
 #[must_use]
 pub fn secret(
     before: &SecurityDescriptor,
@@ -255,11 +261,13 @@ pub fn secret(
             entries.push(ace);
         }
     }
-    SecurityDescriptor {
+    let closed = SecurityDescriptor {
         dacl: Dacl::Present(Acl::new(entries)),
         control: before.control.with(Control::DACL_PROTECTED),
         ..before.clone()
-    }
+    };
+    // What a command made, the person may have filled in since: its owner must not open it again.
+    bind_owner(closed, kind, trustees)
 }
 
 /// Binds the owner of an object that one of the accounts owns: an OWNER RIGHTS entry gives `READ_CONTROL` and no more.

@@ -26,7 +26,8 @@ use crate::windows::step::{
 pub enum LintRule {
     /// `FILE_DELETE_CHILD` is granted to us: a child goes whatever its own list says.
     DeleteChildGranted,
-    /// `WRITE_DAC` or `WRITE_OWNER` is granted to us, or OWNER RIGHTS more than `READ_CONTROL`.
+    /// `WRITE_DAC` or `WRITE_OWNER` is granted to us, or OWNER RIGHTS more than `READ_CONTROL`; or one of the accounts
+    /// owns the object, and no OWNER RIGHTS entry takes an owner's `WRITE_DAC` from it.
     PermissionsGranted,
     /// An entry lets somebody in who is neither of ours nor the person.
     ForeignGrant,
@@ -127,6 +128,14 @@ impl Lint<'_> {
             if ace.sid == Sid::OWNER_RIGHTS && is_wide && trustees.own(&held.descriptor) {
                 self.error(LintRule::PermissionsGranted, &path);
             }
+        }
+        // The owner's SID is in the second pass too: without such an entry its targets rewrite the list.
+        let is_bound = acl
+            .aces
+            .iter()
+            .any(|ace| ace.sid == Sid::OWNER_RIGHTS && ace.applies_here());
+        if trustees.own(&held.descriptor) && !is_bound {
+            self.error(LintRule::PermissionsGranted, &path);
         }
         match held.purpose {
             Purpose::Protected | Purpose::WorldWritable => {

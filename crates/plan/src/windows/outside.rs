@@ -11,7 +11,7 @@ use ringfence_policy::Policy;
 use crate::layout::{Entry, Kind};
 use crate::plan::Missing;
 use crate::windows::descriptors::{
-    EXECUTE, PASS, PROTECT, READ, STAY, Trustees, same_access, with_entries,
+    EXECUTE, PASS, PROTECT, READ, STAY, Trustees, bind_owner, same_access, with_entries,
 };
 use crate::windows::error::PlanError;
 use crate::windows::facts::{
@@ -120,7 +120,8 @@ impl Outside<'_> {
         }
         let kind = fact.object.kind;
         let ours = self.entries(fact, purpose);
-        let descriptor = with_entries(before, None, kind, &ours, self.trustees);
+        let stamped = with_entries(before, None, kind, &ours, self.trustees);
+        let descriptor = bind_owner(stamped, kind, self.trustees);
         let may_change = self
             .reach
             .of_person(Some(before))

@@ -10,13 +10,14 @@ use std::fmt;
 
 use ringfence_nt::AccessMask;
 
+use crate::layout::Entry;
 use crate::windows::error::PlanError;
 use crate::windows::facts::{
     AccessControl, Elsewhere, ObjectFact, Place, PlaceName, Reached, VolumeKind, WindowsFacts,
     WindowsRoot,
 };
 use crate::windows::objects::Objects;
-use crate::windows::path::WindowsPath;
+use crate::windows::path::{WindowsPath, same_name};
 use crate::windows::reach::Reach;
 
 /// Why an object is refused.
@@ -69,6 +70,8 @@ pub enum Reason {
     Windows,
     /// It is or lies in a directory called `.ssh`.
     Ssh,
+    /// It holds a `.ssh`: somebody's home, or a copy of one.
+    HoldsSsh,
     /// The SSH configuration names it, or what it lies in.
     SshNamed,
     /// It lies in Ringfence's own state.
@@ -116,6 +119,7 @@ impl Reason {
             Self::ProgramData => "it is ProgramData, or lies in it",
             Self::Windows => "it is the Windows directory, or lies in it",
             Self::Ssh => "it is a .ssh directory, or lies in one",
+            Self::HoldsSsh => "it holds a .ssh, as a person's home does",
             Self::SshNamed => "the SSH configuration names it",
             Self::State => "it lies in Ringfence's own state",
             Self::HoldsState => "it holds Ringfence's own state",
@@ -153,7 +157,7 @@ impl Reason {
             | Self::Windows
             | Self::State
             | Self::HoldsState => "move the project out of it, to a directory of its own",
-            Self::Ssh | Self::SshNamed => {
+            Self::Ssh | Self::HoldsSsh | Self::SshNamed => {
                 "keep keys out of projects: OpenSSH refuses keys that others may read"
             }
             Self::NoAccessControl => {
@@ -396,6 +400,12 @@ pub fn check_root<'a>(
     if let Some(refusal) = list.check(path)? {
         return Err(forbid(refusal));
     }
+    if let Some(keys) = keys_in(list.facts, path) {
+        return Err(forbid(Refusal {
+            reason: Reason::HoldsSsh,
+            place: keys.printable(),
+        }));
+    }
     let fact = list.objects.require(path)?;
     let Some(descriptor) = &fact.descriptor else {
         return Err(forbid(bare(Reason::NoWriteDac)));
@@ -410,6 +420,20 @@ pub fn check_root<'a>(
         return Err(forbid(bare(Reason::NoWriteDac)));
     }
     Ok(fact)
+}
+
+/// The `.ssh` that stands in `root` itself, be it a link. Those further down are secrets like others.
+fn keys_in<'a>(facts: &'a WindowsFacts, root: &WindowsPath) -> Option<&'a WindowsPath> {
+    let mut hidden = facts.hidden.iter().filter(|fact| match fact.entry {
+        Entry::File | Entry::Directory | Entry::Other | Entry::Symlink { .. } => true,
+        Entry::Absent | Entry::AbsentParent { .. } => false,
+    });
+    hidden
+        .find(|fact| {
+            let is_ssh = fact.path.name().is_some_and(|name| same_name(name, ".ssh"));
+            is_ssh && fact.path.parent().as_ref() == Some(root)
+        })
+        .map(|fact| &fact.path)
 }
 
 /// What speaks against the volume that a root is on, or against the drive that it was named by.

@@ -147,15 +147,17 @@ impl<'a> Roots<'a> {
             Accounts::Made(_) | Accounts::ToBeMade(_) => MachineDirectories::of(self.facts)?.home,
             Accounts::Person => below(&self.facts.state, "Homes")?,
         };
-        // One home per root object and kind of network: state must not travel from an open network to a closed one.
-        let name = digest(&(id, self.policy.network.mode.value));
+        // One home, and one SID that writes it, per root object and kind of network: state must not travel from an
+        // open network to a closed one.
+        let network = self.policy.network.mode.value;
+        let name = digest(&(id, network));
         let name = name.get(..16).unwrap_or_default().to_owned();
         Ok(GrantedRoot {
             object: fact.object.clone(),
             grant,
             capability: sids::capability(&self.ledger.secret, self.ledger.shape, id, grant),
             home: below(&home, &name)?,
-            home_sid: sids::home(&self.ledger.secret, self.ledger.shape, id),
+            home_sid: sids::home(&self.ledger.secret, self.ledger.shape, id, network),
             policy: policy.to_owned(),
         })
     }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use ringfence_nt::Sid;
+use ringfence_policy::document::NetworkMode;
 
 use crate::windows::facts::{Capability, Presence};
 use crate::windows::step::{AccountSids, FileId};
@@ -202,10 +203,17 @@ pub fn capability(secret: &SidSecret, shape: SidShape, root: FileId, grant: Root
     derive(secret, shape, kind, &bytes_of(root))
 }
 
-/// The SID that may write the private home of a root.
+/// The SID that may write the private home that a root has for one kind of network: what an open network put into its
+/// caches is not changed into what a closed one starts.
 #[must_use]
-pub fn home(secret: &SidSecret, shape: SidShape, root: FileId) -> Sid {
-    derive(secret, shape, SidKind::Home, &bytes_of(root))
+pub fn home(secret: &SidSecret, shape: SidShape, root: FileId, network: NetworkMode) -> Sid {
+    let mut input = bytes_of(root);
+    input.push(match network {
+        NetworkMode::Offline => 0,
+        NetworkMode::Allowlist => 1,
+        NetworkMode::Open => 2,
+    });
+    derive(secret, shape, SidKind::Home, &input)
 }
 
 fn bytes_of(root: FileId) -> Vec<u8> {

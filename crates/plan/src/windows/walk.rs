@@ -87,19 +87,14 @@ impl WalkRule<'_> {
                 } else {
                     Vec::new()
                 };
-                let next = stamp(&ours);
-                if self.purpose == Purpose::Protected {
-                    bind_owner(next, kind, self.trustees)
-                } else {
-                    next
-                }
+                bind_owner(stamp(&ours), kind, self.trustees)
             }
             Purpose::Secret => {
                 let next = reinherit(parent, descriptor, container(kind), &GenericMapping::FILE);
                 if self.reach.of_accounts(Some(&next)).intersects(READ) {
                     secret(descriptor, kind, self.trustees, self.reach)
                 } else {
-                    next
+                    bind_owner(next, kind, self.trustees)
                 }
             }
             Purpose::Tool => stamp(&[]),
@@ -107,26 +102,28 @@ impl WalkRule<'_> {
         }
     }
 
+    /// Takes from the accounts what they must not do by any of the names; gives no more than reading, and takes
+    /// nothing from others, to whom the other name may belong.
     fn linked_outside(&self, object: &Visited<'_>) -> SecurityDescriptor {
-        match self.purpose {
+        let stamp =
+            |ours: &[Ace]| with_entries(object.descriptor, None, object.kind, ours, self.trustees);
+        let ours = match self.purpose {
             Purpose::Root | Purpose::Between | Purpose::Protected => {
-                let stamp = |ours: &[Ace]| {
-                    with_entries(object.descriptor, None, object.kind, ours, self.trustees)
-                };
                 let mut ours = self.trustees.linked_outside();
                 if self.reach.of_accounts(Some(&stamp(&[]))).contains(EXECUTE) {
                     ours.retain(|ace| ace.mask != EXECUTE);
                 }
-                stamp(&ours)
+                ours
             }
-            Purpose::Secret
-            | Purpose::DeniedRead
-            | Purpose::WorldWritable
-            | Purpose::Tool
-            | Purpose::Ancestor
-            | Purpose::Profile
-            | Purpose::Walked => object.descriptor.clone(),
-        }
+            Purpose::Secret => self.trustees.deny_here(READ | PROTECT),
+            Purpose::DeniedRead | Purpose::WorldWritable => {
+                self.trustees.entries(self.purpose, object.kind)
+            }
+            Purpose::Tool | Purpose::Ancestor | Purpose::Profile | Purpose::Walked => {
+                return object.descriptor.clone();
+            }
+        };
+        bind_owner(stamp(&ours), object.kind, self.trustees)
     }
 
     /// Gives the person back what a sandboxed command made without them: a protected DACL that leaves them out.

@@ -70,7 +70,7 @@ proptest! {
                 let refused = match held.purpose {
                     Purpose::Protected => AccessMask(0xd_0156),
                     Purpose::Root | Purpose::Between => AccessMask(0xd_0040),
-                    Purpose::Secret | Purpose::DeniedRead => AccessMask(0x29),
+                    Purpose::Secret | Purpose::DeniedRead => AccessMask(0xd_0029),
                     _ => AccessMask(0xd_0000),
                 };
                 prop_assert!(!got.intersects(refused), "{} {:?}: {got}", held.object.path, held.purpose);

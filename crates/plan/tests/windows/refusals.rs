@@ -1,6 +1,7 @@
 //! The refuse list: each place by its object, whatever it is called, and what may be done all the same.
 
 use ringfence_nt::Sid;
+use ringfence_plan::layout::{Entry, HiddenFact};
 use ringfence_plan::windows::facts::{
     AccessControl, Capability, Elsewhere, Presence, Reached, Reparse, Residency, Volume,
     VolumeKind, WindowsFacts, WindowsRoot,
@@ -409,7 +410,8 @@ fn case(reason: Reason) -> (Option<Reason>, Option<Reason>) {
         ),
         Reason::ProgramData => (at("C:\\ProgramData\\mine"), Some(Reason::Windows)),
         Reason::Windows => (at("C:\\Windows\\Temp"), Some(Reason::Ssh)),
-        Reason::Ssh => (at("C:\\Users\\ann\\.ssh\\work"), Some(Reason::SshNamed)),
+        Reason::Ssh => (at("C:\\Users\\ann\\.ssh\\work"), Some(Reason::HoldsSsh)),
+        Reason::HoldsSsh => (holding_ssh(Entry::Directory), Some(Reason::SshNamed)),
         Reason::SshNamed => (named_by_ssh(), Some(Reason::State)),
         Reason::State => (
             at("C:\\Users\\ann\\AppData\\Local\\Ringfence\\tmp"),
@@ -484,6 +486,26 @@ fn named_by_ssh() -> Option<Reason> {
     refused_root(&facts, &root("D:\\scratch", "D:\\scratch"))
 }
 
+/// A directory that holds a `.ssh`, in whatever case.
+fn holding_ssh(entry: Entry<WindowsPath>) -> Option<Reason> {
+    let (mut facts, _) = ready();
+    facts.hidden.push(HiddenFact {
+        name: ".ssh".to_owned(),
+        path: path("D:\\scratch\\.SSH"),
+        entry,
+        shown: Vec::new(),
+    });
+    refused_root(&facts, &root("D:\\scratch", "D:\\scratch"))
+}
+
+#[test]
+fn a_link_called_ssh_refuses_a_root_and_an_absent_one_does_not() {
+    let target = path("C:\\Users\\ann\\.ssh");
+    let link = Entry::Symlink { target, kind: None };
+    assert_eq!(holding_ssh(link), Some(Reason::HoldsSsh));
+    assert_eq!(holding_ssh(Entry::Absent), None);
+}
+
 /// A directory above Ringfence's own.
 fn holding_state() -> Option<Reason> {
     let (mut facts, _) = ready();
@@ -507,7 +529,7 @@ fn every_reason_refuses_a_root() {
         seen.push(reason);
         next = after;
     }
-    assert_eq!(seen.len(), 27, "{seen:?}");
+    assert_eq!(seen.len(), 28, "{seen:?}");
 }
 
 /// A placeholder's data comes when it is read: said, not refused.

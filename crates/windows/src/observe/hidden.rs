@@ -8,7 +8,7 @@ use ringfence_policy::policy::{HiddenPath, HiddenPattern};
 use super::ObserveError;
 use super::look::Look;
 use super::resolve::probe_or_absent;
-use super::scan::{Match, glob};
+use super::scan::{Match, NameGlob};
 
 /// Looks every hidden path up, expands globs with a fixed directory, and adds what the scan of the roots matched.
 ///
@@ -98,7 +98,7 @@ fn expand<L: Look>(look: &mut L, pattern: &str) -> Result<Vec<WindowsPath>, Obse
                 .collect();
             continue;
         }
-        let matcher = glob(part)?;
+        let matcher = NameGlob::new(part)?;
         let mut next = Vec::new();
         for directory in found {
             // Absent, unreadable or no directory: there is nothing that the target could read either.
@@ -106,7 +106,7 @@ fn expand<L: Look>(look: &mut L, pattern: &str) -> Result<Vec<WindowsPath>, Obse
                 let Ok(path) = directory.join_observed(&listed.name) else {
                     continue;
                 };
-                if matcher.is_match(std::path::Path::new(path.name().unwrap_or_default())) {
+                if matcher.is_match(path.name().unwrap_or_default()) {
                     next.push(path);
                 }
             }

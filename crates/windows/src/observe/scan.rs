@@ -72,8 +72,8 @@ pub(crate) struct Patterns {
 struct Pattern {
     hidden: usize,
     kind: HiddenKind,
-    glob: Glob,
-    except: Vec<Glob>,
+    glob: NameGlob,
+    except: Vec<NameGlob>,
 }
 
 impl Patterns {
@@ -90,10 +90,10 @@ impl Patterns {
             compiled.push(Pattern {
                 hidden,
                 kind: entry.kind,
-                glob: self::glob(glob)?,
+                glob: NameGlob::new(glob)?,
                 except: except
                     .iter()
-                    .map(|one| self::glob(one))
+                    .map(|one| NameGlob::new(one))
                     .collect::<Result<_, _>>()?,
             });
         }
@@ -103,28 +103,39 @@ impl Patterns {
         Ok(Self { compiled, has_own })
     }
 
-    fn matching(&self, relative: &str, depth: Depth) -> impl Iterator<Item = usize> {
-        let relative = Path::new(relative).to_owned();
+    fn matching<'a>(&'a self, relative: &'a str, depth: Depth) -> impl Iterator<Item = usize> + 'a {
         self.compiled
             .iter()
             .filter(move |pattern| {
                 (depth == Depth::Whole || pattern.kind == HiddenKind::DenyRead)
-                    && pattern.glob.is_match(&relative)
-                    && !pattern.except.iter().any(|glob| glob.is_match(&relative))
+                    && pattern.glob.is_match(relative)
+                    && !pattern.except.iter().any(|glob| glob.is_match(relative))
             })
             .map(|pattern| pattern.hidden)
     }
 }
 
-/// A glob in the dialect of policies.
-///
-/// # Errors
-/// [`ObserveError::Glob`].
-pub(crate) fn glob(text: &str) -> Result<Glob, ObserveError> {
-    Glob::new(text).map_err(|source| ObserveError::Glob {
-        glob: text.to_owned(),
-        source: Box::new(source),
-    })
+/// A glob in the dialect of policies that tells no case apart, as Windows opens names: `.ENV` is a project's `.env`.
+#[derive(Debug)]
+pub(crate) struct NameGlob(Glob);
+
+impl NameGlob {
+    /// Reads `text`.
+    ///
+    /// # Errors
+    /// [`ObserveError::Glob`].
+    pub(crate) fn new(text: &str) -> Result<Self, ObserveError> {
+        let glob = Glob::new(&text.to_lowercase()).map_err(|source| ObserveError::Glob {
+            glob: text.to_owned(),
+            source: Box::new(source),
+        })?;
+        Ok(Self(glob))
+    }
+
+    /// Whether `path`, with `/` between names, matches as a whole.
+    pub(crate) fn is_match(&self, path: &str) -> bool {
+        self.0.is_match(Path::new(&path.to_lowercase()))
+    }
 }
 
 /// Walks the directory `root`, a final path.

@@ -12,7 +12,7 @@ use super::git_layout::read_following;
 use super::git_paths::place;
 use super::look::Look;
 use super::resolve::probe_or_absent;
-use super::scan::glob;
+use super::scan::NameGlob;
 
 /// As deep as OpenSSH follows includes.
 const MAX_DEPTH: usize = 16;
@@ -130,11 +130,11 @@ impl<L: Look> Reading<'_, L> {
         else {
             return Ok(Vec::new());
         };
-        let matcher = glob(pattern)?;
+        let matcher = NameGlob::new(pattern)?;
         let mut found = Vec::new();
         for listed in self.look.list(&directory)?.unwrap_or_default() {
             if let Ok(path) = directory.join_observed(&listed.name)
-                && matcher.is_match(std::path::Path::new(path.name().unwrap_or_default()))
+                && matcher.is_match(path.name().unwrap_or_default())
             {
                 found.push(path);
             }

@@ -12,6 +12,7 @@
 mod names;
 mod objects;
 mod others;
+mod owners;
 mod paths;
 mod profile;
 

@@ -212,6 +212,35 @@ fn a_private_home_is_of_one_workspace() {
     }
 }
 
+/// One root has a home for each kind of network, and neither target writes the other's: what an open network brought
+/// is not started where there is none.
+#[test]
+fn a_private_home_is_of_one_kind_of_network() {
+    for class in [WriteClass::H2, WriteClass::H3, WriteClass::H4] {
+        let mut scene = Scene::new(class);
+        let ann = scene.ann.clone();
+        scene.host.directory(&ann.path("ws"), ann.sid);
+        let sessions = ["offline", "allowlist", "open"].map(|mode| {
+            let policy = format!("[network]\nmode = \"{mode}\"\n");
+            scene.start(&ann, &ann.path("ws"), &policy).unwrap()
+        });
+        for (one, session) in sessions.iter().enumerate() {
+            for (other, owner) in sessions.iter().enumerate() {
+                let home = scene.host.find(&owner.plan.roots[0].home.to_string());
+                let caller = Caller {
+                    token: &session.target,
+                    class,
+                };
+                let opened = scene
+                    .host
+                    .fs
+                    .open_by_id(&caller, home, AccessMask::FILE_WRITE_DATA);
+                assert_eq!(opened.is_ok(), one == other, "{class:?} {one} {other}");
+            }
+        }
+    }
+}
+
 /// Each entry is needed: without the first of a list the account writes, without the second what the second pass does
 /// not cover is open, without the third an owner takes the others away.
 #[test]

@@ -273,13 +273,13 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
         kind: ObjectKind,
     ) -> Option<SecurityDescriptor> {
         let owned = found.owner.is_some_and(|owner| self.ours.contains(&owner));
-        let acl = found.acl()?;
-        let named = acl.aces.iter().any(|ace| self.ours.contains(&ace.sid));
+        // Without a list everybody may do everything: where a target made it so, its parent's entries take its place.
+        let aces = found.acl().map_or(&[][..], |acl| &acl.aces);
+        let named = aces.iter().any(|ace| self.ours.contains(&ace.sid));
         if !owned && !named {
             return None;
         }
-        let kept: Acl = acl
-            .aces
+        let kept: Acl = aces
             .iter()
             .filter(|ace| !self.ours.contains(&ace.sid))
             .copied()

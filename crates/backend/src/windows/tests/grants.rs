@@ -284,19 +284,26 @@ fn what_a_target_made_is_the_persons_after_uninstall() {
     desk.files
         .add_directory(&format!("{ROOT}\\src\\target"), &made)
         .unwrap();
-    // A DACL that lets nobody else in, on something below it.
+    // A DACL that lets nobody else in, and none at all, which lets everybody do everything.
     let own = Ace::allow(AceFlags::NONE, AccessMask::FILE_ALL_ACCESS, offline());
     let closed = SecurityDescriptor::new(offline(), offline(), Acl::new(vec![own])).protected();
-    desk.files
-        .add_file(&format!("{ROOT}\\src\\target\\closed"), &closed)
-        .unwrap();
+    let open = SecurityDescriptor {
+        dacl: Dacl::Null,
+        ..closed.clone()
+    };
+    let files = ["closed", "open"].map(|name| format!("{ROOT}\\src\\target\\{name}"));
+    for (path, given) in files.iter().zip([&closed, &open]) {
+        desk.files.add_file(path, given).unwrap();
+    }
     let revoked = desk.uninstall().unwrap();
-    assert_eq!((revoked.swept, revoked.failed.len()), (2, 0));
+    assert_eq!((revoked.swept, revoked.failed.len()), (3, 0));
     assert_eq!(carriers(&desk.files.tree), Vec::<String>::new());
-    let closed = desk.descriptor_at(&format!("{ROOT}\\src\\target\\closed"));
-    assert_eq!(closed.owner, Some(ada()));
-    let full = |ace: &&Ace| ace.sid == ada() && ace.mask == AccessMask::FILE_ALL_ACCESS;
-    assert_eq!(closed.acl().unwrap().aces.iter().filter(full).count(), 1);
+    for path in &files {
+        let left = desk.descriptor_at(path);
+        assert_eq!(left.owner, Some(ada()));
+        let full = |ace: &&Ace| ace.sid == ada() && ace.mask == AccessMask::FILE_ALL_ACCESS;
+        assert_eq!(left.acl().unwrap().aces.iter().filter(full).count(), 1);
+    }
 }
 
 #[test]
