@@ -5,6 +5,7 @@
 //! of no use for others: it is constrained to their names.
 
 mod authority;
+mod java;
 mod roots;
 
 use std::collections::HashMap;
@@ -21,7 +22,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Server
 use crate::proxy::lock;
 use authority::{Authority, Leaf};
 
-pub use roots::{Roots, RootsError};
+pub use roots::{Roots, RootsError, java_trust_store};
 
 /// The only protocol that is spoken inside: its requests can be decided one by one.
 const PROTOCOL: &[u8] = b"http/1.1";

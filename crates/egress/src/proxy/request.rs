@@ -117,7 +117,10 @@ pub(super) fn plan_request(serving: &Serving, head: &RequestHead<'_>) -> Plan {
         ) => (authority, *ingress),
     };
     if head.upgrade == Upgrade::Wanted {
-        return refuse(RuleId::Upgrade, "the request asks for another protocol");
+        return refuse(
+            RuleId::Upgrade,
+            "the request asks for another protocol, such as WebSocket: that is carried inside TLS alone, to hosts whose rule has no methods and paths",
+        );
     }
     let mut forward = Vec::with_capacity(512);
     head.write_forward(authority, scheme, &mut forward);

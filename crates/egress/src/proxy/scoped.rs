@@ -84,6 +84,9 @@ fn shown(error: &rustls::Error) -> String {
     escape(error.to_string().as_bytes()).into_owned()
 }
 
+/// What a person can do for a program that reads none of the usual variables.
+const TRUST: &str = "let it trust the certificates of the file that SSL_CERT_FILE names, or allow the host without methods and paths";
+
 const NO_CERTIFICATE: &str =
     "this session has no certificate of its own to read TLS with: start it anew";
 
@@ -158,16 +161,16 @@ async fn greet_client(
         Ok(Ok(link)) => Some(Wire::inside(link)),
         Ok(Err(GreetError::Tls(error))) => {
             refuse_with(format!(
-                "the program does not accept the session's certificate, or speaks no HTTP/1.1: {}",
+                "the program does not accept the session's certificate, or speaks no HTTP/1.1: {}; {TRUST}",
                 shown(&error)
             ))
             .await;
             None
         }
         Ok(Err(GreetError::Broken(_))) => {
-            refuse_with(
-                "the program broke off when it was shown the session's certificate".to_owned(),
-            )
+            refuse_with(format!(
+                "the program broke off when it was shown the session's certificate; {TRUST}"
+            ))
             .await;
             None
         }

@@ -4,6 +4,9 @@
 //! Invariant: what cannot be read is not trusted, and nothing at all is an error.
 
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::java;
 
 /// The width of a line of PEM (RFC 7468).
 const LINE: usize = 64;
@@ -54,6 +57,15 @@ impl Roots {
         text.push_str(further);
         text
     }
+}
+
+/// The certificates of a text of PEM as a trust store that Java reads; what is none is left out.
+#[must_use]
+pub fn java_trust_store(bundle: &str) -> Vec<u8> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(bundle.as_bytes())
+        .flatten()
+        .collect();
+    java::trust_store(certificates.iter().map(AsRef::as_ref))
 }
 
 /// A certificate as PEM.

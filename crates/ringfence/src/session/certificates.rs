@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ringfence_audit::SessionId;
-use ringfence_egress::terminate::{Roots, TerminateError, Terminator};
+use ringfence_egress::terminate::{Roots, TerminateError, Terminator, java_trust_store};
 use ringfence_plan::{Plan, Step};
 use ringfence_policy::AbsolutePath;
 use ringfence_policy::policy::NetworkPolicy;
@@ -28,6 +28,11 @@ const VARIABLES: [&str; 10] = [
     "SSL_CERT_FILE",
     "npm_config_cafile",
 ];
+
+/// Options of every Java virtual machine.
+const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
+/// What names a file of settings for wget, in place of the person's own.
+const WGET_SETTINGS: &str = "WGETRC";
 
 /// The largest file of further certificates that is read.
 const MAX_FURTHER: u64 = 4 * 1024 * 1024;
@@ -78,11 +83,14 @@ impl CertificateError {
 #[derive(Debug)]
 pub(super) struct Certificates {
     terminator: Arc<Terminator>,
-    /// On the host.
-    file: PathBuf,
+    /// On the host, without an ending.
+    path: PathBuf,
     /// As the session sees it.
     inside: String,
 }
+
+/// The files of a session: certificates as text, the same for Java, and the settings by which wget finds them.
+const ENDINGS: [&str; 3] = ["pem", "jks", "wgetrc"];
 
 impl Certificates {
     /// The certificates that `policy` needs for a session of `plan`, if it needs any.
@@ -108,29 +116,25 @@ impl Certificates {
         further.push_str(&terminator.certificate());
         let (directory, seen) = private_directory(plan).ok_or(CertificateError::Place)?;
         make_directories(plan, directory)?;
-        let name = format!("ringfence-{session}.pem");
+        let name = format!("ringfence-{session}");
         let certificates = Self {
             terminator: Arc::new(terminator),
-            file: directory.as_path().join(&name),
+            path: directory.as_path().join(&name),
             inside: format!("{}/{name}", seen.as_path().display()),
         };
-        certificates
-            .write(&roots.bundle(&further))
-            .map_err(|source| CertificateError::Write {
-                path: certificates.file.clone(),
-                source,
-            })?;
+        let bundle = roots.bundle(&further);
+        let settings = format!("ca_certificate = {}\n", certificates.inside("pem"));
+        let store = java_trust_store(&bundle);
+        let contents = [bundle.as_bytes(), &store, settings.as_bytes()];
+        for (ending, content) in ENDINGS.into_iter().zip(contents) {
+            let path = certificates.path.with_extension(ending);
+            write(&path, content).map_err(|source| CertificateError::Write { path, source })?;
+        }
         Ok(Some(certificates))
     }
 
-    fn write(&self, text: &str) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(&self.file)?;
-        file.set_permissions(Permissions::from_mode(0o644))?;
-        file.write_all(text.as_bytes())
+    fn inside(&self, ending: &str) -> String {
+        format!("{}.{ending}", self.inside)
     }
 
     /// What reads TLS.
@@ -138,19 +142,43 @@ impl Certificates {
         Arc::clone(&self.terminator)
     }
 
-    /// The variables by which programs find the file.
+    /// The variables by which programs find the files.
+    ///
+    /// A person's own trust store for Java stays, and so do their settings for wget.
     pub(super) fn variables(&self) -> impl Iterator<Item = (String, String)> {
-        VARIABLES
-            .map(|name| (name.to_owned(), self.inside.clone()))
-            .into_iter()
+        let named = VARIABLES.map(|name| (name.to_owned(), self.inside("pem")));
+        let options = std::env::var(JAVA_OPTIONS).unwrap_or_default();
+        let java = (!options.contains("javax.net.ssl.trustStore")).then(|| {
+            let store = format!("-Djavax.net.ssl.trustStore={}", self.inside("jks"));
+            let all = [options, store];
+            let all: Vec<_> = all.into_iter().filter(|part| !part.is_empty()).collect();
+            (JAVA_OPTIONS.to_owned(), all.join(" "))
+        });
+        let has_settings = std::env::var_os(WGET_SETTINGS).is_some()
+            || std::env::home_dir().is_some_and(|home| home.join(".wgetrc").exists());
+        let wget = (!has_settings).then(|| (WGET_SETTINGS.to_owned(), self.inside("wgetrc")));
+        named.into_iter().chain(java).chain(wget)
     }
 }
 
 impl Drop for Certificates {
     fn drop(&mut self) {
-        // It holds no secret, and what the target has put in its place is the target's: age takes it away.
-        let _ = fs::remove_file(&self.file);
+        // They hold no secret, and what the target has put in their place is the target's: age takes it away.
+        for ending in ENDINGS {
+            let _ = fs::remove_file(self.path.with_extension(ending));
+        }
     }
+}
+
+/// Makes a file that is not there yet.
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(path)?;
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.write_all(content)
 }
 
 /// The private directory that commands may write, on the host and as they see it.

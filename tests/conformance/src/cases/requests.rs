@@ -162,7 +162,12 @@ fn requests(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
             "--",
         ],
     )?;
-    for client in ["curl", "python", "node"] {
+    for client in ["curl", "python", "node", "wget", "java"] {
+        match control.got.get(client).map(String::as_str) {
+            None => checks.absent(format!("{client} to a host with methods and paths")),
+            Some("hello") => {}
+            Some(other) => checks.note(format!("{client} does not work outside either: {other:?}")),
+        }
         if control.got.get(client).is_some_and(|got| got == "hello") {
             checks.that(
                 &format!("sibling {client}"),

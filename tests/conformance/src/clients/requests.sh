@@ -14,6 +14,26 @@ echo "python $(python3 -c "import urllib.request as r; print(r.urlopen('$url/all
 if command -v node >/dev/null 2>&1; then
     echo "node $(node -e "fetch('$url/allowed/hello.txt').then(a => a.text()).then(t => console.log(t.trim())).catch(e => console.log(String(e.cause || e)))")"
 fi
+if command -v wget >/dev/null 2>&1; then
+    [ -n "${WGETRC:-}" ] || { WGETRC=$(mktemp) && echo "ca_certificate = $ca" >"$WGETRC" && export WGETRC; }
+    echo "wget $(wget -q -O- "$url/allowed/hello.txt" | head -n 1)"
+fi
+if command -v java >/dev/null 2>&1 && command -v keytool >/dev/null 2>&1; then
+    work=$(mktemp -d)
+    keytool -importcert -noprompt -alias origin -file "$ca" -keystore "$work/trust" -storepass changeit >/dev/null 2>&1
+    export JAVA_TOOL_OPTIONS="${JAVA_TOOL_OPTIONS:--Djavax.net.ssl.trustStore=$work/trust -Djavax.net.ssl.trustStorePassword=changeit}"
+    cat >"$work/Fetch.java" <<'JAVA'
+import java.net.URI;
+import java.net.http.*;
+public class Fetch {
+    public static void main(String[] arguments) throws Exception {
+        var request = HttpRequest.newBuilder(URI.create(arguments[0])).build();
+        System.out.println(HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString()).body().trim());
+    }
+}
+JAVA
+    echo "java $(timeout 100 java "$work/Fetch.java" "$url/allowed/hello.txt" 2>/dev/null | head -n 1)"
+fi
 status other-path "$url/secret.txt"
 status dots "$url/allowed/../secret.txt"
 status hidden-dots "$url/allowed/%2e%2e/secret.txt"
