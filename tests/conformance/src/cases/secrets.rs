@@ -415,7 +415,7 @@ fn kept_out(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     }
     let fixture = ground.fixture()?;
     for name in ["closed", "open"] {
-        fixture.write(&format!("home/project/{name}/deep/.env"), CONTENT)?;
+        fixture.write(format!("home/project/{name}/deep/.env"), CONTENT)?;
         let directory = fixture.workspace.join(name);
         std::os::unix::fs::chown(&directory, Some(54_321), Some(54_321))
             .context(|| format!("giving {name} away"))?;
