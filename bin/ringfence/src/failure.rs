@@ -98,6 +98,7 @@ from_library!(
     ringfence::LoadError,
     ringfence::RunError,
     ringfence::StartError,
+    ringfence::own_file::OwnFileError,
     ringfence::quarantine::QuarantineError,
     ringfence::state::StateError,
     ringfence::trust::TrustError,

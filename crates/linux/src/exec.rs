@@ -101,6 +101,8 @@ pub(crate) enum Stage {
     Limit = 5,
     /// No candidate could be executed.
     Execute = 6,
+    /// A candidate was found, but not what it needs to run: the interpreter of its first line, or its loader.
+    Interpreter = 7,
 }
 
 /// Why a program did not start.
@@ -212,18 +214,24 @@ impl Child<'_> {
         if let Err(stage) = result {
             return (stage, errno());
         }
-        (Stage::Execute, self.execute())
+        self.execute()
     }
 
     /// Tries each candidate; the most telling error wins: one that was found but can't be executed beats `ENOENT`.
-    fn execute(&self) -> c_int {
+    fn execute(&self) -> (Stage, c_int) {
         let mut telling = libc::ENOENT;
+        let mut missing = Stage::Execute;
         let mut candidate = self.candidates;
         loop {
             // SAFETY: `candidate` walks an array that ends with a null pointer, checked below.
             let path = unsafe { *candidate };
             if path.is_null() {
-                return telling;
+                let stage = if telling == libc::ENOENT {
+                    missing
+                } else {
+                    Stage::Execute
+                };
+                return (stage, telling);
             }
             // SAFETY: path, arguments and environment are NUL-terminated strings in NULL-terminated arrays.
             unsafe { libc::execve(path, self.arguments, self.environment) };
@@ -234,10 +242,13 @@ impl Child<'_> {
             if error == libc::EACCES && self.lookup == Lookup::Search && !is_there(path) {
                 error = libc::ENOENT;
             }
+            if error == libc::ENOENT && is_there(path) {
+                missing = Stage::Interpreter;
+            }
             if error != libc::ENOENT && error != libc::ENOTDIR {
                 telling = error;
                 if error != libc::EACCES {
-                    return telling;
+                    return (Stage::Execute, telling);
                 }
             }
             // SAFETY: the entry just read was not the null end, so the next one exists.
@@ -509,5 +520,31 @@ mod tests {
             assert_eq!(start_as_nobody(candidates, lookup), expected, "{words}");
         }
         fs::set_permissions(scratch.path().join("closed"), Permissions::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    fn a_script_whose_interpreter_is_missing_is_found_all_the_same() {
+        let scratch = tempfile::tempdir().unwrap();
+        fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).unwrap();
+        let broken = place(scratch.path(), "broken", 0o755, 0o755);
+        fs::write(&broken, "#!/no/such/interpreter\n").unwrap();
+        let good = place(scratch.path(), "good", 0o755, 0o755);
+        let absent = scratch.path().join("absent/program");
+        let refused = |stage| Err(StartError::Child(stage, Errno::NOENT));
+        for (candidates, lookup, expected) in [
+            (vec![&broken], Lookup::Path, refused(Stage::Interpreter)),
+            (
+                vec![&broken, &absent],
+                Lookup::Search,
+                refused(Stage::Interpreter),
+            ),
+            (vec![&broken, &good], Lookup::Search, Ok(7)),
+            (vec![&absent], Lookup::Path, refused(Stage::Execute)),
+            (Vec::new(), Lookup::Search, refused(Stage::Execute)),
+        ] {
+            let words = format!("{candidates:?} {lookup:?}");
+            let candidates = candidates.into_iter().cloned().collect();
+            assert_eq!(start_as_nobody(candidates, lookup), expected, "{words}");
+        }
     }
 }

@@ -4,9 +4,13 @@
 //! expression costs more than all the rest of a policy. What needs more goes to globset.
 //! Invariant: both answer alike; a property test holds it.
 
+mod index;
+
 use std::path::Path;
 
 use globset::{GlobBuilder, GlobMatcher};
+
+pub use self::index::GlobIndex;
 
 /// A glob, ready to match.
 #[derive(Clone, Debug)]

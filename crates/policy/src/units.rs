@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
+/// The least memory that a session's own first process and a small command fit into.
+pub const LEAST_MEMORY: ByteSize = ByteSize(4 << 20);
+
 /// A length of time in whole milliseconds.
 ///
 /// Text in human-readable formats (`30m`, `1h30m`), a plain number elsewhere.

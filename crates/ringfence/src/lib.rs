@@ -30,6 +30,7 @@ pub mod expire;
 pub mod explain;
 pub mod init;
 pub mod load;
+pub mod own_file;
 pub mod paths;
 pub mod platform;
 pub mod quarantine;

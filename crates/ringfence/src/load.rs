@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ringfence_policy::document::{Mode, PolicyDocument};
+use ringfence_policy::document::PolicyDocument;
 use ringfence_policy::escape::escape_os;
 use ringfence_policy::layers::{Context, Layer, LayerKind, ResolveError, Trust};
 use ringfence_policy::parse::ParseError;
@@ -15,6 +15,7 @@ use ringfence_policy::secrets::Platform;
 use ringfence_policy::{AbsolutePath, ExitCode, Policy, resolve};
 
 use crate::digest::Digest;
+use crate::own_file::{self, OwnFile, OwnFileError};
 use crate::state::StateDirectory;
 use crate::text_file::{self, TextFile};
 use crate::trust::TrustStore;
@@ -129,14 +130,9 @@ pub enum LoadError {
         /// Why.
         reason: &'static str,
     },
-    /// The user's file lies where a command may write: it could widen the next run.
-    #[error("the user policy `{path}` lies in the writable root `{root}`")]
-    UserPolicyInRoot {
-        /// The file.
-        path: PathBuf,
-        /// The root.
-        root: AbsolutePath,
-    },
+    /// A command could write the user's file, and so widen the next run.
+    #[error("the policy is not yours alone")]
+    OwnFile(#[source] OwnFileError),
     /// A file is no policy.
     #[error("the policy is invalid")]
     Parse(#[source] ParseError),
@@ -155,8 +151,8 @@ impl LoadError {
             | Self::Resolve { .. }
             | Self::Path { .. }
             | Self::ManagedNotBelieved { .. }
-            | Self::UserPolicyInRoot { .. }
             | Self::Parse(_) => ExitCode::PolicyInvalid,
+            Self::OwnFile(error) => error.exit_code(),
             Self::Merge(error) => error.exit_code(),
         }
     }
@@ -179,9 +175,7 @@ impl LoadError {
                     path.display()
                 )
             }
-            Self::UserPolicyInRoot { .. } => {
-                "choose a workspace and writable roots that do not hold the policy file".to_owned()
-            }
+            Self::OwnFile(error) => error.hint(),
             Self::Parse(error) => error.hint(),
             Self::Merge(error) => error.hint(),
         }
@@ -248,15 +242,7 @@ pub fn load_policy(request: &LoadRequest, state: &StateDirectory) -> Result<Load
         platform: PLATFORM,
     };
     let policy = resolve(&reading.layers, &context).map_err(LoadError::Merge)?;
-    if let Some(root) = root_that_holds(&policy, &user) {
-        if request.config.is_none() {
-            return Err(LoadError::UserPolicyInRoot { path: user, root });
-        }
-        reading.notes.push(format!(
-            "{} lies in a writable root: a command can change it before the next run",
-            user.display()
-        ));
-    }
+    own_file::check(&policy, OwnFile::Policy, &user).map_err(LoadError::OwnFile)?;
     Ok(Loaded {
         policy,
         layers: reading.loaded,
@@ -363,23 +349,6 @@ fn real(path: &AbsolutePath) -> Result<AbsolutePath, LoadError> {
         source,
     })?;
     absolute(&real)
-}
-
-/// The writable root that holds `file`, whether or not the file exists.
-fn root_that_holds(policy: &Policy, file: &Path) -> Option<AbsolutePath> {
-    if policy.mode.value != Mode::WorkspaceWrite {
-        return None;
-    }
-    let real = crate::paths::real(file).unwrap_or_else(|_| file.to_owned());
-    let roots = policy
-        .filesystem
-        .writable_roots
-        .iter()
-        .map(|root| &root.value);
-    std::iter::once(&policy.workspace)
-        .chain(roots)
-        .find(|root| real.starts_with(root.as_path()) || file.starts_with(root.as_path()))
-        .cloned()
 }
 
 /// The administrator is who owns `/`: in a user namespace that maps one user only, that is the overflow user there.

@@ -273,6 +273,7 @@ fn state_directory(state: &StateDirectory) -> Finding {
 fn killed_sessions(leftovers: &Leftovers) -> Finding {
     let Swept { quarantined, notes } = &leftovers.swept;
     let mut proof = match leftovers.dead {
+        0 if leftovers.unswept > 0 => format!("{} could not be swept", leftovers.unswept),
         0 => "none has left anything unswept".to_owned(),
         dead => format!(
             "{dead} swept now, {} objects moved to quarantine",

@@ -8,7 +8,7 @@ use ringfence::explain::{explain, resolve_links};
 use ringfence::platform::{self, PlanOptions};
 use ringfence_plan::step::Observe;
 use ringfence_policy::network::Destination;
-use ringfence_policy::{Decision, Operation, Policy, RuleId};
+use ringfence_policy::{Decision, ExitCode, Operation, Policy, RuleId};
 use serde::Serialize;
 
 use crate::cli::{Explain, ExplainOperation};
@@ -64,8 +64,44 @@ fn on_path(policy: &Policy, operation: Operation, object: &OsStr) -> Result<Expl
     })
 }
 
+/// A URL is no destination: what is decided on is a host and a port.
+#[derive(Debug, thiserror::Error)]
+#[error("`{url}` is a URL, and a connection is to a host and a port")]
+struct UrlError {
+    url: String,
+}
+
+fn refuse_url(object: &OsStr) -> Result<(), Failure> {
+    let text = object.to_string_lossy();
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Ok(());
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let port = match scheme {
+        "http" => "80",
+        _ => "443",
+    };
+    let has_port = host
+        .rsplit(':')
+        .next()
+        .is_some_and(|port| port.parse::<u16>().is_ok());
+    let destination = if has_port {
+        host.to_owned()
+    } else {
+        format!("{host}:{port}")
+    };
+    let url = one_line(&text).into_owned();
+    let failure = Failure::new(ExitCode::Usage, UrlError { url });
+    Err(failure.with_hint(format!(
+        "ringfence explain connect {}",
+        one_line(&destination)
+    )))
+}
+
 /// A destination with a slash is a Unix socket's path, everything else HOST:PORT.
 fn on_destination(policy: &Policy, object: &OsStr) -> Result<Explanation, Failure> {
+    refuse_url(object)?;
     if object.as_encoded_bytes().contains(&b'/') {
         return on_path(policy, Operation::Connect, object);
     }

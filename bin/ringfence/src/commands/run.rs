@@ -6,12 +6,14 @@ use std::io::{self, stderr};
 use std::path::{Path, PathBuf};
 
 use crate::render::escape::escape_os;
+use ringfence::own_file::{self, OwnFile};
+use ringfence::state::SESSION_VARIABLE;
 use ringfence::{
-    CommandSpec, Report, Session, SessionOptions, StateDirectory, clock, sweep_leftovers,
+    CommandSpec, Report, Session, SessionOptions, StateDirectory, Swept, clock, sweep_leftovers,
 };
 use ringfence_audit::EventSink;
 use ringfence_plan::{Level, Plan};
-use ringfence_policy::{AbsolutePath, ExitCode};
+use ringfence_policy::{AbsolutePath, ExitCode, Policy};
 
 use crate::cli::{PolicyOptions, ReportOptions, Run, Shell};
 use crate::context;
@@ -53,11 +55,17 @@ fn session_of_one(
     command: Vec<OsString>,
 ) -> Result<u8, Failure> {
     let context = context::load(policy)?;
-    if !report.json {
-        // Said at once, whether the session starts or not; else it is in the report.
-        output::message(&render_swept(&sweep_leftovers(&context.state).swept));
-    }
-    let events = report.events.as_deref().map(open_events).transpose()?;
+    // Said at once, whether the session starts or not; else it is in the report.
+    let said = if report.json {
+        Swept::default()
+    } else {
+        sweep_leftovers(&context.state).swept
+    };
+    output::message(&render_swept(&said));
+    let events = match &report.events {
+        Some(path) => Some(open_events(path, &context.loaded.policy)?),
+        None => None,
+    };
     let directory = start_directory(&context.loaded.policy.workspace)?;
     let options = SessionOptions {
         observe: report.observe,
@@ -70,10 +78,12 @@ fn session_of_one(
         directory,
     };
     let (policy, notes) = (&context.loaded.policy, &context.loaded.notes);
+    let mut announced = Vec::new();
     let ended = Session::run_alone(policy, &context.state, options, &command, &mut |plan| {
-        announce(verb, notes, plan, report);
+        announced = notes_before(notes, plan);
+        announce(verb, &announced, plan, report);
     });
-    let ended = match ended {
+    let mut ended = match ended {
         Ok(ended) => ended,
         Err(error) => {
             if let Some(swept) = error.swept() {
@@ -82,6 +92,12 @@ fn session_of_one(
             return Err(Failure::from(error));
         }
     };
+    // What can't be swept is met again when the session looks.
+    ended.notes.retain(|note| !said.notes.contains(note));
+    if report.json {
+        // Where the report is one object, nothing was said before it.
+        ended.notes.splice(..0, announced);
+    }
     conclude(
         Frame {
             verb,
@@ -118,15 +134,30 @@ fn start_directory(workspace: &AbsolutePath) -> Result<Option<AbsolutePath>, Fai
     Ok(current.starts_with(workspace).then_some(current))
 }
 
-/// Says what the boundary will lack, before anything runs.
+/// What a person should know before anything runs.
+fn notes_before(loaded: &[String], plan: &Plan) -> Vec<String> {
+    let is_nested = std::env::var_os(SESSION_VARIABLE).is_some() && plan.level == Level::Partial;
+    let nested = is_nested.then(|| {
+        "nested: this runs inside another session of Ringfence; the outer boundary still holds"
+            .to_owned()
+    });
+    loaded
+        .iter()
+        .chain(&plan.notes)
+        .cloned()
+        .chain(nested)
+        .collect()
+}
+
+/// Says what the boundary will lack, before anything runs; in a report that is one object, that is in it.
 fn announce(verb: &str, notes: &[String], plan: &Plan, report: &ReportOptions) {
     let confined = plan.level != Level::None;
-    if report.quiet && confined {
+    if report.json || report.quiet && confined {
         return;
     }
     // Where there is no boundary, that is said once and loudly.
-    let planned = if confined { plan.notes.as_slice() } else { &[] };
-    let notes: Vec<_> = notes.iter().chain(planned).cloned().collect();
+    let is_said = |note: &&String| confined || !plan.notes.contains(note);
+    let notes: Vec<_> = notes.iter().filter(is_said).cloned().collect();
     output::message(&render_start(
         plan.level,
         &plan.missing,
@@ -167,8 +198,10 @@ fn conclude(frame: Frame<'_>, options: &ReportOptions, report: &Report) -> Resul
     Ok(())
 }
 
-/// Opens the event file for appending; close-on-exec as all files of std, so the command never inherits it.
-fn open_events(path: &Path) -> Result<EventSink, Failure> {
+/// Opens the event file for appending, where no command can write it or choose where it lies; close-on-exec as all
+/// files of std, so the command never inherits it.
+fn open_events(path: &Path, policy: &Policy) -> Result<EventSink, Failure> {
+    own_file::check(policy, OwnFile::Events, path)?;
     let file = OpenOptions::new()
         .create(true)
         .append(true)

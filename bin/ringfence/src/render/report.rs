@@ -156,6 +156,11 @@ fn ending(ending: Ending, frame: Frame<'_>) -> String {
         Ending::NotFound => format!("ringfence: error: {program}: command not found\n"),
         Ending::NotExecutable(errno) => {
             let cause = std::io::Error::from_raw_os_error(errno);
+            if cause.kind() == std::io::ErrorKind::NotFound {
+                return format!(
+                    "ringfence: error: {program} can't be executed\n  caused by: the interpreter of its first line, or its loader, does not exist here\n"
+                );
+            }
             format!("ringfence: error: {program} can't be executed\n  caused by: {cause}\n")
         }
     }

@@ -17,7 +17,10 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Candidates, arguments and variables of a command for execve.
 pub(super) fn lay_out(request: &CommandRequest) -> Result<Program, Errno> {
     let name = request.arguments.first().ok_or(Errno::INVAL)?;
-    let (candidates, lookup) = if name.as_bytes().contains(&b'/') {
+    let (candidates, lookup) = if name.is_empty() {
+        // Nothing is called that; each directory of PATH would be.
+        (Vec::new(), Lookup::Search)
+    } else if name.as_bytes().contains(&b'/') {
         (vec![c_string(name)?], Lookup::Path)
     } else {
         let path = request

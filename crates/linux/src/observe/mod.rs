@@ -20,6 +20,8 @@ mod resolve;
 mod root;
 mod scan;
 
+use std::path::{Path, PathBuf};
+
 use ringfence_plan::linux::directories_to_list;
 use ringfence_plan::linux::facts::{LinuxFacts, Listing, UserNamespaces};
 use ringfence_policy::{AbsolutePath, Policy};
@@ -47,6 +49,15 @@ pub fn observe_without_namespaces(
     cure: String,
 ) -> Result<LinuxFacts, ObserveError> {
     gather(policy, UserNamespaces::Refused { cause, cure })
+}
+
+/// Where `path` leads, as far as it exists, and the links on the way by their own places.
+///
+/// # Errors
+/// [`ObserveError`]: not for what is absent or may not be seen.
+pub fn follow(path: &Path) -> Result<(PathBuf, Vec<PathBuf>), ObserveError> {
+    let resolved = resolve::resolve(path)?;
+    Ok((resolved.path, resolved.links))
 }
 
 /// Lists what a plan by Landlock alone has to grant piecemeal.

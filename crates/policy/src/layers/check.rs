@@ -7,11 +7,12 @@ use crate::document::{Mode, NetworkMode, Reviewer};
 use crate::escape::{escape, escape_os};
 use crate::path::AbsolutePath;
 use crate::policy::Policy;
+use crate::units::LEAST_MEMORY;
 
 /// Faults of one document by itself.
 pub(super) fn within_layer(layer: &Layer, context: &Context) -> Result<(), ResolveError> {
     contradictions(layer, context)?;
-    zero_limits(layer)?;
+    small_limits(layer)?;
     urls(layer)?;
     roots(layer, context)
 }
@@ -57,7 +58,7 @@ fn contradictions(layer: &Layer, context: &Context) -> Result<(), ResolveError> 
     Ok(())
 }
 
-fn zero_limits(layer: &Layer) -> Result<(), ResolveError> {
+fn small_limits(layer: &Layer) -> Result<(), ResolveError> {
     let limits = &layer.document.limits;
     let approvals = &layer.document.approvals;
     for (key, limit) in [
@@ -77,7 +78,13 @@ fn zero_limits(layer: &Layer) -> Result<(), ResolveError> {
             ));
         }
     }
-    Ok(())
+    match limits.memory {
+        Some(size) if size < LEAST_MEMORY => Err(ResolveError::new(
+            layer.place("limits.memory", ""),
+            ResolveFault::MemoryTooSmall(size),
+        )),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn urls(layer: &Layer) -> Result<(), ResolveError> {

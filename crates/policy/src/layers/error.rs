@@ -5,6 +5,7 @@ use crate::exit::ExitCode;
 use crate::host::HostError;
 use crate::parse::closest;
 use crate::place::{Place, report};
+use crate::units::{ByteSize, LEAST_MEMORY};
 
 /// Why layers don't make a policy: where, and what is wrong there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,6 +108,9 @@ pub enum ResolveFault {
     /// A limit of nothing.
     #[error("a limit of 0 lets nothing run")]
     ZeroLimit,
+    /// A limit on memory in which not even the session's own first process lives.
+    #[error("a command can't start in {0} of memory")]
+    MemoryTooSmall(ByteSize),
     /// A URL that is none, or of the wrong kind.
     #[error("`{url}` is not {expected}")]
     BadUrl {
@@ -177,6 +181,7 @@ impl ResolveError {
             | ResolveFault::NotLoopback(_)
             | ResolveFault::ZeroPort
             | ResolveFault::ZeroLimit
+            | ResolveFault::MemoryTooSmall(_)
             | ResolveFault::BadUrl { .. }
             | ResolveFault::BadVariable { .. }
             | ResolveFault::BadReviewer(_)
@@ -221,6 +226,9 @@ impl ResolveError {
             }
             ResolveFault::ZeroPort => "write a port from 1 to 65535".into(),
             ResolveFault::ZeroLimit => "write a larger limit, or remove the key for no limit".into(),
+            ResolveFault::MemoryTooSmall(_) => {
+                format!("write at least {LEAST_MEMORY}, or remove the key for no limit")
+            }
             ResolveFault::BadUrl { .. } => "leave out user names, passwords and paths".into(),
             ResolveFault::BadVariable { .. } => "see `environment` in docs/policy.md".into(),
             ResolveFault::BadReviewer(_) => {

@@ -153,13 +153,13 @@ fn a_managed_value_is_a_limit() {
         (Managed, managed),
         (
             CommandLine,
-            "mode = \"read-only\"\n[limits]\nmemory = \"1MiB\"",
+            "mode = \"read-only\"\n[limits]\nmemory = \"8MiB\"",
         ),
     ]);
     assert_eq!(narrower.mode.value, Mode::ReadOnly);
     assert_eq!(
         narrower.limits.memory.map(|memory| memory.value),
-        Some(ByteSize(1 << 20))
+        Some(ByteSize(8 << 20))
     );
     let noted = policy(&[
         (Managed, managed),

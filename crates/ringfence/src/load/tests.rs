@@ -1,6 +1,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use ringfence_policy::document::Mode;
 use tempfile::TempDir;
 
 use super::*;
@@ -202,26 +203,33 @@ fn trust_ends_with_the_first_edit() {
 }
 
 #[test]
-fn a_users_file_in_a_writable_root_is_refused_unless_it_was_named() {
+fn a_users_file_that_a_command_could_write_is_refused() {
     let mut desk = desk();
+    let refused = |desk: &Desk| {
+        let error = desk.load().unwrap_err();
+        assert!(matches!(error, LoadError::OwnFile(_)), "{error:?}");
+        assert_eq!(error.exit_code(), ExitCode::PolicyInvalid);
+    };
     let inside = desk.base.join("work/mine.toml");
     fs::write(&inside, WIDER).unwrap();
-    symlink(&inside, desk.base.join("elsewhere.toml")).unwrap();
-    desk.request.config = Some(inside);
-    let loaded = desk.load().unwrap();
-    assert!(
-        loaded
-            .notes
-            .iter()
-            .any(|note| note.contains("writable root"))
-    );
+    desk.request.config = Some(inside.clone());
+    refused(&desk);
+    // In read-only mode nothing there can be written, and below a protected name never.
+    desk.request.command_line.mode = Some(Mode::ReadOnly);
+    desk.load().unwrap();
+    desk.request.command_line.mode = None;
+    let kept = desk.base.join("work/.ringfence/mine.toml");
+    fs::copy(&inside, &kept).unwrap();
+    desk.request.config = Some(kept.clone());
+    desk.load().unwrap();
+    desk.request.command_line.filesystem.unprotected = vec![".ringfence".to_owned()];
+    refused(&desk);
+    desk.request.command_line.filesystem.unprotected.clear();
     desk.request.config = Some(desk.base.join("absent.toml"));
     assert!(matches!(desk.load(), Err(LoadError::Missing { .. })));
     desk.request.config = None;
+    desk.load().unwrap();
     let home = desk.request.home.as_path().join(".config");
     desk.request.command_line.filesystem.writable_roots = vec![home.to_str().unwrap().to_owned()];
-    assert!(matches!(
-        desk.load(),
-        Err(LoadError::UserPolicyInRoot { .. })
-    ));
+    refused(&desk);
 }

@@ -106,6 +106,17 @@ pub enum Place {
     Aside(AbsolutePath),
 }
 
+/// Whether what is kept is what was moved away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Content {
+    /// No other name leads to it. On Windows that is not looked at.
+    #[default]
+    Own,
+    /// A file of it has another name and could not be copied: a session may write to it.
+    Shared,
+}
+
 /// One quarantined object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -125,6 +136,9 @@ pub struct Entry {
     pub kind: ObjectKind,
     /// Where it is kept.
     pub place: Place,
+    /// Whether it is still what was moved away.
+    #[serde(default)]
+    pub content: Content,
 }
 
 /// What is to be moved, and on whose account.
@@ -176,6 +190,16 @@ pub enum QuarantineError {
         /// The origin.
         path: PathBuf,
     },
+    /// A file of it has another name, and was too large to copy: a session may have written to it meanwhile.
+    #[error(
+        "`{object}` may have been changed since it was quarantined: it, or a file in it, has another name"
+    )]
+    Shared {
+        /// The entry's name.
+        id: String,
+        /// Where the object is kept.
+        object: PathBuf,
+    },
     /// The quarantine's own directory can't be used.
     #[error("the quarantine directory `{path}` can't be used")]
     Directory {
@@ -206,12 +230,12 @@ impl QuarantineError {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Unknown { .. } => ExitCode::Usage,
-            Self::Occupied { .. }
+            // What was asked for can't be done as things stand; nothing of ours has failed.
+            Self::Unknown { .. }
+            | Self::Occupied { .. }
             | Self::NoParent { .. }
-            | Self::Directory { .. }
-            | Self::Record(_)
-            | Self::Object { .. } => ExitCode::Internal,
+            | Self::Shared { .. } => ExitCode::Usage,
+            Self::Directory { .. } | Self::Record(_) | Self::Object { .. } => ExitCode::Internal,
         }
     }
 
@@ -225,6 +249,10 @@ impl QuarantineError {
                 Some(parent) => format!("mkdir -p {}", parent.display()),
                 None => String::new(),
             },
+            Self::Shared { id, object } => format!(
+                "look at {0} and move it yourself, or: ringfence quarantine drop {id}",
+                object.display()
+            ),
             Self::Directory { path, .. } => format!("check the permissions of {}", path.display()),
             Self::Record(error) => error.hint(),
             Self::Object { path, .. } => format!(

@@ -1,6 +1,7 @@
 //! Quarantine by renaming alone, where objects can't be opened relative to a directory: Windows.
 //!
-//! A rename moves a link, never what it leads to. Invariant: after `take` the guarded name is gone from the workspace,
+//! A rename moves a link, never what it leads to. Not looked at: whether a file has another name in a root, through
+//! which a later session could write to what is kept. Invariant: after `take` the guarded name is gone from the workspace,
 //! or there is an error.
 
 use std::fs;
@@ -10,7 +11,9 @@ use std::path::{Path, PathBuf};
 use ringfence_policy::AbsolutePath;
 
 use super::naming::{ASIDE, OBJECT, RECORD};
-use super::{Entry, EntryId, Listing, ObjectKind, Place, Quarantine, QuarantineError, Taking};
+use super::{
+    Content, Entry, EntryId, Listing, ObjectKind, Place, Quarantine, QuarantineError, Taking,
+};
 use crate::clock;
 use crate::state::file::StateFile;
 
@@ -44,6 +47,7 @@ impl Quarantine {
                 ObjectKind::File
             },
             place: Place::Stored,
+            content: Content::Own,
         };
         fs::create_dir_all(self.entry(&id)).map_err(|source| self.directory_error(source))?;
         self.write(&entry)?;

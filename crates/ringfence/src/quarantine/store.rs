@@ -1,6 +1,7 @@
 //! Taking, listing, restoring and dropping, on top of [`super::tree`].
 //!
-//! Invariant: from the moment `take` begins to copy, the guarded name is gone from the workspace.
+//! Invariant: from the moment `take` begins to copy, the guarded name is gone from the workspace; what comes back is
+//! what lay here, and nothing that a session could write to meanwhile through another name.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -12,7 +13,7 @@ use ringfence_policy::AbsolutePath;
 
 use super::naming::{ASIDE, OBJECT, RECORD};
 use super::tree::{self, Caps, Renamed, TreeError};
-use super::{Entry, EntryId, Listing, Place, Quarantine, QuarantineError, Taking};
+use super::{Content, Entry, EntryId, Listing, Place, Quarantine, QuarantineError, Taking};
 use crate::clock;
 use crate::state::file::StateFile;
 
@@ -23,10 +24,18 @@ const CAPS: Caps = Caps {
     depth: 64,
 };
 
+/// How far files with other names are sought, and how much of them is copied.
+const SHARED_CAPS: Caps = Caps {
+    entries: 1_000_000,
+    depth: 256,
+    ..CAPS
+};
+
 impl Quarantine {
     /// Moves an object out of the workspace; `None` when it is not there (any more).
     ///
-    /// On the same file system it is one rename. Else it is renamed in place to a harmless name at once, then
+    /// On the same file system it is one rename; files with other names then get a content of their own, because a
+    /// later session may write through those. Else it is renamed in place to a harmless name at once, then
     /// copied and removed; where it is too large for that, it stays under that name ([`Place::Aside`]).
     ///
     /// # Errors
@@ -35,13 +44,14 @@ impl Quarantine {
     /// # Security
     /// The tree is an attacker's, who may be changing it meanwhile. Nothing outside `taking.root` is touched.
     pub fn take(&self, taking: &Taking<'_>) -> Result<Option<Entry>, QuarantineError> {
-        self.take_within(taking, CAPS)
+        self.take_within(taking, CAPS, SHARED_CAPS)
     }
 
     pub(super) fn take_within(
         &self,
         taking: &Taking<'_>,
         caps: Caps,
+        mut shared: Caps,
     ) -> Result<Option<Entry>, QuarantineError> {
         let failed = |error: TreeError| object_error(taking.path, "quarantined", error);
         let found =
@@ -62,11 +72,20 @@ impl Quarantine {
             reason: taking.reason.clone(),
             kind: tree::kind_of(&stat),
             place: Place::Stored,
+            content: Content::Own,
         };
         let store = self.make_entry(&entry)?;
         let moved = tree::rename((parent.as_fd(), &name), (store.as_fd(), OsStr::new(OBJECT)));
         match moved {
-            Ok(Renamed::Moved) => return Ok(Some(entry)),
+            Ok(Renamed::Moved) => {
+                if tree::separate(store.as_fd(), OsStr::new(OBJECT), &mut shared).is_err() {
+                    entry.content = Content::Shared;
+                    self.record(&id)
+                        .write(&entry)
+                        .map_err(QuarantineError::Record)?;
+                }
+                return Ok(Some(entry));
+            }
             Ok(Renamed::OtherFileSystem) => {}
             Ok(Renamed::Gone | Renamed::Occupied) => {
                 self.forget(&id)?;
@@ -159,6 +178,19 @@ impl Quarantine {
                 path: origin.to_owned(),
             })?;
         let (from, stored) = self.open_object(&entry)?;
+        // The name that it was changed by may be gone by now; and where the record was not written, it may still be there.
+        let shared = match entry.content {
+            Content::Shared => true,
+            Content::Own => {
+                tree::is_shared(from.as_fd(), &stored, &mut SHARED_CAPS.clone()) == Ok(true)
+            }
+        };
+        if shared {
+            return Err(QuarantineError::Shared {
+                id: id.0.clone(),
+                object: self.object_of(&entry),
+            });
+        }
         let occupied = || QuarantineError::Occupied {
             path: origin.to_owned(),
         };

@@ -62,6 +62,7 @@ impl Scratch {
                 },
             },
             caps,
+            caps,
         )
     }
 
@@ -109,6 +110,60 @@ fn restoring_overwrites_nothing() {
         fs::read_to_string(scratch.path(".envrc")).unwrap(),
         "hostile"
     );
+}
+
+#[test]
+fn another_name_of_what_was_taken_changes_it_no_more() {
+    let scratch = Scratch::new();
+    fs::write(scratch.path("f"), "as reviewed").unwrap();
+    fs::hard_link(scratch.path("f"), scratch.path(".mcp.json")).unwrap();
+    fs::create_dir_all(scratch.path(".claude/deep")).unwrap();
+    fs::hard_link(scratch.path("f"), scratch.path(".claude/deep/settings")).unwrap();
+    fs::set_permissions(scratch.path("f"), Permissions::from_mode(0o640)).unwrap();
+    let entries = [".mcp.json", ".claude"].map(|name| scratch.take(name));
+    // What the next session can do, which has the other name.
+    fs::write(scratch.path("f"), "EVIL").unwrap();
+    for entry in &entries {
+        scratch.quarantine.restore(&entry.id).unwrap();
+    }
+    for name in [".mcp.json", ".claude/deep/settings"] {
+        let text = fs::read_to_string(scratch.path(name)).unwrap();
+        assert_eq!(text, "as reviewed", "{name}");
+        let mode = fs::metadata(scratch.path(name)).unwrap().permissions();
+        assert_eq!(mode.mode() & 0o7777, 0o640);
+    }
+    assert_eq!(
+        fs::read_dir(scratch.path(".claude/deep")).unwrap().count(),
+        1
+    );
+}
+
+#[test]
+fn what_could_not_be_copied_from_its_other_name_is_not_given_back() {
+    let scratch = Scratch::new();
+    fs::write(scratch.path("f"), vec![7; 5000]).unwrap();
+    fs::hard_link(scratch.path("f"), scratch.path(".envrc")).unwrap();
+    let small = Caps {
+        bytes: 4096,
+        ..CAPS
+    };
+    let entry = scratch.try_take(".envrc", small).unwrap().unwrap();
+    assert!(!scratch.path(".envrc").exists());
+    let refused = scratch.quarantine.restore(&entry.id).unwrap_err();
+    assert!(
+        matches!(refused, QuarantineError::Shared { .. }),
+        "{refused:?}"
+    );
+    assert_eq!(refused.exit_code().code(), 2);
+    // Also when it was changed by the other name, and that is gone.
+    fs::write(scratch.path("f"), "EVIL").unwrap();
+    fs::remove_file(scratch.path("f")).unwrap();
+    let refused = scratch.quarantine.restore(&entry.id).unwrap_err();
+    assert!(
+        matches!(refused, QuarantineError::Shared { .. }),
+        "{refused:?}"
+    );
+    scratch.quarantine.drop(&entry.id).unwrap();
 }
 
 #[test]

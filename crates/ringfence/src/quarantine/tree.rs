@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::ObjectKind;
 
-/// What may be copied at most when an object lies on another file system.
+/// What may be looked at and copied at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Caps {
     /// Bytes of content.
@@ -302,6 +302,64 @@ pub(crate) fn copy(
             rustix::fs::symlinkat(target, to.0, to.1).map_err(error)
         }
         ObjectKind::Special => Ok(()),
+    }
+}
+
+/// Gives every regular file in an object that has further names a content of its own: what is written through those
+/// no longer shows here. Where it fails, some of them may still share theirs.
+pub(crate) fn separate(directory: BorrowedFd<'_>, name: &OsStr, caps: &mut Caps) -> Result<()> {
+    let own = OsStr::new(".ringfence-own");
+    let mut copy_shared = |directory: BorrowedFd<'_>,
+                           name: &OsStr,
+                           stat: &Stat,
+                           caps: &mut Caps| {
+        let copied = copy_file((directory, name), (directory, own), stat, caps).and_then(|()| {
+            rustix::fs::renameat(directory, own, directory, name)
+                .map_err(|errno| TreeError::System("a copy could not be put in place", errno))
+        });
+        if copied.is_err() {
+            let _ = unlink(directory, own, AtFlags::empty());
+        }
+        copied
+    };
+    visit_shared(directory, name, caps, &mut copy_shared)
+}
+
+/// Whether a regular file in an object has further names, through which its content may be changed.
+pub(crate) fn is_shared(directory: BorrowedFd<'_>, name: &OsStr, caps: &mut Caps) -> Result<bool> {
+    let mut shared = false;
+    visit_shared(directory, name, caps, &mut |_, _, _, _| {
+        shared = true;
+        Ok(())
+    })?;
+    Ok(shared)
+}
+
+/// What is done with a file that has further names.
+type OnShared<'a> = dyn FnMut(BorrowedFd<'_>, &OsStr, &Stat, &mut Caps) -> Result<()> + 'a;
+
+fn visit_shared(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    caps: &mut Caps,
+    on_shared: &mut OnShared<'_>,
+) -> Result<()> {
+    let Some(stat) = examine(directory, name)? else {
+        return Ok(());
+    };
+    caps.entries = caps.entries.checked_sub(1).ok_or(TreeError::TooLarge)?;
+    match kind_of(&stat) {
+        ObjectKind::File if stat.st_nlink > 1 => on_shared(directory, name, &stat, caps),
+        ObjectKind::File | ObjectKind::Symlink | ObjectKind::Special => Ok(()),
+        ObjectKind::Directory => {
+            caps.depth = caps.depth.checked_sub(1).ok_or(TreeError::TooLarge)?;
+            let opened = open_readable(directory, name, OFlags::DIRECTORY)?;
+            for inner in names_in(&opened)? {
+                visit_shared(opened.as_fd(), &inner, caps, on_shared)?;
+            }
+            caps.depth += 1;
+            Ok(())
+        }
     }
 }
 

@@ -13,6 +13,8 @@ use ringfence_policy::{AbsolutePath, ExitCode};
 
 /// The variable that names the state directory.
 pub const STATE_VARIABLE: &str = "RINGFENCE_STATE";
+/// The variable that every command of a session has.
+pub const SESSION_VARIABLE: &str = "RINGFENCE_SESSION";
 
 /// Ringfence's own directory: trust, quarantine, caches. Hidden from every target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +125,8 @@ pub struct StateVariables {
     pub home: Option<OsString>,
     /// `%LOCALAPPDATA%`, as the system tells it; nowhere but on Windows.
     pub local_data: Option<OsString>,
+    /// `RINGFENCE_SESSION`: this process runs inside a session.
+    pub session: Option<OsString>,
 }
 
 impl StateVariables {
@@ -135,6 +139,7 @@ impl StateVariables {
             xdg_state_home: read("XDG_STATE_HOME"),
             home: read("HOME"),
             local_data: local_data(),
+            session: read(SESSION_VARIABLE),
         }
     }
 
@@ -162,10 +167,38 @@ impl StateVariables {
 impl StateDirectory {
     /// Finds the directory by this process's variables, makes it where it is missing, and checks it.
     ///
+    /// Inside a session the person's own is hidden, or nothing can be written to it: then it is one in the session's
+    /// `/tmp`, unless `RINGFENCE_STATE` names another.
+    ///
     /// # Errors
     /// [`StateError`]; exit status 105.
     pub fn open() -> Result<Self, StateError> {
-        Self::at(&StateVariables::from_process().place()?)
+        Self::open_by(&StateVariables::from_process(), Path::new("/tmp"))
+    }
+
+    fn open_by(variables: &StateVariables, temporary: &Path) -> Result<Self, StateError> {
+        let own = Self::at(&variables.place()?);
+        if variables.session.is_none()
+            || variables.ringfence_state.is_some()
+            || own.as_ref().is_ok_and(Self::is_writable)
+        {
+            return own;
+        }
+        match in_session(temporary) {
+            Some(place) => Self::at(&place),
+            None => own,
+        }
+    }
+
+    #[cfg(unix)]
+    fn is_writable(&self) -> bool {
+        use rustix::fs::{Access, access};
+        access(self.path.as_path(), Access::WRITE_OK | Access::EXEC_OK).is_ok()
+    }
+
+    #[cfg(not(unix))]
+    fn is_writable(&self) -> bool {
+        true
     }
 
     /// Makes `path` where it is missing (mode 0700), and checks it.
@@ -197,6 +230,18 @@ impl StateDirectory {
     pub fn path(&self) -> &AbsolutePath {
         &self.path
     }
+}
+
+/// Where state is kept inside a session: what is there is the session's own, and ends with it.
+#[cfg(unix)]
+fn in_session(temporary: &Path) -> Option<PathBuf> {
+    let user = rustix::process::geteuid().as_raw();
+    Some(temporary.join(format!("ringfence-state-{user}")))
+}
+
+#[cfg(not(unix))]
+fn in_session(_temporary: &Path) -> Option<PathBuf> {
+    None
 }
 
 /// The directory of a person's own that does not roam.
@@ -294,7 +339,38 @@ mod tests {
             xdg_state_home: xdg.map(OsString::from),
             home: home.map(OsString::from),
             local_data: None,
+            session: None,
         }
+    }
+
+    /// Root writes everywhere but where nothing can be: its own place must not be a directory then.
+    #[test]
+    fn inside_a_session_it_is_one_of_the_sessions_own() {
+        let scratch = tempfile::tempdir().unwrap();
+        let home = scratch.path().join("home");
+        std::fs::write(&home, "no directory").unwrap();
+        let temporary = scratch.path().canonicalize().unwrap();
+        let mut variables = variables(None, None, home.to_str());
+        let open = |variables: &_| StateDirectory::open_by(variables, &temporary);
+        assert!(matches!(open(&variables), Err(StateError::Make { .. })));
+        variables.session = Some("1".into());
+        let state = open(&variables).unwrap();
+        assert_eq!(state.path().as_path().parent(), Some(&*temporary));
+        let mode = std::fs::metadata(state.path()).unwrap().permissions();
+        assert_eq!(mode.mode() & 0o7777, 0o700);
+        // What others may enter is not believed there either, and what is named by hand is not replaced.
+        std::fs::set_permissions(state.path(), Permissions::from_mode(0o755)).unwrap();
+        assert!(matches!(
+            open(&variables),
+            Err(StateError::OpenToOthers { .. })
+        ));
+        variables.ringfence_state = Some(home.join("named").into());
+        assert!(matches!(open(&variables), Err(StateError::Make { .. })));
+        // Where its own place can be used, it is.
+        let mut variables = self::variables(None, None, scratch.path().to_str());
+        variables.session = Some("1".into());
+        let state = open(&variables).unwrap();
+        assert!(state.path().as_path().ends_with(".local/state/ringfence"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::checks::{Checks, Failure};
+use crate::fixture::Fixture;
 use crate::ground::Ground;
 use crate::launch::Launch;
 use crate::suite::{Case, Needs};
@@ -222,5 +223,45 @@ fn switching_off(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         checks.refused(&format!("the run after: {script}"), &next, &[]);
     }
     checks.control("open-write", &launch.attack_plain(&["open-write", &file])?);
+    files_of_ours(ground, checks, &fixture)
+}
+
+/// A policy or event file that a command could write is refused before anything runs, and before it is made.
+fn files_of_ours(ground: &Ground, checks: &mut Checks, fixture: &Fixture) -> Result<(), Failure> {
+    let widen = "echo 'mode = \"full-access\"' > policy.toml";
+    fixture.write(fixture.workspace.join("policy.toml"), "")?;
+    let outside = fixture.write("outside/policy.toml", "")?;
+    std::fs::hard_link(&outside, fixture.workspace.join("other-name"))
+        .context(|| "a second name of the policy file".to_owned())?;
+    let free = fixture.write("outside/free.toml", "")?;
+    let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let within = |name: &str| text(&fixture.workspace.join(name));
+    std::os::unix::fs::symlink(&fixture.outside, fixture.workspace.join("way"))
+        .context(|| "a link in the workspace".to_owned())?;
+    let cases = [
+        ("--config", within("policy.toml"), 101),
+        ("--config", text(&outside), 101),
+        ("--config", within("way/free.toml"), 101),
+        ("--config", text(&free), 0),
+        ("--events", within("events"), 101),
+        ("--events", within("way/events"), 101),
+        ("--events", text(&outside), 101),
+        ("--events", text(&fixture.outside.join("events")), 0),
+    ];
+    for (option, path, expected) in &cases {
+        let label = format!("{option} {path}");
+        let run = Launch::new(ground, fixture)
+            .options(&[option, path.as_str()])
+            .shell(widen)?;
+        checks.same(&label, &run.code(), expected);
+        if *expected == 101 {
+            let told = ["writable root", "names"]
+                .iter()
+                .any(|word| run.said().contains(word));
+            checks.that(&format!("{label}: it says why"), told, || run.said());
+        }
+    }
+    let made = fixture.workspace.join("events").exists();
+    checks.that("no event file was made", !made, || within("events"));
     Ok(())
 }

@@ -166,13 +166,24 @@ fn none(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     Ok(())
 }
 
+fn says_nested(checks: &mut Checks, label: &str, said: &str) {
+    let words = [
+        "partial boundary",
+        "nested",
+        "the outer boundary still holds",
+    ];
+    checks.that(label, words.iter().all(|word| said.contains(word)), || {
+        said.to_owned()
+    });
+}
+
 fn nested(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     let fixture = ground.fixture()?;
     let file = text(&fixture.write("outside/file", "first\n")?);
     let inner = std::path::Path::new("/tmp/inner-state");
     let ringfence = text(&ground.ringfence);
     let launch = Launch::new(ground, &fixture);
-    // The outer boundary hides the outer state; the inner one needs a state of its own.
+    // A state that the person names; without one the inner session has its own in the outer one's `/tmp`.
     let nest = |options: &str, words: &str| {
         format!(
             "mkdir -p -m 700 {0}; RINGFENCE_STATE={0} XDG_STATE_HOME={0} {ringfence} run {options} -- {words}",
@@ -196,12 +207,18 @@ fn nested(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
             &run.text(),
             &"nested\n".to_owned(),
         );
-        checks.that(
-            "it says so",
-            run.said().contains("partial") || run.said().contains("outer"),
-            || run.said(),
-        );
+        says_nested(checks, "it says so", &run.said());
     }
+    // As a person types it, who knows nothing of where state is kept.
+    let run = launch.shell(&format!("{ringfence} run -- echo nested"))?;
+    checks.same("a plain run", &run.text(), &"nested\n".to_owned());
+    says_nested(checks, "a plain run says so", &run.said());
+    let run = launch.shell(&format!("{ringfence} run -- {probe} open-write {file}"))?;
+    checks.that(
+        "the outer boundary holds in a plain run",
+        run.verdict().refused(&[]),
+        || format!("{} {} {}", run.code(), run.text(), run.said()),
+    );
     let run = launch.shell(&nest("--require full", "echo nested"))?;
     checks.same("--require full inside", &run.code(), &102);
     checks.control("open-write", &launch.attack_plain(&["open-write", &file])?);

@@ -88,7 +88,7 @@ impl<'a> Reading<'a> {
         }
         self.relative.push(OsStr::from_bytes(name));
         let matched = self.holding.matches.len();
-        for hidden in self.patterns.matching(&self.relative, self.depth) {
+        for hidden in self.patterns.matching(&self.relative, name, self.depth) {
             self.holding.matches.push((hidden, name.to_vec()));
         }
         self.relative.pop();

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use ringfence_policy::Policy;
-use ringfence_policy::glob::Glob;
+use ringfence_policy::glob::{Glob, GlobIndex};
 use ringfence_policy::policy::{HiddenKind, HiddenPattern};
 
 use super::super::error::ObserveError;
@@ -22,6 +22,8 @@ pub(super) enum Depth {
 /// The policy's patterns, compiled once for all roots.
 pub(in super::super) struct Patterns {
     compiled: Vec<Pattern>,
+    /// Which of them a name can match at all.
+    index: GlobIndex,
     fingerprint: String,
     /// Whether a person wrote one of them.
     has_own: bool,
@@ -41,6 +43,7 @@ impl Patterns {
     /// [`ObserveError::Glob`].
     pub(in super::super) fn compile(policy: &Policy) -> Result<Self, ObserveError> {
         let mut patterns = Vec::new();
+        let mut words = Vec::new();
         let mut fingerprint = String::new();
         for (hidden, entry) in policy.filesystem.hidden.iter().enumerate() {
             let HiddenPattern::RootGlob { glob, except } = &entry.pattern else {
@@ -48,6 +51,7 @@ impl Patterns {
             };
             // Writing to a String can't fail.
             let _ = writeln!(fingerprint, "{hidden} {:?} {glob:?} {except:?}", entry.kind);
+            words.push(glob.as_str());
             patterns.push(Pattern {
                 hidden,
                 kind: entry.kind,
@@ -63,6 +67,7 @@ impl Patterns {
             .any(|pattern| pattern.kind == HiddenKind::DenyRead);
         Ok(Self {
             compiled: patterns,
+            index: GlobIndex::new(words),
             fingerprint,
             has_own,
         })
@@ -78,10 +83,16 @@ impl Patterns {
         self.has_own
     }
 
-    /// The policy's hidden entries that `relative` matches.
-    pub(super) fn matching(&self, relative: &Path, depth: Depth) -> impl Iterator<Item = usize> {
-        self.compiled
-            .iter()
+    /// The policy's hidden entries that `relative` matches, whose last name is `name`.
+    pub(super) fn matching<'a>(
+        &'a self,
+        relative: &'a Path,
+        name: &'a [u8],
+        depth: Depth,
+    ) -> impl Iterator<Item = usize> + use<'a> {
+        self.index
+            .candidates(name)
+            .filter_map(|place| self.compiled.get(place))
             .filter(move |pattern| {
                 (depth == Depth::Whole || pattern.kind == HiddenKind::DenyRead)
                     && pattern.glob.is_match(relative)

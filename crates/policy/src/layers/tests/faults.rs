@@ -81,6 +81,7 @@ fn contradictions_are_errors_with_their_place() {
             "network.allow",
         ),
         ("[limits]\nmemory = 0", "limits.memory"),
+        ("[limits]\nmemory = \"1KiB\"", "limits.memory"),
         ("[limits]\nprocesses = 0", "limits.processes"),
         ("[limits]\ntime = \"0s\"", "limits.time"),
         ("[network]\npublish = [0]", "network.publish"),
