@@ -37,6 +37,7 @@ fn a_policy_that_can_not_be_is_101_and_nothing_runs() {
         ("workspace_is_home", &["--workspace", ".."]),
         ("workspace_is_missing", &["--workspace", "nothing"]),
         ("config_is_missing", &["--config", "nothing.toml"]),
+        ("memory_too_small", &["--limit", "memory=1KiB"]),
     ] {
         let mut arguments = vec!["run"];
         arguments.extend(options);
@@ -45,6 +46,31 @@ fn a_policy_that_can_not_be_is_101_and_nothing_runs() {
         assert_eq!(ran.status, Some(101), "{}", ran.snapshot());
         assert!(!home.project().join("ran").exists(), "it ran");
         insta::assert_snapshot!(format!("policy-{name}"), ran.snapshot());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_of_ours_that_a_command_could_write_is_101_and_none_is_made() {
+    let home = Home::new();
+    home.write("project/mine.toml", "");
+    home.write("elsewhere/file.toml", "");
+    let two = home.write("two.toml", "");
+    std::fs::hard_link(two, home.project().join("second")).unwrap();
+    std::os::unix::fs::symlink("../elsewhere", home.project().join("way")).unwrap();
+    for (name, options) in [
+        ("config_in_the_workspace", ["--config", "mine.toml"]),
+        ("config_through_a_link", ["--config", "way/file.toml"]),
+        ("config_with_two_names", ["--config", "../two.toml"]),
+        ("events_in_the_workspace", ["--events", "ev.jsonl"]),
+        ("events_through_a_link", ["--events", "way/ev.jsonl"]),
+    ] {
+        let ran = home.run(&[&["run"], &options[..], &["--", "touch", "ran"]].concat());
+        assert_eq!(ran.status, Some(101), "{}", ran.snapshot());
+        insta::assert_snapshot!(format!("policy-{name}"), ran.snapshot());
+    }
+    for made in ["ran", "ev.jsonl", "way/ev.jsonl"] {
+        assert!(!home.project().join(made).exists(), "{made}");
     }
 }
 

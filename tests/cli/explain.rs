@@ -20,6 +20,7 @@ fn decisions_name_rule_and_grant() {
         ("connect_metadata", &["connect", "169.254.169.254:80"]),
         ("connect_loopback", &["connect", "127.0.0.1:5432"]),
         ("connect_bad", &["connect", "example.com"]),
+        ("connect_url", &["connect", "https://example.com/x"]),
         (
             "full_access",
             &["--mode", "full-access", "write", "/etc/hosts"],

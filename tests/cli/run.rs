@@ -37,6 +37,14 @@ fn what_can_not_be_started_is_126_or_127() {
     let text = home.run(&["run", "--", "./notes.txt"]);
     assert_eq!(text.status, Some(126), "{}", text.snapshot());
     insta::assert_snapshot!("run-not-executable", text.snapshot());
+    let empty = home.run(&["run", "--", ""]);
+    assert_eq!(empty.status, Some(127), "{}", empty.snapshot());
+    let script = home.write("project/script", "#!/no/such/interpreter\n");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(script, executable).unwrap();
+    let script = home.run(&["run", "--", "./script"]);
+    assert_eq!(script.status, Some(126), "{}", script.snapshot());
+    insta::assert_snapshot!("run-without-interpreter", script.snapshot());
 }
 
 #[test]
@@ -152,6 +160,83 @@ fn full_access_is_loud_even_when_quiet() {
     let ran = home.run(&["run", "--quiet", "--mode", "full-access", "--", "true"]);
     assert_eq!(ran.status, Some(0), "{}", ran.snapshot());
     insta::assert_snapshot!("run-full-access", ran.snapshot());
+}
+
+#[test]
+fn a_json_report_is_all_that_is_said() {
+    let home = Home::new();
+    if boundary(&home) == Boundary::Less {
+        return;
+    }
+    let file = home.write("project/file", "");
+    std::fs::hard_link(file, home.project().join("../outside")).unwrap();
+    for (options, note) in [
+        (&["--json"] as &[&str], "also something outside"),
+        (&["--json", "--mode", "full-access"], "there is no boundary"),
+    ] {
+        let ran = home.run(&[&["run"], options, &["--", "true"]].concat());
+        let report: serde_json::Value = serde_json::from_str(&ran.stderr).unwrap();
+        let notes = report["notes"].as_array().unwrap();
+        let told = notes
+            .iter()
+            .filter(|said| said.as_str().unwrap().contains(note));
+        assert_eq!(told.count(), 1, "{}", ran.snapshot());
+    }
+}
+
+#[test]
+fn a_damaged_record_of_a_session_is_told_once() {
+    let home = Home::new();
+    if boundary(&home) == Boundary::Less {
+        return;
+    }
+    home.run(&["run", "--", "true"]);
+    home.write(
+        ".local/state/ringfence/sessions/0123456789abcdef",
+        "damaged",
+    );
+    let ran = home.run(&["run", "--", "true"]);
+    assert_eq!(ran.status, Some(0), "{}", ran.snapshot());
+    assert_eq!(
+        ran.stderr.matches("WARNING").count(),
+        1,
+        "{}",
+        ran.snapshot()
+    );
+    let doctor = home.run(&["doctor"]);
+    assert!(
+        doctor.stdout.contains("1 could not be swept"),
+        "{}",
+        doctor.snapshot()
+    );
+}
+
+#[test]
+fn what_lies_in_quarantine_is_changed_by_no_other_name() {
+    let home = Home::new();
+    if boundary(&home) == Boundary::Less {
+        return;
+    }
+    let in_session = |script: &str| home.run(&["run", "--", "sh", "-c", script]);
+    in_session("echo reviewed > f; ln f .mcp.json; test -e .mcp.json");
+    assert!(!home.project().join(".mcp.json").exists());
+    let next = in_session("echo EVIL > f");
+    assert!(
+        !next.stderr.contains("also something outside"),
+        "{}",
+        next.snapshot()
+    );
+    let listed: serde_json::Value =
+        serde_json::from_str(&home.run(&["quarantine", "list", "--json"]).stdout).unwrap();
+    let id = listed[0]["id"].as_str().unwrap();
+    home.write("project/.mcp.json", "mine\n");
+    let occupied = home.run(&["quarantine", "restore", id]);
+    assert_eq!(occupied.status, Some(2), "{}", occupied.snapshot());
+    std::fs::remove_file(home.project().join(".mcp.json")).unwrap();
+    let restored = home.run(&["quarantine", "restore", id]);
+    assert_eq!(restored.status, Some(0), "{}", restored.snapshot());
+    let text = std::fs::read_to_string(home.project().join(".mcp.json")).unwrap();
+    assert_eq!(text, "reviewed\n");
 }
 
 #[test]

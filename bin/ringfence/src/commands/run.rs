@@ -80,8 +80,10 @@ fn session_of_one(
     let (policy, notes) = (&context.loaded.policy, &context.loaded.notes);
     let mut announced = Vec::new();
     let ended = Session::run_alone(policy, &context.state, options, &command, &mut |plan| {
-        announced = notes_before(notes, plan);
-        announce(verb, &announced, plan, report);
+        let before = std::mem::replace(&mut announced, notes_before(notes, plan));
+        // Another plan is tried where the first can't be carried out: what both say is said once.
+        let news = announced.iter().filter(|note| !before.contains(note));
+        announce(verb, &news.cloned().collect::<Vec<_>>(), plan, report);
     });
     let mut ended = match ended {
         Ok(ended) => ended,

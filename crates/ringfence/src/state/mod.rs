@@ -178,16 +178,11 @@ impl StateDirectory {
 
     fn open_by(variables: &StateVariables, temporary: &Path) -> Result<Self, StateError> {
         let own = Self::at(&variables.place()?);
-        if variables.session.is_none()
-            || variables.ringfence_state.is_some()
-            || own.as_ref().is_ok_and(Self::is_writable)
-        {
+        let is_asked_for = variables.session.is_none() || variables.ringfence_state.is_some();
+        if is_asked_for || own.as_ref().is_ok_and(Self::is_writable) {
             return own;
         }
-        match in_session(temporary) {
-            Some(place) => Self::at(&place),
-            None => own,
-        }
+        Self::at(&in_session(temporary))
     }
 
     #[cfg(unix)]
@@ -196,6 +191,7 @@ impl StateDirectory {
         access(self.path.as_path(), Access::WRITE_OK | Access::EXEC_OK).is_ok()
     }
 
+    /// There a session's commands can't start another session.
     #[cfg(not(unix))]
     fn is_writable(&self) -> bool {
         true
@@ -233,15 +229,12 @@ impl StateDirectory {
 }
 
 /// Where state is kept inside a session: what is there is the session's own, and ends with it.
-#[cfg(unix)]
-fn in_session(temporary: &Path) -> Option<PathBuf> {
+fn in_session(temporary: &Path) -> PathBuf {
+    #[cfg(unix)]
     let user = rustix::process::geteuid().as_raw();
-    Some(temporary.join(format!("ringfence-state-{user}")))
-}
-
-#[cfg(not(unix))]
-fn in_session(_temporary: &Path) -> Option<PathBuf> {
-    None
+    #[cfg(not(unix))]
+    let user = 0;
+    temporary.join(format!("ringfence-state-{user}"))
 }
 
 /// The directory of a person's own that does not roam.
