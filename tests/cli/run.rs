@@ -39,12 +39,15 @@ fn what_can_not_be_started_is_126_or_127() {
     insta::assert_snapshot!("run-not-executable", text.snapshot());
     let empty = home.run(&["run", "--", ""]);
     assert_eq!(empty.status, Some(127), "{}", empty.snapshot());
-    let script = home.write("project/script", "#!/no/such/interpreter\n");
-    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(script, executable).unwrap();
-    let script = home.run(&["run", "--", "./script"]);
-    assert_eq!(script.status, Some(126), "{}", script.snapshot());
-    insta::assert_snapshot!("run-without-interpreter", script.snapshot());
+    #[cfg(unix)]
+    {
+        let script = home.write("project/script", "#!/no/such/interpreter\n");
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(script, executable).unwrap();
+        let script = home.run(&["run", "--", "./script"]);
+        assert_eq!(script.status, Some(126), "{}", script.snapshot());
+        insta::assert_snapshot!("run-without-interpreter", script.snapshot());
+    }
 }
 
 #[test]
