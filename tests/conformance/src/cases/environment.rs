@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::checks::{Checks, Failure};
+use crate::checks::{Checks, Context, Failure};
 use crate::fixture::Fixture;
 use crate::ground::Ground;
 use crate::launch::Launch;
