@@ -6,7 +6,6 @@
 mod cli;
 mod commands;
 mod context;
-#[cfg(unix)]
 mod demo;
 mod failure;
 mod layer;
@@ -50,10 +49,7 @@ fn dispatch(command: &Command) -> Result<u8, Failure> {
     match command {
         Command::Run(run) => commands::run::run(run),
         Command::Shell(shell) => commands::run::shell(shell),
-        #[cfg(unix)]
         Command::Demo(demo) => demo::run(demo),
-        #[cfg(not(unix))]
-        Command::Demo(_) => Err(Failure::from(ringfence::StartError::Unsupported)),
         Command::Explain(explain) => commands::explain::run(explain),
         Command::Plan(plan) => commands::plan::run(plan),
         Command::Doctor(doctor) => commands::doctor::run(doctor),

@@ -52,6 +52,8 @@ pub use quarantine::Quarantine;
 /// The allocator that suits short starts; for `#[global_allocator]` of a static program.
 #[cfg(target_os = "linux")]
 pub use ringfence_linux::Allocator;
+#[cfg(windows)]
+pub use ringfence_windows::sys::console_event::{ConsoleEvent, ConsoleEvents};
 #[cfg(any(target_os = "linux", windows))]
 pub use session::NetworkControl;
 pub use session::{BreakError, CommandSpec, Report, RunError, Session, SessionOptions, StartError};

@@ -51,6 +51,12 @@ const CASES: &[Case] = &[
     },
     Case {
         program: "ringfence.exe",
+        arguments: &["demo"],
+        statuses: &[102, 105],
+        words: &["set-up is missing", "not enforced"],
+    },
+    Case {
+        program: "ringfence.exe",
         arguments: &["setup", "verify"],
         statuses: &[102],
         words: UNENFORCED,
@@ -164,6 +170,13 @@ fn traces(project: &Project) -> BTreeSet<String> {
             if name.starts_with("Ringfence") {
                 found.insert(user.path().display().to_string());
             }
+            // What a demo makes lies in a profile.
+            let inside = std::fs::read_dir(user.path()).into_iter().flatten();
+            let demos = inside.flatten().filter(|entry| {
+                let name = entry.file_name();
+                name.to_string_lossy().starts_with(".ringfence-demo-")
+            });
+            found.extend(demos.map(|entry| entry.path().display().to_string()));
         }
     }
     for hive in ["system.reg", "user.reg", "userdef.reg"] {

@@ -7,21 +7,24 @@ mod cases;
 mod interrupt;
 mod outside;
 mod report;
+mod shell;
 mod tools;
 mod trial;
 mod world;
 
 use std::ffi::OsString;
 use std::io::{self, stdout};
+use std::path::Path;
 
 use crate::render::escape::escape_os;
 
-use self::cases::{ATTACKS, Attack, JOBS, Job, Where};
+use self::cases::{Attack, HERE, Job, Where};
 use self::interrupt::Interrupt;
 use self::outside::Outside;
 use self::report::{Kind, Row, Verdict};
-use self::tools::{Tool, Tools};
-use self::trial::{Bench, Filling, Outcome, Side, Trial, fill};
+use self::shell::{Filled, Filling};
+use self::tools::Tools;
+use self::trial::{Bench, Outcome, Side, Trial};
 use self::world::{SECRET, Scratch, World};
 use crate::cli::Demo;
 use crate::failure::Failure;
@@ -63,8 +66,12 @@ pub(crate) fn run(options: &Demo) -> Result<u8, Failure> {
     show(&report::render_introduction(&tools, colour))?;
     let mut rows = Vec::new();
     let stage = Stage::make(&scratch, tools)?;
+    if let Some((status, said)) = stage.refusal()? {
+        output::message(&said);
+        return Ok(status);
+    }
     show(&report::render_heads(Kind::Job, colour))?;
-    for job in JOBS {
+    for job in HERE.jobs {
         let row = stage.job(job)?;
         if let Some(status) = interrupt.status() {
             return Ok(status);
@@ -73,7 +80,7 @@ pub(crate) fn run(options: &Demo) -> Result<u8, Failure> {
         show(&report::render_row(rows.last(), colour))?;
     }
     show(&report::render_heads(Kind::Attack, colour))?;
-    for attack in ATTACKS {
+    for attack in HERE.attacks {
         let row = stage.attack(attack)?;
         if let Some(status) = interrupt.status() {
             return Ok(status);
@@ -110,6 +117,7 @@ impl Stage {
         };
         let (control, inside) = (world("control")?, world("inside")?);
         let bench = Bench {
+            shell: HERE.shell,
             program,
             scratch: scratch.path().to_owned(),
             variables: variables(),
@@ -122,6 +130,12 @@ impl Stage {
         })
     }
 
+    /// Why nothing runs inside, with the status that says so; asked before anything is shown.
+    fn refusal(&self) -> Result<Option<(u8, String)>, Failure> {
+        let refused = self.bench.refusal(&self.inside);
+        refused.map_err(failed("an empty command"))
+    }
+
     fn job(&self, job: &Job) -> Result<Row, Failure> {
         let Some(tool) = self.tools.program(job.tool) else {
             return Ok(Row::left_out(
@@ -131,13 +145,8 @@ impl Stage {
             ));
         };
         let try_it = |side, world: &World| -> io::Result<Trial> {
-            let filling = Filling {
-                tool,
-                outside: None,
-                socket: "".as_ref(),
-            };
-            self.bench
-                .work(side, world, &fill(job.script, world, filling)?)
+            let filled = fill(job.script, world, tool, None)?;
+            self.bench.work(side, world, &filled, job.tool)
         };
         let control = try_it(Side::Control, &self.control).map_err(failed(job.name))?;
         let inside = try_it(Side::Inside, &self.inside).map_err(failed(job.name))?;
@@ -161,14 +170,9 @@ impl Stage {
         let try_it = |side, world: &World| -> io::Result<Trial> {
             let socket = world.home.join("docker.sock");
             let mut outside = Outside::open(&socket)?;
-            let filling = Filling {
-                tool,
-                outside: Some(&outside),
-                socket: &socket,
-            };
-            let script = fill(attack.script, world, filling)?;
+            let filled = fill(attack.script, world, tool, Some((&outside, &socket)))?;
             self.bench
-                .attack(side, world, &script, attack.effect, &mut outside)
+                .attack(side, world, &filled, attack, &mut outside)
         };
         let control = try_it(Side::Control, &self.control).map_err(failed(attack.name))?;
         let inside = try_it(Side::Inside, &self.inside).map_err(failed(attack.name))?;
@@ -195,8 +199,33 @@ fn failed(name: &'static str) -> impl Fn(io::Error) -> Failure {
     move |source| Failure::internal(DemoError::Try { name, source })
 }
 
+/// Fills a script for a world, and for what is outside where there is any.
+fn fill(
+    script: &str,
+    world: &World,
+    tool: &Path,
+    outside: Option<(&Outside, &Path)>,
+) -> io::Result<Filled> {
+    let (port, victim, socket) = match outside {
+        Some((outside, socket)) => (outside.port()?, outside.victim(), socket),
+        None => (0, 0, Path::new("")),
+    };
+    let filling = Filling {
+        tool,
+        home: &world.home,
+        probe: &world.project.join("build/probe"),
+        socket,
+        port,
+        victim,
+    };
+    Ok(HERE.shell.fill(script, filling))
+}
+
 /// Variables of both sides: where tools are found, and a token that nobody inside may see.
 fn variables() -> Vec<(&'static str, OsString)> {
+    if cfg!(windows) {
+        return vec![("DEMO_API_TOKEN", OsString::from(SECRET))];
+    }
     let mut variables = vec![
         ("LANG", OsString::from("C")),
         ("GIT_CONFIG_NOSYSTEM", OsString::from("1")),
@@ -229,6 +258,9 @@ fn host_refuses(place: Where) -> Option<String> {
     };
     match place {
         Where::Anywhere => None,
+        Where::Root if cfg!(windows) => {
+            Some("needs an administrator, also without a boundary".to_owned())
+        }
         Where::Root => Some("needs root, also without a boundary".to_owned()),
         Where::UserNamespaces => user_namespaces_refused(read)
             .then(|| "this host gives its users no namespaces".to_owned()),
@@ -258,24 +290,91 @@ fn user_namespaces_refused(read: impl Fn(&str) -> Option<String>) -> bool {
 }
 
 /// Root's own files belong to uid 0; `/proc/self` belongs to the effective uid (proc(5)).
+#[cfg(unix)]
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 
+/// An administrator's process may write to this file; it is opened, and nothing is written.
+#[cfg(not(unix))]
+fn is_root() -> bool {
+    std::env::var_os("SystemRoot").is_some_and(|system| {
+        let file = Path::new(&system).join(r"System32\drivers\etc\hosts");
+        std::fs::OpenOptions::new().append(true).open(file).is_ok()
+    })
+}
+
 /// A tool's name where a person reads it.
 fn tool_names(tools: &Tools) -> (Vec<&'static str>, Vec<&'static str>) {
-    [Tool::Git, Tool::C, Tool::Cargo, Tool::Python]
-        .into_iter()
-        .fold(
-            (Vec::new(), Vec::new()),
-            |(mut found, mut missing), tool| {
-                if tools.program(tool).is_some() {
-                    found.push(tool.name());
-                } else {
-                    missing.push(tool.name());
-                }
-                (found, missing)
-            },
-        )
+    HERE.tools.iter().copied().fold(
+        (Vec::new(), Vec::new()),
+        |(mut found, mut missing), tool| {
+            if tools.program(tool).is_some() {
+                found.push(tool.name());
+            } else {
+                missing.push(tool.name());
+            }
+            (found, missing)
+        },
+    )
+}
+
+#[cfg(all(test, windows))]
+mod tests {
+    //! The controls, as `cmd.exe` understands them.
+
+    use super::cases::Effect;
+    use super::*;
+
+    #[test]
+    #[ignore = "wine has no junctions, no streams, and another cmd.exe: for Windows itself"]
+    fn the_controls_of_cmd_work_without_a_boundary() {
+        let tools = Tools {
+            git: None,
+            cargo: None,
+            python: None,
+            powershell: None,
+            ..Tools::probe()
+        };
+        let scratch = Scratch::make(false).unwrap();
+        let stage = Stage::make(&scratch, tools).unwrap();
+        let mut failed = Vec::new();
+        for attack in HERE.attacks {
+            let Some(tool) = stage.tools.program(attack.tool) else {
+                continue;
+            };
+            if attack.effect == Effect::Victim || host_refuses(attack.place).is_some() {
+                continue;
+            }
+            let socket = scratch.path().join("socket");
+            let mut outside = Outside::open(&socket).unwrap();
+            let world = &stage.control;
+            let filled = fill(attack.script, world, tool, Some((&outside, &socket))).unwrap();
+            let trial = stage
+                .bench
+                .attack(Side::Control, world, &filled, attack, &mut outside)
+                .unwrap();
+            if trial.outcome != Outcome::Worked {
+                failed.push((attack.name, trial.outcome));
+            }
+        }
+        for job in HERE.jobs {
+            let Some(tool) = stage.tools.program(job.tool) else {
+                continue;
+            };
+            let filled = fill(job.script, &stage.control, tool, None).unwrap();
+            let bench = &stage.bench;
+            let trial = bench
+                .work(Side::Control, &stage.control, &filled, job.tool)
+                .unwrap();
+            if trial.outcome != Outcome::Worked {
+                failed.push((job.name, trial.outcome));
+            }
+        }
+        assert_eq!(failed, []);
+        let path = scratch.path().to_owned();
+        drop(scratch);
+        assert!(!path.exists());
+    }
 }

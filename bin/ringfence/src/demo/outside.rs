@@ -5,7 +5,6 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -14,28 +13,37 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Outside {
     tcp: TcpListener,
-    unix: UnixListener,
+    #[cfg(unix)]
+    unix: std::os::unix::net::UnixListener,
     victim: Child,
 }
 
 impl Outside {
     /// Opens the servers (`socket` is the Unix one's path) and starts the victim.
     pub(crate) fn open(socket: &Path) -> io::Result<Self> {
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let tcp = listen()?;
         tcp.set_nonblocking(true)?;
         match std::fs::remove_file(socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let unix = UnixListener::bind(socket)?;
+        let mut victim = Command::new(if cfg!(windows) { "ping" } else { "sleep" });
+        victim.args(VICTIM);
+        #[cfg(unix)]
+        let unix = std::os::unix::net::UnixListener::bind(socket)?;
+        #[cfg(unix)]
         unix.set_nonblocking(true)?;
-        let victim = Command::new("sleep")
-            .arg("600")
+        let victim = victim
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        Ok(Self { tcp, unix, victim })
+        Ok(Self {
+            tcp,
+            #[cfg(unix)]
+            unix,
+            victim,
+        })
     }
 
     /// The TCP server's port on the loopback.
@@ -54,8 +62,16 @@ impl Outside {
     }
 
     /// Whether somebody has connected to the Unix server.
+    #[cfg(unix)]
     pub(crate) fn unix_reached(&self) -> bool {
         self.unix.accept().is_ok()
+    }
+
+    /// There is none.
+    #[cfg(not(unix))]
+    #[expect(clippy::unused_self, reason = "as on Unix")]
+    pub(crate) fn unix_reached(&self) -> bool {
+        false
     }
 
     /// Whether the victim was ended. `told` is what the attack was told: a signal that was taken needs a moment.
@@ -71,6 +87,31 @@ impl Outside {
     }
 }
 
+/// What makes it wait for ten minutes.
+const VICTIM: &[&str] = if cfg!(windows) {
+    &["-n", "600", "127.0.0.1"]
+} else {
+    &["600"]
+};
+
+/// A server on the loopback. On Windows the loopback is shared with the host, and what programs connect to in themselves
+/// lies in the dynamic range, which is open: so not there.
+fn listen() -> io::Result<TcpListener> {
+    let ports = if cfg!(windows) {
+        18_080..=18_180
+    } else {
+        0..=0
+    };
+    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+    for port in ports {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
 impl Drop for Outside {
     fn drop(&mut self) {
         // It may have been ended already; waiting leaves no zombie.
@@ -79,11 +120,15 @@ impl Drop for Outside {
     }
 }
 
+/// `ERROR_SHARING_VIOLATION`
+const SHARING_VIOLATION: i32 = 32;
+
 /// Whether a process still holds the lock on `path` (flock(2)): a daemon has outlived its command.
 pub(crate) fn is_locked(path: &Path) -> bool {
     match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => try_lock(&file),
-        Err(_) => false,
+        // On Windows it shares the file with nobody.
+        Err(error) => error.raw_os_error() == Some(SHARING_VIOLATION) && cfg!(windows),
     }
 }
 
@@ -100,8 +145,15 @@ pub(crate) fn end_daemon(pid_file: &Path) {
         return;
     };
     // A daemon that can't be ended ends by itself after two minutes.
-    let _ = Command::new("sh")
-        .args(["-c", "kill \"$1\"", "sh", &pid.to_string()])
-        .stderr(Stdio::null())
-        .status();
+    let pid = pid.to_string();
+    let mut command = if cfg!(windows) {
+        let mut command = Command::new("taskkill");
+        command.args(["/F", "/PID", &pid]).stdout(Stdio::null());
+        command
+    } else {
+        let mut command = Command::new("sh");
+        command.args(["-c", "kill \"$1\"", "sh", &pid]);
+        command
+    };
+    let _ = command.stderr(Stdio::null()).status();
 }

@@ -16,6 +16,8 @@ pub(crate) enum Tool {
     Cargo,
     /// Python 3.
     Python,
+    /// Windows's own PowerShell.
+    PowerShell,
 }
 
 impl Tool {
@@ -27,6 +29,7 @@ impl Tool {
             Self::C => "a C compiler",
             Self::Cargo => "cargo",
             Self::Python => "python3",
+            Self::PowerShell => "PowerShell",
         }
     }
 }
@@ -42,6 +45,8 @@ pub(crate) struct Tools {
     pub(crate) cargo: Option<PathBuf>,
     /// The interpreter itself, not a shim in front of it.
     pub(crate) python: Option<PathBuf>,
+    /// PowerShell, by absolute path.
+    pub(crate) powershell: Option<PathBuf>,
 }
 
 impl Tools {
@@ -50,22 +55,26 @@ impl Tools {
         let works = |program: &str| starts(program).then(|| PathBuf::from(program));
         Self {
             git: works("git"),
-            c: works("cc")
-                .or_else(|| works("gcc"))
-                .or_else(|| works("clang")),
+            // The probe that it builds knows Unix alone.
+            c: ["cc", "gcc", "clang"]
+                .into_iter()
+                .filter(|_| cfg!(unix))
+                .find_map(works),
             cargo: works("cargo"),
-            python: probe_python(),
+            python: ["python3", "python"].into_iter().find_map(probe_python),
+            powershell: probe_powershell(),
         }
     }
 
     /// The program behind `tool`, if it is installed.
     pub(crate) fn program(&self, tool: Tool) -> Option<&Path> {
         match tool {
-            Tool::Shell => Some(Path::new("sh")),
+            Tool::Shell => Some(Path::new(if cfg!(windows) { "cmd" } else { "sh" })),
             Tool::Git => self.git.as_deref(),
             Tool::C => self.c.as_deref(),
             Tool::Cargo => self.cargo.as_deref(),
             Tool::Python => self.python.as_deref(),
+            Tool::PowerShell => self.powershell.as_deref(),
         }
     }
 }
@@ -81,9 +90,12 @@ fn starts(program: &str) -> bool {
 }
 
 /// Version switchers put a script in front of the interpreter that needs the real home; the interpreter doesn't.
-fn probe_python() -> Option<PathBuf> {
-    let output = Command::new("python3")
-        .args(["-c", "import sys; print(sys.executable)"])
+fn probe_python(program: &str) -> Option<PathBuf> {
+    let output = Command::new(program)
+        .args([
+            "-c",
+            "import sys; print(sys.executable); sys.exit(sys.version_info < (3,))",
+        ])
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()
@@ -91,4 +103,11 @@ fn probe_python() -> Option<PathBuf> {
         .filter(|output| output.status.success())?;
     let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
     path.is_absolute().then_some(path)
+}
+
+/// Where Windows has it.
+fn probe_powershell() -> Option<PathBuf> {
+    let system = std::env::var_os("SystemRoot").filter(|_| cfg!(windows))?;
+    let path = Path::new(&system).join(r"System32\WindowsPowerShell\v1.0\powershell.exe");
+    path.is_file().then_some(path)
 }

@@ -3,17 +3,19 @@
 //! Invariant: a crash, a missing program or a failure of Ringfence itself is never counted as a refusal.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use ringfence_policy::ExitCode;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::cases::Effect;
+use super::cases::{Attack, Effect};
 use super::outside::{Outside, end_daemon, is_locked};
+use super::shell::{Answer, Filled, Shell, answer};
+use super::tools::Tool;
 use super::world::{SECRET, World};
 use crate::render::escape::one_line;
 
@@ -60,30 +62,27 @@ pub(crate) struct Trial {
 /// How cases are run: the same variables for both sides.
 #[derive(Clone, Debug)]
 pub(crate) struct Bench {
+    /// Whose words scripts are.
+    pub(crate) shell: Shell,
     /// This program.
     pub(crate) program: PathBuf,
     /// The scratch directory.
     pub(crate) scratch: PathBuf,
-    /// Variables beside HOME.
+    /// Variables beside the world's.
     pub(crate) variables: Vec<(&'static str, OsString)>,
-}
-
-/// What is filled into a script.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Filling<'a> {
-    /// The case's tool.
-    pub(crate) tool: &'a Path,
-    /// The targets outside, where the case has any.
-    pub(crate) outside: Option<&'a Outside>,
-    /// The Unix server's path.
-    pub(crate) socket: &'a Path,
 }
 
 impl Bench {
     /// Runs a job: its status alone decides.
-    pub(crate) fn work(&self, side: Side, world: &World, script: &str) -> io::Result<Trial> {
-        let (output, records) = self.start(side, world, script)?;
-        let outcome = match answer(&output) {
+    pub(crate) fn work(
+        &self,
+        side: Side,
+        world: &World,
+        filled: &Filled,
+        tool: Tool,
+    ) -> io::Result<Trial> {
+        let (output, records) = self.start(side, world, filled, tool)?;
+        let outcome = match heard(&output) {
             Answer::Worked => Outcome::Worked,
             Answer::Refused => Outcome::Refused {
                 answer: last_words(&output),
@@ -103,22 +102,23 @@ impl Bench {
         &self,
         side: Side,
         world: &World,
-        script: &str,
-        effect: Effect,
+        filled: &Filled,
+        attack: &Attack,
         outside: &mut Outside,
     ) -> io::Result<Trial> {
+        let (effect, tool) = (attack.effect, attack.tool);
         let before = state(effect, world);
-        let (output, records) = self.start(side, world, script)?;
+        let (output, records) = self.start(side, world, filled, tool)?;
         let seen = match effect {
             Effect::File(_) | Effect::SetUid(_) => state(effect, world) != before,
             Effect::Leak => contains(&output.stdout, SECRET) || contains(&output.stderr, SECRET),
             Effect::Tcp => outside.tcp_reached(),
             Effect::Unix => outside.unix_reached(),
-            Effect::Victim => outside.victim_ended(answer(&output) == Answer::Worked),
+            Effect::Victim => outside.victim_ended(heard(&output) == Answer::Worked),
             Effect::Daemon => daemon_lives(side, world),
-            Effect::Answer => answer(&output) == Answer::Worked,
+            Effect::Answer => heard(&output) == Answer::Worked,
         };
-        let outcome = match (seen, answer(&output)) {
+        let outcome = match (seen, heard(&output)) {
             (true, _) => Outcome::Worked,
             (false, Answer::Refused) => Outcome::Refused {
                 answer: match last_words(&output) {
@@ -140,11 +140,47 @@ impl Bench {
         })
     }
 
-    fn start(&self, side: Side, world: &World, script: &str) -> io::Result<(Output, Records)> {
-        let wrapped = wrap(script);
+    /// Whether anything runs inside at all: what Ringfence says where nothing does, and the status that goes with it.
+    pub(crate) fn refusal(&self, world: &World) -> io::Result<Option<(u8, String)>> {
+        let nothing = Filled {
+            script: if self.shell == Shell::Cmd {
+                "cmd /d /c exit 0"
+            } else {
+                "true"
+            }
+            .to_owned(),
+            variables: Vec::new(),
+        };
+        let (output, _) = self.start(Side::Inside, world, &nothing, Tool::Shell)?;
+        let status = output
+            .status
+            .code()
+            .and_then(|code| u8::try_from(code).ok());
+        let refused = status.filter(|status| REFUSALS.iter().any(|code| code.code() == *status));
+        Ok(refused.map(|status| (status, String::from_utf8_lossy(&output.stderr).into_owned())))
+    }
+
+    fn start(
+        &self,
+        side: Side,
+        world: &World,
+        filled: &Filled,
+        tool: Tool,
+    ) -> io::Result<(Output, Records)> {
         let events = self.scratch.join("events.jsonl");
+        let wrapped = self.shell.wrap(&filled.script, tool);
+        let shell: &[&str] = match self.shell {
+            Shell::Posix => &["sh", "-c", &wrapped],
+            Shell::Cmd => {
+                fs::write(world.project.join("build/case.cmd"), &wrapped)?;
+                &["cmd", "/d", "/c", r"build\case.cmd"]
+            }
+        };
+        let Some((program, arguments)) = shell.split_first() else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
         let mut command = match side {
-            Side::Control => Command::new("sh"),
+            Side::Control => Command::new(program),
             Side::Inside => {
                 match fs::remove_file(&events) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -160,77 +196,64 @@ impl Bench {
                     "time=60s",
                     "--events",
                 ]);
-                command.arg(&events).args(["--", "sh"]);
+                command.arg(&events).args(["--", program]);
                 command
             }
         };
-        let output = command
-            .args(["-c", &wrapped])
-            .current_dir(&world.project)
-            .env_clear()
-            .env("HOME", &world.home)
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .output()?;
+        command.args(arguments);
+        let output = self.hear(self.with_variables(&mut command, world, filled))?;
         let records = match side {
             Side::Control => Records::default(),
             Side::Inside => read_records(&events),
         };
         Ok((output, records))
     }
-}
 
-/// Fills a script's placeholders, each quoted for the shell.
-pub(crate) fn fill(script: &str, world: &World, filling: Filling<'_>) -> io::Result<String> {
-    let port = filling
-        .outside
-        .map(Outside::port)
-        .transpose()?
-        .unwrap_or_default();
-    let victim = filling.outside.map(Outside::victim).unwrap_or_default();
-    Ok(script
-        .replace("{home}", &quoted(&world.home))
-        .replace("{probe}", &quoted(&world.project.join("build/probe")))
-        .replace("{tool}", &quoted(filling.tool))
-        .replace("{socket}", &quoted(filling.socket))
-        .replace("{port}", &port.to_string())
-        .replace("{victim}", &victim.to_string()))
-}
-
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.to_string_lossy().replace('\'', "'\\''"))
-}
-
-const WORKED: &str = "ringfence-demo: worked";
-const REFUSED: &str = "ringfence-demo: refused";
-
-/// Puts the script into a shell of its own and says afterwards how it ended, so that an answer is always words:
-/// without them the shell itself did not get that far. 70 is the probe's "I could not try"; 126, 127 and 129 to 192
-/// are a shell's words for a program that is not there or crashed.
-fn wrap(script: &str) -> String {
-    format!(
-        "( {script} ); s=$?\n\
-         if [ $s -eq 0 ]; then echo '{WORKED}'\n\
-         elif [ $s -ne 70 ] && [ $s -ne 126 ] && [ $s -ne 127 ] && {{ [ $s -le 128 ] || [ $s -gt 192 ]; }}\n\
-         then echo '{REFUSED}'\n\
-         fi; exit $s"
-    )
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
-    Worked,
-    Refused,
-    Broken,
-}
-
-fn answer(output: &Output) -> Answer {
-    let last = String::from_utf8_lossy(&output.stdout);
-    match last.lines().last() {
-        Some(line) if line == WORKED && output.status.success() => Answer::Worked,
-        Some(line) if line == REFUSED && !output.status.success() => Answer::Refused,
-        Some(_) | None => Answer::Broken,
+    /// The same for both sides. On Unix nothing else; Windows starts little without its own, and who a person is there is
+    /// no matter of variables.
+    fn with_variables<'a>(
+        &self,
+        command: &'a mut Command,
+        world: &World,
+        filled: &Filled,
+    ) -> &'a mut Command {
+        match self.shell {
+            Shell::Posix => command.env_clear().env("HOME", &world.home),
+            Shell::Cmd => command,
+        };
+        let own = self.variables.iter().chain(&filled.variables);
+        command
+            .current_dir(&world.project)
+            .envs(own.map(|(name, value)| (name, value)))
     }
+
+    /// Runs it to its end. Its words go to files: what it leaves running may hold a pipe open.
+    fn hear(&self, command: &mut Command) -> io::Result<Output> {
+        let [output, error] = ["output.txt", "error.txt"].map(|name| self.scratch.join(name));
+        let status = command
+            .stdin(Stdio::null())
+            .stdout(File::create(&output)?)
+            .stderr(File::create(&error)?)
+            .status()?;
+        Ok(Output {
+            status,
+            stdout: fs::read(output)?,
+            stderr: fs::read(error)?,
+        })
+    }
+}
+
+/// What Ringfence ends with where nothing runs.
+const REFUSALS: [ExitCode; 5] = [
+    ExitCode::Internal,
+    ExitCode::PolicyInvalid,
+    ExitCode::NotEnforceable,
+    ExitCode::ManagedRefusal,
+    ExitCode::SetupMissing,
+];
+
+fn heard(output: &Output) -> Answer {
+    answer(&output.stdout, output.status.success())
 }
 
 /// The last line that the case itself wrote; where it wrote none, Ringfence's.
@@ -259,13 +282,7 @@ fn contains(bytes: &[u8], words: &str) -> bool {
 fn state(effect: Effect, world: &World) -> Option<Vec<u8>> {
     match effect {
         Effect::File(name) => fs::read(world.home.join(name)).ok(),
-        Effect::SetUid(name) => {
-            let mode = fs::metadata(world.home.join(name))
-                .ok()?
-                .permissions()
-                .mode();
-            (mode & 0o6000 != 0).then(|| vec![1])
-        }
+        Effect::SetUid(name) => is_set_id(&world.home.join(name)).then(|| vec![1]),
         Effect::Leak
         | Effect::Tcp
         | Effect::Unix
@@ -273,6 +290,18 @@ fn state(effect: Effect, world: &World) -> Option<Vec<u8>> {
         | Effect::Daemon
         | Effect::Answer => None,
     }
+}
+
+#[cfg(unix)]
+fn is_set_id(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o6000 != 0)
+}
+
+/// Windows has no such bit.
+#[cfg(not(unix))]
+fn is_set_id(_path: &Path) -> bool {
+    false
 }
 
 fn daemon_lives(side: Side, world: &World) -> bool {

@@ -3,9 +3,8 @@
 //!
 //! Invariant: everything is below one scratch directory, which is removed at the end.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -16,6 +15,9 @@ pub(crate) const SECRET: &str = "demo-secret-that-nobody-may-read";
 
 /// The scratch directory's name is this and the process's id.
 const PREFIX: &str = ".ringfence-demo-";
+
+/// A file that is locked as long as the demo runs.
+const ALIVE: &str = "alive";
 
 /// A file that says that the directory shall stay.
 const KEPT: &str = "KEPT";
@@ -67,6 +69,8 @@ pub(crate) enum WorldError {
 pub(crate) struct Scratch {
     path: PathBuf,
     keep: bool,
+    /// Locked as long as this demo runs.
+    alive: Option<File>,
 }
 
 impl Scratch {
@@ -74,9 +78,8 @@ impl Scratch {
     /// `/tmp`, and an attack on what is not there at all would prove nothing.
     pub(crate) fn make(keep: bool) -> Result<Self, WorldError> {
         let name = format!("{PREFIX}{}", std::process::id());
-        let places = std::env::home_dir()
-            .into_iter()
-            .chain([PathBuf::from("/var/tmp")]);
+        let shared = (!cfg!(windows)).then(|| PathBuf::from("/var/tmp"));
+        let places = std::env::home_dir().into_iter().chain(shared);
         let mut last = WorldError::Scratch {
             path: PathBuf::from("/var/tmp"),
             source: io::Error::from(io::ErrorKind::NotFound),
@@ -84,16 +87,16 @@ impl Scratch {
         for place in places.filter(|place| place.is_absolute()) {
             remove_leftovers(&place);
             let path = place.join(&name);
-            match fs::DirBuilder::new()
-                .mode(0o700)
-                .create(&path)
-                .and_then(|()| path.canonicalize())
-            {
+            match make_private(&path) {
                 Ok(path) => {
+                    let alive = File::create(path.join(ALIVE)).ok();
+                    let alive = alive.filter(|file| file.try_lock().is_ok());
+                    let scratch = Self { path, keep, alive };
                     if keep {
-                        write(&path.join(KEPT), "kept by `ringfence demo --keep`\n")?;
+                        let note = scratch.path.join(KEPT);
+                        write(&note, "kept by `ringfence demo --keep`\n")?;
                     }
-                    return Ok(Self { path, keep });
+                    return Ok(scratch);
                 }
                 Err(source) => last = WorldError::Scratch { path, source },
             }
@@ -107,6 +110,22 @@ impl Scratch {
     }
 }
 
+/// Makes a directory that only this person can enter: on Windows, what lies in a profile is one.
+fn make_private(path: &Path) -> io::Result<PathBuf> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt;
+        fs::DirBuilder::new().mode(0o700).create(path)?;
+        path.canonicalize()
+    }
+    // Its canonical form is one that `cmd.exe` can't start in.
+    #[cfg(not(unix))]
+    {
+        fs::create_dir(path)?;
+        Ok(path.to_owned())
+    }
+}
+
 /// Removes what a demo that was interrupted has left: its process is gone, and it was not asked to keep anything.
 fn remove_leftovers(place: &Path) {
     for entry in fs::read_dir(place).into_iter().flatten().flatten() {
@@ -115,15 +134,27 @@ fn remove_leftovers(place: &Path) {
             .to_str()
             .and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
         let kept = entry.path().join(KEPT).exists();
-        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) && !kept {
+        if owner.is_some_and(|pid| is_dead(pid, &entry.path())) && !kept {
             // Somebody else's in a shared place: it stays.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
+/// Whether nobody uses the directory of the demo with this process id any more.
+fn is_dead(process: u32, path: &Path) -> bool {
+    if cfg!(windows) {
+        // One that is just being made has no such file yet.
+        let alive = fs::OpenOptions::new().write(true).open(path.join(ALIVE));
+        alive.is_ok_and(|file| file.try_lock().is_ok())
+    } else {
+        !Path::new(&format!("/proc/{process}")).exists()
+    }
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
+        drop(self.alive.take());
         if !self.keep {
             // Nothing is left to tell it to; a second demo uses another name.
             let _ = fs::remove_dir_all(&self.path);
@@ -166,6 +197,10 @@ impl World {
             &self.home.join("other/notes.txt"),
             "another project of the same person\n",
         )?;
+        if cfg!(windows) {
+            let profile = "# what the person's own PowerShell runs first\n";
+            write(&self.home.join("Documents/profile.ps1"), profile)?;
+        }
         restrict(&self.home.join(".ssh"), 0o700)?;
         restrict(&self.home.join(".ssh/id_ed25519"), 0o600)
     }
@@ -183,6 +218,10 @@ impl World {
             )?;
             self.build_probe(compiler)?;
         }
+        if tools.powershell.is_some() {
+            file("build/daemon.ps1", DAEMON_PS1)?;
+        }
+        file("build/README", "What is built lies here.\n")?;
         if tools.cargo.is_some() {
             file("Cargo.toml", CARGO_TOML)?;
             file("src/lib.rs", LIB_RS)?;
@@ -265,7 +304,9 @@ fn write(path: &Path, text: &str) -> Result<(), WorldError> {
         })
 }
 
+#[cfg(unix)]
 fn restrict(path: &Path, mode: u32) -> Result<(), WorldError> {
+    use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|source| {
         WorldError::Write {
             path: path.to_owned(),
@@ -273,6 +314,20 @@ fn restrict(path: &Path, mode: u32) -> Result<(), WorldError> {
         }
     })
 }
+
+/// What lies in a profile is nobody else's already.
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "as on Unix")]
+fn restrict(_path: &Path, _mode: u32) -> Result<(), WorldError> {
+    Ok(())
+}
+
+/// Holds its lock for two minutes, shared with nobody, and says its process id.
+const DAEMON_PS1: &str =
+    "$lock = [IO.File]::Open('build\\daemon.lock', 'OpenOrCreate', 'ReadWrite', 'None')
+Set-Content build\\daemon.pid $PID
+Start-Sleep 120
+";
 
 const GREET_C: &str = r#"#include <stdio.h>
 #include <string.h>

@@ -21,13 +21,6 @@ pub(crate) enum Tone {
     /// Not as it should be.
     Bad,
     /// A heading.
-    #[cfg_attr(
-        not(unix),
-        expect(
-            dead_code,
-            reason = "the demo alone uses it, which needs a boundary to show"
-        )
-    )]
     Strong,
     /// Of less weight.
     Faint,

@@ -1,0 +1,191 @@
+//! The table of the demo on Windows, in the words of `cmd.exe` and PowerShell.
+//!
+//! Invariant: a script's last word is its answer; `cmd.exe` tells a failed redirection to `||` and `&&` alone, so each
+//! is one chain of these.
+
+use super::{Attack, Effect, Job, Where};
+use crate::demo::tools::Tool;
+
+/// The jobs, in order.
+pub(crate) const JOBS: &[Job] = &[
+    Job {
+        name: "cargo test (Rust crate)",
+        tool: Tool::Cargo,
+        script: "{tool} test --offline --quiet",
+    },
+    Job {
+        name: "python -m unittest, with a server on its loopback",
+        tool: Tool::Python,
+        script: "{tool} -m unittest --quiet",
+    },
+    Job {
+        name: "git status, log, diff",
+        tool: Tool::Git,
+        script: "{tool} status --short && {tool} log --oneline && {tool} diff | findstr changed >nul",
+    },
+    Job {
+        name: "edit, rename and delete files",
+        tool: Tool::Shell,
+        script: "echo draft>a.txt && move a.txt b.txt >nul && findstr draft b.txt >nul && (del b.txt & if exist b.txt (cmd /d /c exit 1) else (cmd /d /c exit 0))",
+    },
+    Job {
+        name: "use a temporary file in the next command",
+        tool: Tool::Shell,
+        script: "echo x>\"%TEMP%\\demo.txt\" && type \"%TEMP%\\demo.txt\" >nul && (del \"%TEMP%\\demo.txt\" & cmd /d /c exit 0)",
+    },
+    Job {
+        name: "start PowerShell",
+        tool: Tool::PowerShell,
+        script: "{powershell} \"Get-ChildItem | Out-Null; exit 0\"",
+    },
+];
+
+const fn shell(name: &'static str, script: &'static str, effect: Effect) -> Attack {
+    Attack {
+        name,
+        tool: Tool::Shell,
+        place: Where::Anywhere,
+        script,
+        effect,
+    }
+}
+
+const fn git(name: &'static str, script: &'static str, effect: Effect) -> Attack {
+    Attack {
+        name,
+        tool: Tool::Git,
+        place: Where::Anywhere,
+        script,
+        effect,
+    }
+}
+
+/// PowerShell says what it was told and ends with 5 where it was refused: any other end is no answer.
+const fn powershell(name: &'static str, script: &'static str, effect: Effect) -> Attack {
+    Attack {
+        name,
+        tool: Tool::PowerShell,
+        place: Where::Anywhere,
+        script,
+        effect,
+    }
+}
+
+/// The attacks, in order: those on git's directory come last, because their controls really break it.
+pub(crate) const ATTACKS: &[Attack] = &[
+    shell(
+        "append to a PowerShell profile",
+        "echo evil>>\"{home}\\Documents\\profile.ps1\"",
+        Effect::File("Documents/profile.ps1"),
+    ),
+    shell(
+        "the same through a junction in the project",
+        "mklink /J innocent \"{home}\\Documents\" >nul && echo evil2>>innocent\\profile.ps1",
+        Effect::File("Documents/profile.ps1"),
+    ),
+    shell(
+        "overwrite a file of another project",
+        "echo evil>\"{home}\\other\\notes.txt\"",
+        Effect::File("other/notes.txt"),
+    ),
+    Attack {
+        name: "make a file in C:\\Windows",
+        tool: Tool::Shell,
+        place: Where::Root,
+        // What is made is taken away, whether or not that works.
+        script: "echo evil>\"%SystemRoot%\\ringfence-demo.txt\" && (del \"%SystemRoot%\\ringfence-demo.txt\" 2>nul & cmd /d /c exit 0)",
+        effect: Effect::Answer,
+    },
+    shell(
+        "read .ssh\\id_ed25519",
+        "type \"{home}\\.ssh\\id_ed25519\"",
+        Effect::Leak,
+    ),
+    shell(
+        "the same through a junction",
+        "mklink /J keys \"{home}\\.ssh\" >nul && type keys\\id_ed25519",
+        Effect::Leak,
+    ),
+    shell(
+        "the same through a hard link",
+        "mklink /H key2 \"{home}\\.ssh\\id_ed25519\" >nul && type key2",
+        Effect::Leak,
+    ),
+    shell("read the project's .env", "type .env", Effect::Leak),
+    shell(
+        "the same by the name of its stream",
+        "more <\".env::$DATA\"",
+        Effect::Leak,
+    ),
+    shell(
+        "read a token from the environment",
+        "(if not defined DEMO_API_TOKEN (cmd /d /c exit 1)) && echo %DEMO_API_TOKEN%",
+        Effect::Leak,
+    ),
+    shell(
+        "create .codex\\config.toml",
+        "mkdir .codex && echo approval_policy = \"never\">.codex\\config.toml",
+        Effect::File("project/.codex/config.toml"),
+    ),
+    shell(
+        "create .envrc",
+        "echo evil>.envrc",
+        Effect::File("project/.envrc"),
+    ),
+    shell(
+        "the same by another spelling (.ENVRC. with a dot)",
+        "echo evil2>\".ENVRC.\"",
+        Effect::File("project/.envrc"),
+    ),
+    shell(
+        "leave an AutoRun command in the registry",
+        // Under a name that cmd.exe does not read; what is made is taken away, whether or not that works.
+        "reg add \"HKCU\\Software\\Microsoft\\Command Processor\" /v RingfenceDemo /d evil /f >nul && (reg delete \"HKCU\\Software\\Microsoft\\Command Processor\" /v RingfenceDemo /f >nul 2>nul & cmd /d /c exit 0)",
+        Effect::Answer,
+    ),
+    powershell(
+        "connect to a server on the host's loopback",
+        "{powershell} \"try { (New-Object Net.Sockets.TcpClient).Connect('127.0.0.1', {port}); exit 0 } catch { Write-Output $_.Exception.Message; exit 5 }\"",
+        Effect::Tcp,
+    ),
+    shell(
+        "kill a process outside",
+        "taskkill /F /PID {victim}",
+        Effect::Victim,
+    ),
+    powershell(
+        "take hold of a process outside",
+        "{powershell} \"try { (Get-Process -Id {victim} -ErrorAction Stop).PriorityClass = 'BelowNormal'; exit 0 } catch { Write-Output $_.Exception.Message; exit 5 }\"",
+        Effect::Answer,
+    ),
+    powershell(
+        "leave a process running",
+        "(start \"\" /b {powershell} \". build\\daemon.ps1\" >nul 2>nul <nul) && {powershell} \"for ($i = 0; $i -lt 600 -and -not (Test-Path build\\daemon.pid); $i++) { Start-Sleep -Milliseconds 50 }; exit 0\"",
+        Effect::Daemon,
+    ),
+    git(
+        "plant .git\\hooks\\pre-commit",
+        "echo evil>.git\\hooks\\pre-commit",
+        Effect::File("project/.git/hooks/pre-commit"),
+    ),
+    git(
+        "set core.fsmonitor with git config",
+        "{tool} config core.fsmonitor ./evil",
+        Effect::File("project/.git/config"),
+    ),
+    git(
+        "hide a stream behind .git\\config",
+        "echo evil>\".git\\config:hidden\"",
+        Effect::File("project/.git/config:hidden"),
+    ),
+    git(
+        "delete .git through its parent",
+        "rmdir /s /q .git",
+        Effect::File("project/.git/config"),
+    ),
+    git(
+        "rename .git, git init, plant a hook",
+        "(if exist .git (ren .git .git2)) && {tool} init -q && (if not exist .git\\hooks mkdir .git\\hooks) && echo evil2>.git\\hooks\\pre-commit",
+        Effect::File("project/.git/hooks/pre-commit"),
+    ),
+];
