@@ -33,8 +33,8 @@ struct Group<'a> {
     grant: Option<&'a Grant>,
     own_permissions: OwnPermissions,
     objects: Vec<&'a str>,
-    /// Who tried the first.
-    process: Option<&'a Process>,
+    /// Who tried, as far as it is known.
+    processes: Vec<&'a Process>,
     count: u64,
 }
 
@@ -91,6 +91,9 @@ fn group<'a>(denials: &[Counted<'a>]) -> Vec<Group<'a>> {
         match same {
             Some(group) => {
                 group.count += count;
+                let process = denial.process.as_deref();
+                let process = process.filter(|process| !group.processes.contains(process));
+                group.processes.extend(process);
                 if !group.objects.contains(&denial.object.as_str()) {
                     group.objects.push(&denial.object);
                 }
@@ -101,7 +104,7 @@ fn group<'a>(denials: &[Counted<'a>]) -> Vec<Group<'a>> {
                 grant: denial.grant.as_ref(),
                 own_permissions: denial.own_permissions,
                 objects: vec![&denial.object],
-                process: denial.process.as_deref(),
+                processes: denial.process.as_deref().into_iter().collect(),
                 count: *count,
             }),
         }
@@ -121,7 +124,7 @@ fn render_group(text: &mut String, group: &Group<'_>, verb: &str, colour: Colour
         colour.paint(Tone::Bad, "denied"),
         operation(group.operation),
         first(group),
-        group.process.map(caller).unwrap_or_default(),
+        callers(&group.processes),
         group.rule.name(),
     );
     let others = others(group);
@@ -163,10 +166,14 @@ fn first(group: &Group<'_>) -> String {
         .unwrap_or_default()
 }
 
-/// Who tried, by the file name of its program.
-fn caller(process: &Process) -> String {
-    let name = process.program.rsplit('/').next().unwrap_or_default();
-    format!(" by {} (pid {})", shortened(name), process.id)
+/// Who tried, by the file name of the first one's program.
+fn callers(processes: &[&Process]) -> String {
+    let Some((first, others)) = processes.split_first() else {
+        return String::new();
+    };
+    let name = first.program.rsplit('/').next().unwrap_or_default();
+    let others = if others.is_empty() { "" } else { " and others" };
+    format!(" by {} (pid {}){others}", shortened(name), first.id)
 }
 
 fn others(group: &Group<'_>) -> String {
@@ -257,6 +264,16 @@ mod tests {
             rendered(std::slice::from_ref(&refused)),
             "ringfence: denied connect evil.example.com:443 by curl (pid 12) (rule net.not-listed)\n  \
              no option allows this\n"
+        );
+        let mut other = refused.clone();
+        other.process = Some(Box::new(Process {
+            id: 13,
+            program: "/usr/bin/python3".to_owned(),
+        }));
+        let text = rendered(&[refused.clone(), refused.clone(), other]);
+        assert!(
+            text.contains(" by curl (pid 12) and others (rule "),
+            "{text}"
         );
         refused.process = Some(Box::new(Process {
             id: 12,

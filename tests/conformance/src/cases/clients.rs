@@ -15,7 +15,7 @@ use crate::suite::{Case, Needs};
 /// The cases of this module.
 pub(super) const CASES: &[Case] = &[Case {
     name: "egress.clients",
-    promise: "curl, wget, Python, Node, the JVM, Go, git (https and ssh), pip, npm, cargo and a WebSocket client reach an allowed host as they would outside, by https and http, and no other",
+    promise: "curl, wget, Python, Node, the JVM, Go, git (https, ssh, and ssh with an agent whose socket is granted), pip, npm, cargo and a WebSocket client reach an allowed host as they would outside, by https and http, and no other",
     needs: Needs::Internet,
     run: clients,
 }];
@@ -50,7 +50,7 @@ const FETCHING: &[&str] = &[
 ];
 
 /// Every other client of the script.
-const OTHERS: &[&str] = &["websocket", "git-ssh"];
+const OTHERS: &[&str] = &["websocket", "git-ssh", "git-ssh-agent"];
 
 /// What each of them is called in the script's output.
 fn all_clients() -> impl Iterator<Item = String> {
@@ -158,6 +158,7 @@ impl Shelf {
                 .variable("SSH_ORIGIN", self.path("clients/ssh_origin.py"))
                 .variable("SSH_SOCKET", &ssh.socket)
                 .variable("SSH_KEY", &ssh.key)
+                .variable("SSH_AUTH_SOCK", &ssh.agent.socket)
                 .variable("SSH_KNOWN", &ssh.known)
                 .variable("SSH_USER", &ssh.user)
                 .variable("SSH_PATH", self.path("shelf/repository.git"));
@@ -257,10 +258,17 @@ fn clients(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         "SSH_KEY",
         "--env",
         "SSH_SOCKET",
-        "--",
     ];
     let mut words = vec![ringfence.as_str()];
     words.extend(options);
+    let agent = shelf
+        .ssh
+        .as_ref()
+        .map(|ssh| ssh.agent.socket.to_string_lossy());
+    if let Some(agent) = &agent {
+        words.extend(["--unix-socket", agent, "--env", "SSH_AUTH_SOCK"]);
+    }
+    words.push("--");
     let allowed = shelf.visit(ground, ALLOWED, &words)?;
     let refused = shelf.visit(ground, OTHER, &words)?;
     let working: Vec<&String> = control

@@ -6,9 +6,10 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::checks::{Context, Failure};
+use crate::launch::eventually;
 
 /// Where sshd is, whatever PATH says: it insists on being called by its full name.
 const SSHD: &str = "/usr/sbin/sshd";
@@ -24,6 +25,42 @@ pub(super) struct SshServer {
     pub(super) known: PathBuf,
     /// Who logs in.
     pub(super) user: String,
+    /// Holds the client's key too.
+    pub(super) agent: Agent,
+}
+
+/// An ssh-agent. Dropped, it ends.
+#[derive(Debug)]
+pub(super) struct Agent {
+    /// Its socket.
+    pub(super) socket: PathBuf,
+    process: Child,
+}
+
+impl Agent {
+    fn start(socket: PathBuf, key: &Path) -> Result<Self, Failure> {
+        let process = Command::new("ssh-agent")
+            .args(["-D", "-a"])
+            .arg(&socket)
+            .stdout(Stdio::null())
+            .spawn()
+            .context(|| "starting ssh-agent".to_owned())?;
+        let agent = Self { socket, process };
+        if !eventually(20, || agent.socket.exists()) {
+            return Err(Failure::Meaningless("ssh-agent made no socket".to_owned()));
+        }
+        let mut add = Command::new("ssh-add");
+        done(add.arg("-q").arg(key).env("SSH_AUTH_SOCK", &agent.socket))?;
+        Ok(agent)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // One that has ended by itself is already where it should be.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 /// Whether there is one to be started.
@@ -49,6 +86,7 @@ impl SshServer {
             socket: directory.join("sshd.sock"),
             known: directory.join("known-hosts"),
             user: done(Command::new("id").arg("-un"))?,
+            agent: Agent::start(directory.join("agent.sock"), &key)?,
             key,
         };
         let public = read(&host_key.with_extension("pub"))?;

@@ -68,4 +68,5 @@ s.sendall(b'GET /ws HTTP/1.1\r\nhost: $host\r\nupgrade: websocket\r\nconnection:
 print('hello' if b''.join(iter(lambda: s.recv(4096), b'')).endswith(b'echo') else '')"
 # The server of the other machine is behind a socket that only the origin's side reaches.
 [ -n "${SSH_KEY:-}" ] && fetched git-ssh ssh "GIT_SSH_COMMAND='ssh -F none -i $SSH_KEY -o IdentitiesOnly=yes -o BatchMode=yes -o UserKnownHostsFile=$SSH_KNOWN' git clone -q 'ssh://$SSH_USER@$host$SSH_PATH' clone-ssh && cp clone-ssh/hello.txt \"\$got\""
+[ -n "${SSH_AUTH_SOCK:-}" ] && fetched git-ssh-agent ssh "GIT_SSH_COMMAND='ssh -F none -o IdentityFile=none -o BatchMode=yes -o UserKnownHostsFile=$SSH_KNOWN' git clone -q 'ssh://$SSH_USER@$host$SSH_PATH' clone-agent && cp clone-agent/hello.txt \"\$got\""
 exit 0
