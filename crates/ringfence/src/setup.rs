@@ -3,7 +3,6 @@
 //!
 //! Nothing here runs elevated. Invariant: what is asked for has the hash that the person was shown.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -12,7 +11,6 @@ use ringfence_backend::Backend as _;
 use ringfence_backend::session::Cause;
 use ringfence_backend::windows::{
     DAMAGED_ARGUMENT, Progress, SCAN_ARGUMENT, SetupOutcome, SetupReceipt, SetupVerb, explain_code,
-    sids_of,
 };
 use ringfence_plan::windows::facts::{Consent, WindowsFacts};
 use ringfence_plan::windows::filters::FilterForm;
@@ -22,6 +20,7 @@ use ringfence_policy::{ExitCode, Policy};
 use ringfence_windows::backend::elevated::{self, ElevateError};
 use ringfence_windows::backend::grants::{self, ApplyError};
 use ringfence_windows::backend::person::{PersonError, PersonFiles};
+use ringfence_windows::backend::undoing::{self, Undoing};
 use ringfence_windows::backend::{PortFacts, Windows, code_of, observe_with};
 
 /// Why set-up could not be asked for, or the person's part not be done.
@@ -170,26 +169,7 @@ impl Prepared {
     /// # Errors
     /// [`SetupError::Elevate`].
     pub fn ask(&self, verb: SetupVerb) -> Result<SetupReceipt, SetupError> {
-        self.ask_with(verb, &[])
-    }
-
-    /// Asks the elevated program to take everything back.
-    ///
-    /// # Errors
-    /// [`SetupError::Elevate`].
-    pub fn ask_to_uninstall(&self, removal: &Removal) -> Result<SetupReceipt, SetupError> {
-        let mut more = Vec::new();
-        if removal.damaged_ledger == DamagedLedger::TakeBack {
-            more.push(OsString::from(DAMAGED_ARGUMENT));
-        }
-        if let Some(tree) = &removal.scan {
-            more.extend([OsString::from(SCAN_ARGUMENT), tree.clone().into_os_string()]);
-        }
-        self.ask_with(SetupVerb::Uninstall, &more)
-    }
-
-    fn ask_with(&self, verb: SetupVerb, more: &[OsString]) -> Result<SetupReceipt, SetupError> {
-        elevated::ask(verb, &self.subject, &self.hash()?, more, &self.files)
+        elevated::ask(verb, &self.subject, &self.hash()?, &[], &self.files)
             .map_err(SetupError::Elevate)
     }
 
@@ -252,20 +232,56 @@ impl Prepared {
             grants::repair(&self.plan, &self.files, path, progress).map_err(SetupError::Grants)?;
         Ok(report.progress.changed)
     }
+}
+
+/// A set-up that is taken back, whatever directory one stands in.
+#[derive(Debug)]
+pub struct Uninstall {
+    undoing: Undoing,
+    files: PersonFiles,
+}
+
+impl Uninstall {
+    /// Finds out what there is of the person's; changes nothing.
+    ///
+    /// # Errors
+    /// [`SetupError::Person`].
+    pub fn new() -> Result<Self, SetupError> {
+        let files = PersonFiles::open().map_err(SetupError::Person)?;
+        let undoing = undoing::observe(&files).map_err(SetupError::Person)?;
+        Ok(Self { undoing, files })
+    }
 
     /// Takes back what was done with the person's rights; what could not be is named.
     ///
     /// # Errors
     /// [`SetupError::Grants`].
     pub fn revoke(&self) -> Result<Vec<String>, SetupError> {
-        let mut ours: BTreeSet<_> = sids_of(&self.plan);
-        ours.extend(self.facts.capabilities.iter().map(|one| one.sid));
+        let Undoing { ours, subject } = &self.undoing;
         let revoked =
-            grants::revoke(self.plan.person, &ours, &self.files).map_err(SetupError::Grants)?;
+            grants::revoke(subject.person, ours, &self.files).map_err(SetupError::Grants)?;
         let failed = revoked.failed.into_iter();
         Ok(failed
             .map(|failure| format!("{}: {}", failure.object, failure.cause))
             .collect())
+    }
+
+    /// Asks the elevated program to take the rest back.
+    ///
+    /// # Errors
+    /// [`SetupError::Elevate`].
+    pub fn ask(&self, removal: &Removal) -> Result<SetupReceipt, SetupError> {
+        let mut more = Vec::new();
+        if removal.damaged_ledger == DamagedLedger::TakeBack {
+            more.push(OsString::from(DAMAGED_ARGUMENT));
+        }
+        if let Some(tree) = &removal.scan {
+            more.extend([OsString::from(SCAN_ARGUMENT), tree.clone().into_os_string()]);
+        }
+        let subject = &self.undoing.subject;
+        let hash = subject.hash().map_err(SetupError::Plan)?;
+        elevated::ask(SetupVerb::Uninstall, subject, &hash, &more, &self.files)
+            .map_err(SetupError::Elevate)
     }
 }
 

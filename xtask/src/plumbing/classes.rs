@@ -75,6 +75,7 @@ const CLASSES: &[(&str, Class)] = &[
     ("sys::process::", Class::EnforcedByWine),
     ("sys::", Class::PlumbingOnly),
     ("audit::", Class::PlumbingOnly),
+    ("backend::undoing::", Class::PlumbingOnly),
     // Tests of the shipped programs say it in their names.
     ("plumbing_only_", Class::PlumbingOnly),
     ("enforced_by_wine_", Class::EnforcedByWine),

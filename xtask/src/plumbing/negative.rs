@@ -86,6 +86,22 @@ const CASES: &[Case] = &[
         statuses: &[103],
         words: &["refused; nothing was done"],
     },
+    // It looks, says what it can't tell, and makes nothing on its way.
+    Case {
+        program: "ringfence-setup.exe",
+        arguments: &["uninstall"],
+        statuses: &[100],
+        words: &["the machine's ledger can't be used"],
+    },
+    Case {
+        program: "ringfence-setup.exe",
+        arguments: &["uninstall", "--damaged-ledger"],
+        statuses: &[100],
+        words: &[
+            "the machine's ledger can't be used",
+            "the ledger's file can't be used",
+        ],
+    },
     Case {
         program: "ringfence-runner.exe",
         arguments: &[],

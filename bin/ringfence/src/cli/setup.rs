@@ -78,8 +78,6 @@ pub(crate) struct SetupRepair {
 /// `ringfence setup uninstall`
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SetupUninstall {
-    #[command(flatten)]
-    pub(crate) policy: PolicyOptions,
     /// Look through everything at and below PATH for what is left, in the elevated program's window
     #[arg(long, value_name = "PATH")]
     pub(crate) scan: Option<PathBuf>,

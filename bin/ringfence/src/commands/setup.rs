@@ -27,7 +27,7 @@ mod windows {
     use std::ops::ControlFlow;
     use std::path::Path;
 
-    use ringfence::setup::{DamagedLedger, Prepared, Removal, exit_of};
+    use ringfence::setup::{DamagedLedger, Prepared, Removal, Uninstall, exit_of};
     use ringfence_backend::windows::{Progress, Proof, SetupOutcome, SetupReceipt, SetupVerb};
     use ringfence_plan::windows::WindowsPath;
     use ringfence_plan::windows::facts::Consent;
@@ -159,7 +159,8 @@ mod windows {
     }
 
     fn uninstall(options: &SetupUninstall) -> Result<u8, Failure> {
-        let prepared = prepare(&options.policy)?;
+        // No plan: what is refused as a workspace must not keep a set-up on the machine.
+        let uninstall = Uninstall::new()?;
         let removal = Removal {
             damaged_ledger: if options.damaged_ledger {
                 DamagedLedger::TakeBack
@@ -173,11 +174,11 @@ mod windows {
             return Ok(ExitCode::SetupMissing.code());
         }
         // First with the person's own rights: afterwards nobody knows whom the entries named.
-        let left = prepared.revoke()?;
+        let left = uninstall.revoke()?;
         for one in &left {
             output::message(&format!("ringfence: left: {}\n", one_line(one)));
         }
-        let receipt = prepared.ask_to_uninstall(&removal)?;
+        let receipt = uninstall.ask(&removal)?;
         say(&receipt);
         Ok(match (exit_of(receipt.outcome), left.is_empty()) {
             (0, true) => 0,

@@ -10,6 +10,7 @@ pub mod grants;
 pub mod live;
 pub mod person;
 mod running;
+pub mod undoing;
 
 use ringfence_backend::call::CallFailure;
 use ringfence_backend::session::{

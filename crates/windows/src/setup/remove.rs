@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Read as _;
 
 use ringfence_backend::call::CallFailure;
-use ringfence_backend::ledger::{LedgerError, read_untrusted};
+use ringfence_backend::ledger::{LedgerError, StoreFailure, read_untrusted};
 use ringfence_backend::windows::{
     Files as _, InstalledState, MAX_LEDGER, PersonBook, Remnant, RemnantKind, Setup, SetupError,
     SetupOutcome, SetupReceipt, SetupVerb, Skip, Uninstalled, everything_of_machine, salvage,
@@ -128,22 +128,37 @@ fn look_alone(bench: &mut Bench, fault: &SetupFault) -> SetupReceipt {
         Ok(left) => receipt.left = left,
         Err(failure) => receipt.faults.push(fault_of(&SetupError::Scan(failure))),
     }
-    receipt.left.push(Remnant {
-        kind: RemnantKind::Record,
-        object: bench.directories.ledger.to_string(),
-    });
+    // The scan passes the ledger over: it goes with the last entry.
+    if matches!(
+        open_path(&bench.directories.ledger, Access::Pass),
+        Ok(Some(_))
+    ) {
+        receipt.left.push(Remnant {
+            kind: RemnantKind::Record,
+            object: bench.directories.ledger.to_string(),
+        });
+    }
     receipt
 }
 
-/// Whether a fault means that nobody can say by the ledger what is whose.
+/// Whether a fault means that nobody can say by the ledger what is whose; one that another program holds is no such
+/// fault: it is at work.
 const fn hides_the_record(fault: &SetupFault) -> bool {
-    matches!(
-        fault,
-        SetupFault::Ledger(LedgerError::Damaged(_))
-            | SetupFault::Setup(
-                SetupError::OthersUnknown { .. } | SetupError::Ledger(LedgerError::Damaged(_))
-            )
-    )
+    match fault {
+        SetupFault::Ledger(error) | SetupFault::Setup(SetupError::Ledger(error)) => {
+            !matches!(error, LedgerError::Store(StoreFailure::Locked { .. }))
+        }
+        SetupFault::Setup(error) => matches!(error, SetupError::OthersUnknown { .. }),
+        SetupFault::NotElevated(_)
+        | SetupFault::Request(_)
+        | SetupFault::Machine(_)
+        | SetupFault::Call(_)
+        | SetupFault::Directories
+        | SetupFault::NoPerson(_)
+        | SetupFault::Accounts
+        | SetupFault::State(_)
+        | SetupFault::Marker { .. } => false,
+    }
 }
 
 /// Uninstalls for a person, or for the one who asks. However it goes, it ends with the scan.

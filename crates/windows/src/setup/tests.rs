@@ -71,6 +71,36 @@ fn a_system_that_enforces_nothing_is_refused_with_nothing_half_made() {
     }
 }
 
+// Negative rung: where the ledger's directory can't be made as it must be, an uninstall takes nothing back, looks all the
+// same, and leaves nothing.
+#[test]
+fn an_uninstall_on_a_system_that_enforces_nothing_ends_with_a_look_and_leaves_nothing() {
+    if !is_wine() {
+        eprintln!("skipped: this would uninstall from a real machine");
+        return;
+    }
+    let request = request();
+    let top = MachineDirectories::below(&request.subject.program_data, request.subject.person)
+        .unwrap()
+        .top;
+    for on_damage in [OnDamage::List, OnDamage::TakeBack] {
+        let receipt = run(&Order {
+            on_damage,
+            ..order(SetupVerb::Uninstall, Some(&request))
+        });
+        assert!(
+            matches!(
+                receipt.outcome,
+                SetupOutcome::Left | SetupOutcome::Failed | SetupOutcome::Refused
+            ),
+            "{receipt:?}"
+        );
+        assert!(!receipt.faults.is_empty());
+        assert!(receipt.undone.is_empty());
+        assert!(!std::path::Path::new(&top.to_string()).exists(), "{top}");
+    }
+}
+
 #[test]
 fn an_error_says_its_causes_and_the_cure_of_its_code() {
     let error = SetupFault::Setup(SetupError::Scan(CallFailure::new("LogonUserW", "x", 1385)));
