@@ -39,6 +39,7 @@ const CLASSES: &[(&str, Class)] = &[
     ("backend::running::", Class::NoSystem),
     ("clock::", Class::NoSystem),
     ("digest::", Class::NoSystem),
+    ("session::certificates::", Class::PlumbingOnly),
     ("session::tended::", Class::NoSystem),
     ("shortage::", Class::NoSystem),
     ("sweep::git_config::", Class::NoSystem),

@@ -89,7 +89,7 @@ pub(crate) fn notes(policy: &Policy, accounts: Accounts) -> Vec<String> {
         notes.push("mode = \"open\" is direct on Windows: programs that use the proxy are recorded and kept from private addresses, others reach whatever this machine reaches".to_owned());
     }
     if policy.network.scoped_rules().next().is_some() {
-        notes.push("rules with methods or paths: TLS is not read on Windows yet, so that https to their hosts is refused".to_owned());
+        notes.push("rules with methods or paths: the proxy reads TLS of their hosts, and programs that take their trust from Windows alone (Schannel: curl.exe of the system, PowerShell, .NET) do not trust it".to_owned());
     }
     notes
 }

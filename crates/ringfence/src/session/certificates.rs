@@ -1,17 +1,18 @@
 //! What a session's programs trust beside the system's certificates, where the proxy reads TLS for them.
 //!
-//! The session's certificate lies, with the system's, in one file of the session's private `/tmp`; its key stays in
-//! this process. Invariant: without a rule that limits requests there is neither a key nor a file.
+//! The session's certificate lies, with the system's, in files that commands can read; its key stays in this process.
+//! Invariant: without a rule that limits requests there is neither a key nor a file.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+#[cfg_attr(windows, path = "certificates/place_windows.rs")]
+mod place;
+
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ringfence_audit::SessionId;
 use ringfence_egress::terminate::{Roots, TerminateError, Terminator, java_trust_store};
-use ringfence_plan::{Plan, Step};
+#[cfg(target_os = "linux")]
 use ringfence_policy::AbsolutePath;
 use ringfence_policy::policy::NetworkPolicy;
 
@@ -30,7 +31,7 @@ const VARIABLES: [&str; 10] = [
 ];
 
 /// Options of every Java virtual machine.
-const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
+pub(super) const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
 /// What names a file of settings for wget, in place of the person's own.
 const WGET_SETTINGS: &str = "WGETRC";
 
@@ -43,9 +44,11 @@ pub enum CertificateError {
     /// The certificate or what it needs could not be made.
     #[error("read TLS for the rules of `network.allow` with methods or paths")]
     Terminate(#[source] TerminateError),
+    #[cfg(target_os = "linux")]
     /// The plan has no private directory to put the certificates into.
     #[error("find the session's private /tmp, for its certificates")]
     Place,
+    #[cfg(target_os = "linux")]
     /// The directory could not be made.
     #[error("make the directory {path} for the session's certificates")]
     Directory {
@@ -72,18 +75,22 @@ impl CertificateError {
     pub fn hint(&self) -> String {
         match self {
             Self::Terminate(error) => error.hint().to_owned(),
-            Self::Place | Self::Directory { .. } | Self::Write { .. } => {
-                "see `ringfence doctor`, or write the rules without methods and paths".to_owned()
-            }
+            #[cfg(target_os = "linux")]
+            Self::Place | Self::Directory { .. } => without(),
+            Self::Write { .. } => without(),
         }
     }
+}
+
+fn without() -> String {
+    "see `ringfence doctor`, or write the rules without methods and paths".to_owned()
 }
 
 /// The certificates of one session. Dropped, their file is gone.
 #[derive(Debug)]
 pub(super) struct Certificates {
     terminator: Arc<Terminator>,
-    /// On the host, without an ending.
+    /// As this process sees it, without an ending.
     path: PathBuf,
     /// As the session sees it.
     inside: String,
@@ -93,18 +100,12 @@ pub(super) struct Certificates {
 const ENDINGS: [&str; 3] = ["pem", "jks", "wgetrc"];
 
 impl Certificates {
-    /// The certificates that `policy` needs for a session of `plan`, if it needs any.
-    ///
-    /// # Errors
-    /// [`CertificateError`]; nothing is left then.
-    ///
-    /// # Security
-    /// The directory is the target's to write, of earlier sessions too: the file is made anew under a name that
-    /// nobody can know before, never through a link.
-    pub(super) fn make(
+    /// The certificates that `policy` needs, if it needs any: `locate` answers where their files lie, without an
+    /// ending, and as what programs know that; `write` makes one.
+    fn make_with(
         policy: &NetworkPolicy,
-        plan: &Plan,
-        session: &SessionId,
+        locate: impl FnOnce() -> Result<(PathBuf, String), CertificateError>,
+        write: impl Fn(&Path, &[u8]) -> io::Result<()>,
     ) -> Result<Option<Self>, CertificateError> {
         if policy.scoped_rules().next().is_none() {
             return Ok(None);
@@ -114,13 +115,11 @@ impl Certificates {
         let terminator = Terminator::new(policy.scoped_rules(), &roots).map_err(failed)?;
         let mut further = further_certificates();
         further.push_str(&terminator.certificate());
-        let (directory, seen) = private_directory(plan).ok_or(CertificateError::Place)?;
-        make_directories(plan, directory)?;
-        let name = format!("ringfence-{session}");
+        let (path, inside) = locate()?;
         let certificates = Self {
             terminator: Arc::new(terminator),
-            path: directory.as_path().join(&name),
-            inside: format!("{}/{name}", seen.as_path().display()),
+            path,
+            inside,
         };
         let bundle = roots.bundle(&further);
         let settings = format!("ca_certificate = {}\n", certificates.inside("pem"));
@@ -167,71 +166,6 @@ impl Drop for Certificates {
         for ending in ENDINGS {
             let _ = fs::remove_file(self.path.with_extension(ending));
         }
-    }
-}
-
-/// Makes a file that is not there yet.
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(path)?;
-    file.set_permissions(Permissions::from_mode(0o644))?;
-    file.write_all(content)
-}
-
-/// The private directory that commands may write, on the host and as they see it.
-fn private_directory(plan: &Plan) -> Option<(&AbsolutePath, &AbsolutePath)> {
-    plan.steps.iter().find_map(|step| {
-        let Step::MakePrivateDirectory {
-            path, mode: 0o1777, ..
-        } = step
-        else {
-            return None;
-        };
-        let seen = plan.steps.iter().find_map(|step| match step {
-            Step::Bind { source, target, .. } if source == path => Some(target),
-            _ => None,
-        })?;
-        Some((path, seen))
-    })
-}
-
-/// Makes the plan's own directories down to `last` where they do not exist yet, as its runner would a little later.
-fn make_directories(plan: &Plan, last: &AbsolutePath) -> Result<(), CertificateError> {
-    for step in &plan.steps {
-        let Step::MakePrivateDirectory { path, mode, owner } = step else {
-            continue;
-        };
-        if last.as_path().starts_with(path.as_path()) {
-            make_directory(path.as_path(), *mode, *owner).map_err(|source| {
-                CertificateError::Directory {
-                    path: path.clone(),
-                    source,
-                }
-            })?;
-        }
-    }
-    Ok(())
-}
-
-fn make_directory(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
-    let created = DirBuilder::new().mode(mode).create(path);
-    match created {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = path.parent().ok_or(error)?;
-            make_directory(parent, 0o700, None)?;
-            DirBuilder::new().mode(mode).create(path)?;
-        }
-        other => other?,
-    }
-    // mkdir is subject to the mask; the mode is what the plan says.
-    fs::set_permissions(path, Permissions::from_mode(mode))?;
-    match owner {
-        Some((uid, gid)) => std::os::unix::fs::lchown(path, Some(uid), Some(gid)),
-        None => Ok(()),
     }
 }
 
@@ -285,7 +219,47 @@ fn append_certificates(text: &str, found: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
+    use ringfence_policy::document::NetworkMode;
+    use ringfence_policy::layers::{LayerKind, Sourced};
+
     use super::*;
+
+    #[test]
+    fn a_rule_with_methods_makes_an_authority_beside_the_systems_own() {
+        let sourced = |text: &str| Sourced {
+            value: serde_json::from_str(text).unwrap(),
+            layer: LayerKind::User,
+        };
+        let mut policy = NetworkPolicy::offline();
+        policy.mode.value = NetworkMode::Allowlist;
+        let files = RefCell::new(Vec::new());
+        let make = |policy: &NetworkPolicy| {
+            let locate = || Ok((PathBuf::from("no such file"), "inside".to_owned()));
+            Certificates::make_with(policy, locate, |_, content| {
+                files.borrow_mut().push(content.to_vec());
+                Ok(())
+            })
+        };
+        policy.allow = vec![sourced(r#""example.com""#)];
+        assert!(make(&policy).unwrap().is_none(), "no rule needs one");
+        assert!(files.borrow().is_empty());
+        policy.allow = vec![sourced(r#"{"host": "example.com", "methods": ["GET"]}"#)];
+        let certificates = make(&policy).unwrap().unwrap();
+        let bundle = String::from_utf8(files.borrow()[0].clone()).unwrap();
+        assert!(bundle.matches("-----BEGIN CERTIFICATE-----").count() > 1);
+        assert_eq!(files.borrow().len(), ENDINGS.len());
+        for content in files.borrow().iter() {
+            let key = b"PRIVATE KEY";
+            assert!(!content.windows(key.len()).any(|part| part == key));
+        }
+        assert!(
+            certificates
+                .variables()
+                .all(|(_, value)| value.contains("inside"))
+        );
+    }
 
     #[test]
     fn of_a_file_only_certificates_are_taken() {

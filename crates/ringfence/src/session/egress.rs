@@ -40,7 +40,6 @@ use self::bell::Bell;
 pub(crate) use self::inside::HandedOut;
 #[cfg(windows)]
 pub(crate) use self::loopback::Loopback;
-#[cfg(target_os = "linux")]
 use super::certificates::CertificateError;
 #[cfg(target_os = "linux")]
 use super::sockets::SocketError;
@@ -72,7 +71,6 @@ pub enum EgressError {
     /// A Unix socket of the plan can't be reached.
     #[error("reach a Unix socket of the policy")]
     Socket(#[source] SocketError),
-    #[cfg(target_os = "linux")]
     /// TLS can't be read although a rule needs it.
     #[error("prepare to read TLS")]
     Certificates(#[source] CertificateError),
@@ -111,7 +109,6 @@ impl EgressError {
             Self::Socket(SocketError::Open { path, .. } | SocketError::Changed { path }) => {
                 format!("see whether its server runs: `ls -l {path}`, and try again")
             }
-            #[cfg(target_os = "linux")]
             Self::Certificates(error) => error.hint(),
             #[cfg(target_os = "linux")]
             Self::Socket(SocketError::Thread(_)) => raise_limits(),

@@ -46,7 +46,7 @@ pub(super) fn run(
         return Err(RunError::NoCommand);
     }
     let mut own = session.plan.environment.clone();
-    own.extend_from_slice(session.network.variables());
+    own.extend(session.network.variables());
     let variables = environment::compose_from_process(&session.variables, &own);
     session.commands += 1;
     let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());

@@ -11,7 +11,7 @@ mod report;
 mod caller;
 #[cfg(target_os = "linux")]
 mod callers;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 mod certificates;
 #[cfg(windows)]
 #[path = "console_windows.rs"]
@@ -59,7 +59,7 @@ use ringfence_policy::escape::escape_os;
 use ringfence_policy::policy::EnvironmentPolicy;
 use ringfence_policy::{AbsolutePath, Policy};
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 pub use self::certificates::CertificateError;
 #[cfg(any(target_os = "linux", windows))]
 pub use self::egress::{EgressError, NetworkControl};

@@ -11,7 +11,9 @@ use ringfence_backend::session::{BorrowedDescriptor, Members};
 use ringfence_backend::{CommandId, Received};
 use ringfence_plan::{Plan, proxy};
 use ringfence_policy::Policy;
+use ringfence_windows::backend::readable::ReadablePlace;
 
+use super::certificates::{Certificates, JAVA_OPTIONS};
 use super::console::PersonsConsole;
 use super::decided::{Heard, proxy_ended};
 use super::egress::{Egress, EgressError, Loopback, NetworkControl};
@@ -24,6 +26,9 @@ pub(super) struct Network {
     /// Until it is served.
     loopback: Option<Loopback>,
     variables: Vec<(String, String)>,
+    /// Where certificates lie, should the policy need any.
+    place: Option<ReadablePlace>,
+    certificates: Option<Certificates>,
     egress: Option<Egress>,
 }
 
@@ -48,6 +53,8 @@ impl Network {
             policy: policy.clone(),
             loopback,
             variables,
+            place: plan.windows.as_deref().and_then(ReadablePlace::of),
+            certificates: None,
             egress: None,
         })
     }
@@ -63,14 +70,30 @@ impl Network {
     ) -> Result<(), EgressError> {
         if let Some(loopback) = self.loopback.take() {
             let members = members.ok_or(EgressError::Strangers)?;
-            self.egress = Some(loopback.serve(&self.policy, session, members)?);
+            if let Some(place) = &self.place {
+                let made = Certificates::make(&self.policy.network, place, session);
+                self.certificates = made.map_err(EgressError::Certificates)?;
+            }
+            let certificates = self.certificates.as_ref();
+            let terminator = certificates.map(Certificates::terminator);
+            let egress = loopback.serve(&self.policy, session, members, terminator)?;
+            self.egress = Some(egress);
         }
         Ok(())
     }
 
-    /// The variables that tell programs of the proxy.
-    pub(super) fn variables(&self) -> &[(String, String)] {
-        &self.variables
+    /// The variables that tell programs of the proxy, and of what they have to trust.
+    pub(super) fn variables(&self) -> Vec<(String, String)> {
+        let certificates = self.certificates.iter();
+        let mut all: Vec<_> = certificates.flat_map(Certificates::variables).collect();
+        for (name, value) in &self.variables {
+            match all.iter_mut().find(|(other, _)| other == name) {
+                // Options of every Java machine: both are meant, and the person's own are there.
+                Some((_, options)) => *options = format!("{options} {value}"),
+                None => all.push((name.clone(), with_own(name, value))),
+            }
+        }
+        all
     }
 
     /// What steers the proxy, where there is one.
@@ -85,6 +108,15 @@ impl Network {
 
     fn readiness(&self) -> Option<BorrowedDescriptor<'_>> {
         self.egress.as_ref().map(Egress::readiness)
+    }
+}
+
+/// Options of every Java machine follow the person's own; other variables take the place of theirs.
+fn with_own(name: &str, value: &str) -> String {
+    let options = (name == JAVA_OPTIONS).then(|| std::env::var(name).ok());
+    match options.flatten() {
+        Some(own) if !own.is_empty() => format!("{own} {value}"),
+        Some(_) | None => value.to_owned(),
     }
 }
 

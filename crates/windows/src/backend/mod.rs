@@ -9,6 +9,7 @@ pub mod elevated;
 pub mod grants;
 pub mod live;
 pub mod person;
+pub mod readable;
 mod running;
 pub mod undoing;
 

@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use ringfence_audit::SessionId;
 use ringfence_backend::session::Members;
-use ringfence_egress::Subject;
 use ringfence_egress::caller::{ByTable, ConnectionRow, ConnectionTable, Processes};
 use ringfence_egress::proxy::Listener;
+use ringfence_egress::{Subject, Terminator};
 use ringfence_plan::windows::egress::ProxyPorts;
 use ringfence_plan::windows::step::PortRange;
 use ringfence_policy::Policy;
@@ -92,21 +92,21 @@ impl Loopback {
         policy: &Policy,
         session: &SessionId,
         members: Arc<dyn Members>,
+        terminator: Option<Arc<Terminator>>,
     ) -> Result<Egress, EgressError> {
-        self.serve_by(policy, session, members, Arc::new(SystemTable))
+        let of_session = OfSession::new(session, members);
+        self.serve_by(policy, of_session, Arc::new(SystemTable), terminator)
     }
 
     fn serve_by(
         self,
         policy: &Policy,
-        session: &SessionId,
-        members: Arc<dyn Members>,
+        members: OfSession,
         table: Arc<dyn ConnectionTable>,
+        terminator: Option<Arc<Terminator>>,
     ) -> Result<Egress, EgressError> {
-        let session = session.to_string();
-        let of_session = Arc::new(OfSession { session, members });
-        let attribution = Arc::new(ByTable::new(table, of_session));
-        let prepared = Prepared::new(policy, attribution, None)?;
+        let attribution = Arc::new(ByTable::new(table, Arc::new(members)));
+        let prepared = Prepared::new(policy, attribution, terminator)?;
         for listener in self.listeners {
             prepared.add(Listener::Explicit(listener))?;
         }
@@ -136,6 +136,13 @@ impl ConnectionTable for SystemTable {
 struct OfSession {
     session: String,
     members: Arc<dyn Members>,
+}
+
+impl OfSession {
+    fn new(session: &SessionId, members: Arc<dyn Members>) -> Self {
+        let session = session.to_string();
+        Self { session, members }
+    }
 }
 
 impl Processes for OfSession {

@@ -71,7 +71,12 @@ impl World {
         let proxy = listeners.map(|one| one.local_addr().unwrap()).collect();
         let session = SessionId("0123456789abcdef".to_owned());
         let egress = loopback
-            .serve_by(&policy, &session, Arc::new(members), table)
+            .serve_by(
+                &policy,
+                OfSession::new(&session, Arc::new(members)),
+                table,
+                None,
+            )
             .unwrap();
         Self {
             server,
