@@ -116,6 +116,16 @@ pub trait Backend: Debug {
         cause: &str,
     ) -> Result<HostFacts, ObserveFault>;
 
+    /// Tries whether the kernel makes what a full plan is built of, at the price of one small process.
+    ///
+    /// A launch needs no such question: it finds out by itself.
+    ///
+    /// # Errors
+    /// [`LaunchFault::NamespacesRefused`].
+    fn probe_namespaces(&self) -> Result<(), LaunchFault> {
+        Ok(())
+    }
+
     /// What was done before for this person, on a Windows machine; elsewhere a plan depends on no such thing.
     ///
     /// # Errors

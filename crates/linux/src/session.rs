@@ -144,6 +144,28 @@ impl Ahead {
     }
 }
 
+/// Whether the kernel makes `namespaces` for this caller, by making them once for a child that ends at once.
+///
+/// # Errors
+/// [`LaunchError::Namespaces`] where it does not. What fails for another reason is left to the launch.
+pub fn probe_namespaces(namespaces: &[Namespace]) -> Result<(), LaunchError> {
+    // With nothing to execute the child ends when all before has worked.
+    let nothing = Program {
+        candidates: Vec::new(),
+        lookup: Lookup::Path,
+        arguments: Vec::new(),
+        environment: Vec::new(),
+    };
+    let preparation = Preparation::Init { channel: 0 };
+    let flags = clone_flags(namespaces);
+    match exec::start(&nothing, &preparation, flags, &mut ChildStack::new()) {
+        Err(StartError::Clone(errno) | StartError::Child(Stage::Capabilities, errno)) => {
+            Err(LaunchError::Namespaces(errno))
+        }
+        Err(StartError::Child(..)) | Ok(_) => Ok(()),
+    }
+}
+
 impl Session {
     /// Starts init in the namespaces of `plan`, or takes the one of `ahead`, and sends the plan; does not wait until
     /// the boundary stands.

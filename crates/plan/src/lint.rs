@@ -8,6 +8,7 @@ use std::path::Path;
 
 use ringfence_policy::AbsolutePath;
 use ringfence_policy::filesystem::{PathAccess, PathRule, Strength};
+use ringfence_policy::system::is_system;
 
 use crate::linux::landlock::Rights;
 use crate::plan::{Level, Plan};
@@ -30,7 +31,7 @@ pub enum LintRule {
     NeedsCapabilities,
     /// A boundary without one of its walls.
     WallMissing,
-    /// A writable mount of the whole file system.
+    /// The whole file system made writable, or a part of what steers the machine.
     ForbiddenBind,
     /// A directory between a held path and its writable root that could be renamed away.
     PinMissing,
@@ -71,7 +72,7 @@ pub fn lint(plan: &Plan) -> Vec<Finding> {
     order(plan, &mut add);
     walls(plan, &mut add);
     for root in &view.writable {
-        if root.parent().is_none() {
+        if root.parent().is_none() || is_system(root) {
             add(
                 Severity::Error,
                 LintRule::ForbiddenBind,
@@ -79,12 +80,40 @@ pub fn lint(plan: &Plan) -> Vec<Finding> {
             );
         }
     }
+    system_grants(plan, &view, &mut add);
     view.pins(&mut add);
     for rule in plan.rules.paths() {
         view.rule(rule, plan, &mut add);
     }
     findings.sort_by(|a, b| b.cmp(a));
     findings
+}
+
+/// Without mounts of its own, Landlock alone keeps a session from the system's directories.
+fn system_grants(plan: &Plan, view: &View<'_>, add: &mut Add<'_>) {
+    if view.sealed {
+        return;
+    }
+    let is_private = |path: &AbsolutePath| {
+        plan.steps.iter().any(|step| {
+            matches!(step, Step::MakePrivateDirectory { path: private, .. } if path.starts_with(private))
+        })
+    };
+    for step in &plan.steps {
+        let Step::RestrictPaths { ruleset } = step else {
+            continue;
+        };
+        for rule in &ruleset.rules {
+            let makes = !rule.allowed.both(Rights::MAKE_REG).is_empty();
+            if makes && is_system(rule.path.as_path()) && !is_private(&rule.path) {
+                add(
+                    Severity::Error,
+                    LintRule::ForbiddenBind,
+                    printable(&rule.path),
+                );
+            }
+        }
+    }
 }
 
 type Add<'a> = dyn FnMut(Severity, LintRule, String) + 'a;

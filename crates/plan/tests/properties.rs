@@ -12,7 +12,7 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use ringfence_plan::lint::{Severity, lint};
+use ringfence_plan::lint::{LintRule, Severity, lint};
 use ringfence_plan::linux::facts::{Anchor, Entry, Kind, LinuxFacts, NameFact};
 use ringfence_plan::linux::plan;
 use ringfence_plan::step::MountAccess;
@@ -173,4 +173,65 @@ proptest! {
             prop_assert!(known, "{:?}", line);
         }
     }
+}
+
+/// The plan as it was before the system's directories were refused: that policy is made by hand.
+fn with_a_root(path: &str) -> (Policy, LinuxFacts) {
+    let mut facts = facts();
+    let mut policy = policy("", &facts);
+    let path = AbsolutePath::new(path).expect("absolute");
+    policy.workspace = path.clone();
+    facts.roots[0].named = path.clone();
+    facts.roots[0].anchors.clear();
+    let object = facts.roots[0].object.as_mut().expect("a root");
+    object.path = path;
+    (policy, facts)
+}
+
+#[test]
+fn the_systems_directories_are_no_roots_whatever_the_policy_says() {
+    for path in [
+        "/proc",
+        "/proc/sys/kernel",
+        "/sys/fs/cgroup",
+        "/dev",
+        "/run/x",
+    ] {
+        let (policy, facts) = with_a_root(path);
+        let refused = plan(&policy, &facts).expect_err(path);
+        assert!(refused.to_string().contains("kernel's"), "{refused}");
+        assert!(!refused.hints().join(" ").contains("project"), "{path}");
+    }
+    let (policy, facts) = with_a_root("/run/media/ann/STICK");
+    assert!(plan(&policy, &facts).is_ok(), "a person's own disk is one");
+}
+
+#[test]
+fn a_plan_that_opens_the_systems_directories_is_found() {
+    let (policy, facts) = with_a_root("/srv/project");
+    let mut plan = plan(&policy, &facts).expect("a plan");
+    assert!(
+        lint(&plan)
+            .iter()
+            .all(|found| found.severity != Severity::Error)
+    );
+    let system = AbsolutePath::new("/proc/sys").expect("absolute");
+    for step in &mut plan.steps {
+        if let Step::Bind {
+            source,
+            target,
+            access: MountAccess::ReadWrite,
+            ..
+        } = step
+            && source == target
+        {
+            *source = system.clone();
+            *target = system.clone();
+        }
+    }
+    let found = lint(&plan);
+    let is_it = |found: &ringfence_plan::lint::Finding| {
+        found.rule == LintRule::ForbiddenBind && found.object == "/proc/sys"
+    };
+    assert!(found.iter().any(is_it), "{found:?}");
 }

@@ -107,7 +107,7 @@ fn judge_value(name: &[u8], value: &[u8]) -> Option<WithheldReason> {
     }
     // bash reads a function from a variable named so: `BASH_FUNC_ls%%=() { …`.
     let function = name.starts_with(b"BASH_FUNC_") || value.starts_with(b"() {");
-    function.then_some(WithheldReason::Loader)
+    (function || names::loads_code(name, value)).then_some(WithheldReason::Loader)
 }
 
 #[cfg(test)]

@@ -226,6 +226,15 @@ impl FilesystemRules {
         }
     }
 
+    /// Without the rules on names that may appear later: what is enforced from the start of a session.
+    #[must_use]
+    pub fn without_globs(&self) -> Self {
+        Self {
+            globs: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// What they were made for.
     #[must_use]
     pub fn scope(&self) -> &Scope {
@@ -294,7 +303,20 @@ impl FilesystemRules {
             return self.deny(self.default_match(operation), operation, path);
         }
         match self.deepest_place(path) {
-            Some(place) if place.access.permits(operation) => allow(place.rule, &place.origin),
+            Some(place) if place.access.permits(operation) => {
+                let rule = match (operation, place.access) {
+                    // Named for what it refuses; reading is as everywhere.
+                    (Operation::Read, PathAccess::ReadOnly) => RuleId::ReadDefault,
+                    (_, PathAccess::Hidden | PathAccess::ReadOnly | PathAccess::ReadWrite) => {
+                        place.rule
+                    }
+                };
+                allow(rule, &place.origin)
+            }
+            // What is shown for reading refuses a write as everything outside the roots does.
+            Some(place) if place.rule == RuleId::ReadDefault => {
+                self.deny(self.default_match(operation), operation, path)
+            }
             Some(place) => self.deny(place.found(), operation, path),
             None if operation == Operation::Read => allow(RuleId::ReadDefault, ""),
             None => self.deny(self.default_match(operation), operation, path),
@@ -416,9 +438,11 @@ impl FilesystemRules {
         Some(denials)
     }
 
-    /// Whether a directory can't be a writable root: the root itself, the home or above it, or related to our own state.
+    /// Whether a directory can't be a writable root: the root itself, the home or above it, the system's own, or
+    /// related to our own state.
     pub(crate) fn is_forbidden_root(&self, directory: &Path) -> bool {
         directory.parent().is_none()
+            || crate::system::is_system(directory)
             || self.scope.home.as_path().starts_with(directory)
             || self.paths.iter().any(|rule| {
                 rule.strength == Strength::HardBlock

@@ -17,8 +17,6 @@ const PROTECTED_CAUTION: &str =
     "what is written there may run or instruct programs on this machine outside the boundary";
 const DENY_READ_CAUTION: &str = "a policy hides this on purpose";
 const ROOT_CAUTION: &str = "everything below that directory becomes writable";
-const NEW_ROOT_CAUTION: &str =
-    "must be a directory that exists; everything below it becomes writable";
 const EQUALS_ROOT_CAUTION: &str =
     "whoever reaches this socket can become root on this machine: it equals no boundary at all";
 
@@ -187,6 +185,8 @@ fn lift_denial(words: &mut Words, git: GitAccess, denial: Match<'_>, path: &Path
         | RuleId::WritableRoot
         | RuleId::PrivateDirectory
         | RuleId::Device
+        | RuleId::NewEntry
+        | RuleId::ProcessLimit
         | RuleId::ReadDefault
         | RuleId::OutsideWritableRoots
         | RuleId::ReadOnlyMode
@@ -229,6 +229,9 @@ fn lift_place(
     if enough {
         return Some(());
     }
+    if place.is_some_and(|place| place.rule == RuleId::NewEntry) {
+        return None;
+    }
     let in_workspace = path.starts_with(rules.scope().workspace.as_path());
     if rules.scope().mode == Mode::ReadOnly {
         words.option("--mode", Mode::WorkspaceWrite.to_string(), "");
@@ -239,14 +242,8 @@ fn lift_place(
     let parent = path
         .parent()
         .filter(|parent| !rules.is_forbidden_root(parent));
-    if let Some(parent) = parent {
-        words.option("--writable-root", escape_os(parent), ROOT_CAUTION);
-        return Some(());
-    }
-    if rules.is_forbidden_root(path) {
-        return None;
-    }
-    words.option("--writable-root", escape_os(path), NEW_ROOT_CAUTION);
+    // The path itself may be no directory, and need not exist: then it makes no root.
+    words.option("--writable-root", escape_os(parent?), ROOT_CAUTION);
     Some(())
 }
 

@@ -31,6 +31,7 @@ pub mod request;
 pub mod rule;
 pub mod secrets;
 mod suffix;
+pub mod system;
 pub mod units;
 
 pub use allow::AllowRule;

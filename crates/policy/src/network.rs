@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use crate::address::{AddressClass, classify};
@@ -76,7 +76,14 @@ impl Policy {
     pub fn decide_connect(&self, destination: &Destination<'_>) -> Decision {
         match self.mode.value {
             Mode::FullAccess => allow(RuleId::FullAccess, String::new()),
-            Mode::ReadOnly | Mode::WorkspaceWrite => self.network.decide(destination),
+            Mode::ReadOnly | Mode::WorkspaceWrite => match destination {
+                Destination::Internet { host, port } if host.is_loopback() => {
+                    self.network.decide_loopback(host, *port)
+                }
+                Destination::Internet { .. }
+                | Destination::UnixPath(_)
+                | Destination::UnixAbstract(_) => self.network.decide(destination),
+            },
         }
     }
 }
@@ -128,6 +135,27 @@ impl NetworkPolicy {
                 deny(RuleId::UnixSocket, origin, None)
             }
         }
+    }
+
+    /// Judges a connection to loopback where nobody in the session listens: the host's servers are out of reach but
+    /// those of `connect`.
+    #[must_use]
+    pub fn decide_loopback(&self, host: &Host, port: u16) -> Decision {
+        let address = match host {
+            Host::Address(address) if address.is_loopback() => address.to_canonical(),
+            // The address that means this machine, too.
+            Host::Address(IpAddr::V6(_)) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            Host::Address(IpAddr::V4(_)) | Host::Name(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        self.connected(address, port).unwrap_or_else(|| {
+            let grant = match (self.mode.value, port) {
+                (NetworkMode::Offline, NAMES) => grant_names(),
+                (NetworkMode::Offline | NetworkMode::Allowlist | NetworkMode::Open, _) => {
+                    grant_connect(address, port)
+                }
+            };
+            deny(RuleId::SessionLoopback, String::new(), Some(grant))
+        })
     }
 
     /// Judges a connection that leaves the session to `host`, before any name is resolved: loopback is then the
@@ -386,8 +414,24 @@ impl NetworkPolicy {
     }
 }
 
+/// The port of name servers.
+const NAMES: u16 = 53;
+const NAMES_CAUTION: &str = "this asks a name server, and which name is not seen: put the host that the command wants to reach for HOST; its name is then answered inside";
+
+/// A name server is asked for the sake of another host: allowing it would reach nobody.
+fn grant_names() -> Grant {
+    let words = ["--network", "allowlist", "--allow-host", "HOST"];
+    Grant {
+        arguments: words.map(str::to_owned).to_vec(),
+        caution: NAMES_CAUTION.to_owned(),
+    }
+}
+
 /// The option that allows just `host` at `port`; `None` for what a rule can't name.
 fn grant_host(mode: NetworkMode, host: &Host, port: u16) -> Option<Grant> {
+    if let (NetworkMode::Offline, Host::Address(_), NAMES) = (mode, host, port) {
+        return Some(grant_names());
+    }
     let rule: HostRule = format!("{host}:{port}").parse().ok()?;
     let mut arguments = Vec::new();
     if mode == NetworkMode::Offline {

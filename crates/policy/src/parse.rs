@@ -329,6 +329,12 @@ fn judge_value(entry: &Found<'_>, schema: &Json) -> Option<ParseFault> {
         let expected = reference::describe_type(schema);
         return Some(ParseFault::WrongType { expected, found });
     }
+    if let Content::Value(Value::Integer(number)) = entry.content {
+        let (number, most) = (*number.value(), reference::most_of(schema)?);
+        let fits = u64::try_from(number).is_ok_and(|number| number <= most);
+        let reason = format!("`{number}` is not a whole number from 0 to {most}");
+        return (!fits).then_some(ParseFault::BadValue(reason));
+    }
     let Content::Value(Value::String(string)) = entry.content else {
         return None;
     };

@@ -13,6 +13,10 @@ pub struct ProtectedName {
     pub why: &'static str,
 }
 
+/// Directories that tools fill: no name is protected below them and no built-in secret hidden, because a mount there
+/// breaks their removal. What a person's own pattern names is hidden there too.
+pub const FILLED: [&str; 4] = [".venv", "node_modules", "target", "vendor"];
+
 /// Every built-in protected name, sorted.
 pub const BUILT_IN: [ProtectedName; 16] = [
     protected(".agents", "instructions and tools of agents"),

@@ -80,6 +80,15 @@ pub(crate) fn types_of(schema: &Json) -> Vec<&str> {
     }
 }
 
+/// The largest whole number that a schema takes, where it says one.
+pub(crate) fn most_of(schema: &Json) -> Option<u64> {
+    match schema.get("format").and_then(Json::as_str)? {
+        "uint16" => Some(u16::MAX.into()),
+        "uint32" => Some(u32::MAX.into()),
+        _ => None,
+    }
+}
+
 /// The words that an enum's schema takes; empty for anything else.
 pub(crate) fn words_of(schema: &Json) -> Vec<&str> {
     let mut words = Vec::new();

@@ -45,6 +45,10 @@ pub enum RuleId {
     /// A file whose other hard link lies outside every writable root.
     #[serde(rename = "fs.hard-link-outside")]
     HardLinkOutside,
+    /// Without namespaces: nothing is made, removed or renamed directly in a directory that holds a protected name or a
+    /// secret.
+    #[serde(rename = "fs.new-entry")]
+    NewEntry,
     /// A place the sandbox hides whole (`/run`, the host's `/tmp`).
     #[serde(rename = "fs.hidden-place")]
     HiddenPlace,
@@ -115,6 +119,9 @@ pub enum RuleId {
     /// A system call that the filter refuses.
     #[serde(rename = "kernel.syscall")]
     Syscall,
+    /// The policy's limit on processes and threads.
+    #[serde(rename = "limit.processes")]
+    ProcessLimit,
     /// `full-access`: there is no boundary.
     #[serde(rename = "mode.full-access")]
     FullAccess,

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use ringfence_plan::Plan;
-use ringfence_policy::{Decision, Operation};
+use ringfence_plan::{Plan, Step};
+use ringfence_policy::{Decision, Operation, RuleId};
 
 /// Judges reading or writing `object`, a path as it is inside the session.
 ///
@@ -11,7 +11,47 @@ use ringfence_policy::{Decision, Operation};
 /// judged as it is spelt.
 #[must_use]
 pub fn explain(plan: &Plan, operation: Operation, object: &Path) -> Decision {
-    plan.rules.decide(operation, &resolve_links(object))
+    let real = resolve_links(object);
+    let decision = plan.rules.decide(operation, &real);
+    match decision {
+        Decision::Allow {
+            rule: RuleId::ReadDefault,
+            ..
+        } if operation == Operation::Read && is_replaced_device(plan, &real) => Decision::Deny {
+            rule: RuleId::HiddenPlace,
+            origin: "/dev".to_owned(),
+            grant: None,
+        },
+        Decision::Deny {
+            rule,
+            origin,
+            grant: None,
+        } if operation == Operation::Write && real.is_dir() => {
+            // A directory can be a root itself, where its parent can't: asked as for what is made in it.
+            let inside = plan.rules.decide(operation, &real.join("new"));
+            let grant = match inside {
+                Decision::Deny { grant, .. } => grant,
+                Decision::Allow { .. } => None,
+            };
+            Decision::Deny {
+                rule,
+                origin,
+                grant,
+            }
+        }
+        Decision::Allow { .. } | Decision::Deny { .. } => decision,
+    }
+}
+
+/// Whether `path` is a device of the host where the session has its own few.
+fn is_replaced_device(plan: &Plan, path: &Path) -> bool {
+    let Ok(below) = path.strip_prefix("/dev") else {
+        return false;
+    };
+    let is_own = ["", "fd", "stdin", "stdout", "stderr", "shm"]
+        .iter()
+        .any(|own| below == Path::new(own) || (!own.is_empty() && below.starts_with(own)));
+    !is_own && plan.steps.contains(&Step::MountDevices)
 }
 
 /// `path` with the links of its longest existing part followed.

@@ -56,7 +56,16 @@ impl Tried<'_> {
 /// # Errors
 /// [`StartError`] when the machine can't be examined or the policy can't be held on it.
 pub fn plan(policy: &Policy, options: PlanOptions) -> Result<Plan, StartError> {
-    plan_on(&*backend()?, policy, options, Tried::NOTHING)
+    let backend = backend()?;
+    let refused = backend.probe_namespaces().map_err(StartError::Launch).err();
+    let namespaces = refused
+        .as_ref()
+        .map_or(Namespaces::Expected, Namespaces::Refused);
+    let tried = Tried {
+        namespaces,
+        ..Tried::NOTHING
+    };
+    plan_on(&*backend, policy, options, tried)
 }
 
 /// What a plan for `policy` depends on, on this machine; nothing is changed.
@@ -64,7 +73,12 @@ pub fn plan(policy: &Policy, options: PlanOptions) -> Result<Plan, StartError> {
 /// # Errors
 /// [`StartError`] when the machine can't be examined.
 pub fn observe(policy: &Policy) -> Result<HostFacts, StartError> {
-    backend()?.observe(policy).map_err(StartError::Observe)
+    let backend = backend()?;
+    match backend.probe_namespaces().map_err(StartError::Launch) {
+        Ok(()) => backend.observe(policy),
+        Err(refused) => backend.observe_without_namespaces(policy, &cause_of(&refused)),
+    }
+    .map_err(StartError::Observe)
 }
 
 /// What would be done for `policy` on the machine of `facts`, after what `ledger` says was done there before.
@@ -118,8 +132,14 @@ pub(crate) fn plan_on(
 }
 
 fn cause_of(error: &StartError) -> String {
-    std::error::Error::source(error)
-        .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+    let first: &dyn std::error::Error = error;
+    let causes = std::iter::successors(first.source(), |cause| cause.source());
+    let words: Vec<_> = causes.map(ToString::to_string).collect();
+    if words.is_empty() {
+        error.to_string()
+    } else {
+        words.join(": ")
+    }
 }
 
 /// This machine's executor.
@@ -162,13 +182,10 @@ mod linux {
         Backend, CommandId, CommandRequest, Received, Remains, RunningSession,
     };
     use ringfence_linux::observe;
-    use ringfence_linux::session::{Ahead, LaunchError, Session, SessionError};
+    use ringfence_linux::session::{Ahead, LaunchError, Session, SessionError, probe_namespaces};
     use ringfence_plan::linux::NAMESPACES;
     use ringfence_plan::{HostFacts, Plan};
     use ringfence_policy::Policy;
-
-    /// What a person can do where namespaces turn out to be refused.
-    const CURE: &str = "ringfence doctor";
 
     #[derive(Debug, Default)]
     pub(super) struct Linux {
@@ -190,10 +207,14 @@ mod linux {
             policy: &Policy,
             cause: &str,
         ) -> Result<HostFacts, ObserveFault> {
-            let facts =
-                observe::observe_without_namespaces(policy, cause.to_owned(), CURE.to_owned())
-                    .map_err(|error| ObserveFault(Box::new(error)))?;
+            let facts = observe::observe_without_namespaces(policy, cause.to_owned())
+                .map_err(|error| ObserveFault(Box::new(error)))?;
             Ok(HostFacts::Linux(facts))
+        }
+
+        fn probe_namespaces(&self) -> Result<(), LaunchFault> {
+            probe_namespaces(&NAMESPACES)
+                .map_err(|error| LaunchFault::NamespacesRefused(Box::new(error)))
         }
 
         fn expect_launch(&self) {

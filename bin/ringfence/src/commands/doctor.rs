@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 use ringfence::platform;
 use ringfence::{Leftovers, Session, SessionOptions, StateDirectory, Swept, sweep_leftovers};
 use ringfence_backend::Enforcement;
+use ringfence_plan::linux::facts::{Seccomp, UserNamespaces};
 use ringfence_plan::step::{LimitMechanism, Observe};
 use ringfence_plan::{HostFacts, Level, Step};
 use ringfence_policy::ExitCode;
@@ -116,11 +117,12 @@ fn session(context: &Context, findings: &mut Vec<Finding>) -> Level {
         Ok(session) => session,
         Err(error) => {
             let failure = Failure::from(error);
+            findings.extend(layers(context));
             findings.push(Finding {
                 layer: "boundary".to_owned(),
                 state: State::Missing,
                 proof: one_line(&failure.summary()).into_owned(),
-                cure: failure.hint().to_owned(),
+                cure: without_doctor(failure.hint()),
             });
             return Level::None;
         }
@@ -143,6 +145,73 @@ fn session(context: &Context, findings: &mut Vec<Finding>) -> Level {
     }
 }
 
+/// A hint without what points here.
+fn without_doctor(hint: &str) -> String {
+    let parts = hint
+        .split("; ")
+        .filter(|part| !part.contains("ringfence doctor"));
+    parts.collect::<Vec<_>>().join("; ")
+}
+
+/// Each layer by itself, where no session stands to ask.
+fn layers(context: &Context) -> Vec<Finding> {
+    let Ok(HostFacts::Linux(facts)) = platform::observe(&context.loaded.policy) else {
+        return Vec::new();
+    };
+    let finding = |layer: &str, state, proof: String, cure: &str| Finding {
+        layer: layer.to_owned(),
+        state,
+        proof,
+        cure: cure.to_owned(),
+    };
+    let namespaces = match &facts.user_namespaces {
+        UserNamespaces::Available => finding(
+            "namespaces",
+            State::Holds,
+            "made for a child".to_owned(),
+            "",
+        ),
+        UserNamespaces::Refused { cause, cure } => {
+            finding("namespaces", State::Missing, cause.clone(), cure)
+        }
+    };
+    let landlock = match facts.landlock_abi {
+        0 => finding(
+            "landlock",
+            State::Missing,
+            "the kernel offers none to this process".to_owned(),
+            "use Linux 5.13 or newer with `landlock` in the `lsm=` boot option, outside a sandbox that refuses it",
+        ),
+        abi => finding(
+            "landlock",
+            State::Holds,
+            format!("the kernel offers ABI {abi}"),
+            "",
+        ),
+    };
+    let seccomp = match facts.seccomp {
+        Seccomp::Listener => finding(
+            "seccomp",
+            State::Holds,
+            "filters and a listener".to_owned(),
+            "",
+        ),
+        Seccomp::FilterOnly => finding(
+            "seccomp",
+            State::Holds,
+            "filters, no listener".to_owned(),
+            "",
+        ),
+        Seccomp::Absent => finding(
+            "seccomp",
+            State::Missing,
+            "the kernel has no filters".to_owned(),
+            "use a kernel with CONFIG_SECCOMP_FILTER",
+        ),
+    };
+    vec![namespaces, landlock, seccomp]
+}
+
 fn report_layers(enforcement: &Enforcement, findings: &mut Vec<Finding>) {
     for line in &enforcement.proven {
         let (layer, proof) = line.split_once(": ").unwrap_or((line, "in force"));
@@ -157,7 +226,12 @@ fn report_layers(enforcement: &Enforcement, findings: &mut Vec<Finding>) {
         findings.push(Finding {
             layer: missing.what.clone(),
             state: State::Missing,
-            proof: missing.cause.clone(),
+            // The session's own empty directory is no example for a person.
+            proof: if missing.what == "new-entries" {
+                "nothing can be made, removed or renamed directly in a workspace's own directory, nor in one that holds a protected name or a secret".to_owned()
+            } else {
+                missing.cause.clone()
+            },
             cure: missing.cure.clone(),
         });
     }
@@ -386,17 +460,24 @@ fn render(diagnosis: &Diagnosis, colour: Colour) -> String {
         })
         .collect();
     let mut text = table::render(["LAYER", "STATE", "HOW IT IS KNOWN"], &rows, colour);
+    let mut cures: Vec<(&str, Vec<&str>)> = Vec::new();
     for finding in diagnosis
         .findings
         .iter()
         .filter(|finding| !finding.cure.is_empty())
     {
+        match cures.iter_mut().find(|(cure, _)| *cure == finding.cure) {
+            Some((_, layers)) => layers.push(&finding.layer),
+            None => cures.push((&finding.cure, vec![&finding.layer])),
+        }
+    }
+    for (cure, layers) in cures {
         // Writing to a String can't fail, here and below.
         let _ = write!(
             text,
             "\n{}: {}",
-            one_line(&finding.layer),
-            one_line(&finding.cure)
+            one_line(&layers.join(", ")),
+            one_line(cure)
         );
     }
     let (tone, words) = match diagnosis.level {

@@ -137,27 +137,39 @@ fn render(explanation: &Explanation, colour: Colour) -> String {
     );
     match &explanation.decision {
         Decision::Allow { rule, origin } => format!(
-            "{} {object} (rule {})\n{}{}",
+            "{} {object} (rule {})\n{}",
             colour.paint(Tone::Good, "allowed"),
             rule.name(),
             decided_by(origin),
-            if *rule == RuleId::SessionLoopback {
-                "  this is the session's own loopback: the host's servers are not reached by it\n"
-            } else {
-                ""
-            },
         ),
         Decision::Deny {
             rule,
             origin,
             grant,
         } => format!(
-            "{} {object} (rule {})\n{}{}",
+            "{} {object} (rule {})\n{}{}{}",
             colour.paint(Tone::Bad, "denied"),
             rule.name(),
             decided_by(origin),
+            more(*rule),
             render_grant(grant.as_ref(), "run"),
         ),
+    }
+}
+
+/// What a person has to know of a refusal beside its rule.
+fn more(rule: RuleId) -> &'static str {
+    match rule {
+        RuleId::SessionLoopback => {
+            "  this is the session's own loopback: servers inside are reached, the host's are not\n"
+        }
+        RuleId::NewEntry => {
+            "  at the partial level nothing is made, removed or renamed directly in that directory: work in one below it\n"
+        }
+        RuleId::Secret => {
+            "  looked for when a session starts: what a command makes under that name itself it can read\n"
+        }
+        _ => "",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
-use std::io::{self, stderr};
+use std::io::{self, IsTerminal as _, stderr};
 use std::path::{Path, PathBuf};
 
 use crate::render::escape::escape_os;
@@ -12,14 +12,17 @@ use ringfence::{
     CommandSpec, Report, Session, SessionOptions, StateDirectory, Swept, clock, sweep_leftovers,
 };
 use ringfence_audit::EventSink;
-use ringfence_plan::{Level, Plan};
+use ringfence_plan::step::LimitMechanism;
+use ringfence_plan::{Level, Plan, Step};
 use ringfence_policy::{AbsolutePath, ExitCode, Policy};
 
 use crate::cli::{PolicyOptions, ReportOptions, Run, Shell};
 use crate::context;
 use crate::failure::Failure;
 use crate::output;
-use crate::render::report::{Frame, JsonReport, Verbosity, render_end, render_start, render_swept};
+use crate::render::report::{
+    Audience, Frame, JsonReport, Verbosity, render_end, render_start, render_swept,
+};
 use crate::render::style::Colour;
 
 /// The file of `--events` can't be written.
@@ -79,7 +82,9 @@ fn session_of_one(
     };
     let (policy, notes) = (&context.loaded.policy, &context.loaded.notes);
     let mut announced = Vec::new();
+    let mut unseen_limit = None;
     let ended = Session::run_alone(policy, &context.state, options, &command, &mut |plan| {
+        unseen_limit = uncounted_limit(plan);
         let before = std::mem::replace(&mut announced, notes_before(notes, plan));
         // Another plan is tried where the first can't be carried out: what both say is said once.
         let news = announced.iter().filter(|note| !before.contains(note));
@@ -104,6 +109,7 @@ fn session_of_one(
         Frame {
             verb,
             program: &program,
+            unseen_limit,
             ..frame(report)
         },
         report,
@@ -154,22 +160,36 @@ fn notes_before(loaded: &[String], plan: &Plan) -> Vec<String> {
 /// Says what the boundary will lack, before anything runs; in a report that is one object, that is in it.
 fn announce(verb: &str, notes: &[String], plan: &Plan, report: &ReportOptions) {
     let confined = plan.level != Level::None;
-    if report.json || report.quiet && confined {
+    if report.json {
         return;
     }
-    // Where there is no boundary, that is said once and loudly.
-    let is_said = |note: &&String| confined || !plan.notes.contains(note);
+    // Where there is no boundary, that is said once and loudly. A loss is said to everybody, what is only worth knowing
+    // not to who wants quiet.
+    let is_said = |note: &&String| {
+        if confined {
+            !report.quiet
+        } else {
+            !plan.notes.contains(note)
+        }
+    };
     let notes: Vec<_> = notes.iter().filter(is_said).cloned().collect();
+    let audience = if stderr().is_terminal() && !report.quiet && verb != "shell" {
+        Audience::Person
+    } else {
+        Audience::Program
+    };
     output::message(&render_start(
         plan.level,
         &plan.missing,
         &notes,
+        audience,
         Colour::of(&stderr()),
     ));
-    if verb == "shell" && confined {
+    if verb == "shell" && confined && !report.quiet {
         let workspace = escape_os(plan.workspace.as_path());
         output::message(&format!(
-            "ringfence: a shell inside the boundary of {workspace}; `exit` leaves it\n"
+            "ringfence: a shell inside the {} boundary of {workspace}; `exit` leaves it\n",
+            plan.level.word()
         ));
     }
 }
@@ -184,8 +204,20 @@ fn frame(options: &ReportOptions) -> Frame<'static> {
         } else {
             Verbosity::Normal
         },
+        unseen_limit: None,
         colour: Colour::of(&stderr()),
     }
+}
+
+/// The plan's limit on processes, where the kernel refuses more of them and tells nobody.
+fn uncounted_limit(plan: &Plan) -> Option<u32> {
+    plan.steps.iter().find_map(|step| match step {
+        Step::LimitProcesses {
+            count,
+            mechanism: LimitMechanism::ResourceLimit,
+        } => Some(*count),
+        _ => None,
+    })
 }
 
 fn conclude(frame: Frame<'_>, options: &ReportOptions, report: &Report) -> Result<(), Failure> {

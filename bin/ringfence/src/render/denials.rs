@@ -17,6 +17,9 @@ const MAX_OBJECTS: usize = 4;
 /// Characters of an object that are printed.
 const MAX_OBJECT: usize = 200;
 
+/// Characters of an option that are printed: a cut one would be another.
+const MAX_GRANT: usize = 1000;
+
 /// A denial and how often it was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Counted<'a> {
@@ -132,9 +135,16 @@ fn render_group(text: &mut String, group: &Group<'_>, verb: &str, colour: Colour
         let _ = writeln!(text, "  also:{}", others.trim_start_matches(','));
     }
     if is_socket_attempt(group) {
-        text.push_str(
-            "  programs look users and hosts up by such a socket too, and do without it\n",
+        let _ = writeln!(
+            text,
+            "  programs look users and hosts up by such a socket too, and do without it\n  \
+             to allow one by its path: ringfence {verb} --unix-socket PATH ... (`ringfence explain connect PATH`)"
         );
+        return;
+    }
+    if group.rule == RuleId::NewEntry {
+        text.push_str("  nothing can be made, removed or renamed directly in that directory at the partial level: work in one below it (`ringfence doctor` says what is missing)\n");
+        return;
     }
     text.push_str(&render_grant(group.grant, verb));
 }
@@ -144,11 +154,16 @@ pub(crate) fn render_grant(grant: Option<&Grant>, verb: &str) -> String {
     let mut text = String::new();
     match grant {
         Some(grant) => {
-            let _ = writeln!(
-                text,
-                "  to allow: ringfence {verb} {} ...",
-                shell_words(&grant.arguments)
-            );
+            let words = shell_words(&grant.arguments);
+            let length = words.chars().count();
+            let _ = if length > MAX_GRANT {
+                writeln!(
+                    text,
+                    "  to allow: an option of {length} characters; `--events FILE` records it"
+                )
+            } else {
+                writeln!(text, "  to allow: ringfence {verb} {words} ...")
+            };
             if !grant.caution.is_empty() {
                 let _ = writeln!(text, "  caution: {}", one_line(&grant.caution));
             }
@@ -192,7 +207,8 @@ fn others(group: &Group<'_>) -> String {
     text
 }
 
-fn shortened(object: &str) -> String {
+/// `object` on one line, cut where it is long.
+pub(crate) fn shortened(object: &str) -> String {
     // The sender escapes once; a second pass leaves escaped text as it is and catches what was not.
     let escaped = one_line(object);
     if escaped.chars().count() <= MAX_OBJECT {
@@ -316,8 +332,27 @@ mod tests {
         attempt.rule = RuleId::UnixSocket;
         let alone = rendered(std::slice::from_ref(&attempt));
         assert!(alone.contains("rule net.unix-socket"), "{alone}");
+        assert!(
+            alone.contains("--unix-socket PATH") && !alone.contains("no option"),
+            "{alone}"
+        );
         let write = denial("/etc/hosts", Some("/etc"));
         assert_eq!(rendered(&[attempt, write.clone()]), rendered(&[write]));
+    }
+
+    #[test]
+    fn a_new_entry_at_the_partial_level_says_where_to_work() {
+        let mut entry = denial("/w/new", None);
+        entry.rule = RuleId::NewEntry;
+        let text = rendered(&[entry]);
+        assert!(text.contains("work in one below it"), "{text}");
+        assert!(!text.contains("no option"), "{text}");
+    }
+
+    #[test]
+    fn an_option_is_never_cut() {
+        let text = rendered(&[denial("/d/x", Some(&format!("/{}", "d".repeat(4000))))]);
+        assert!(text.contains("an option of") && text.len() < 400, "{text}");
     }
 
     #[test]

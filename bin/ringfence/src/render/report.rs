@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
+use std::path::Path;
 
 use ringfence::quarantine::Entry;
 use ringfence::{Report, Swept};
@@ -33,6 +34,15 @@ pub(crate) enum Verbosity {
     Normal,
 }
 
+/// Who reads standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Somebody at a terminal.
+    Person,
+    /// A program or a file: what is as it should be costs no line.
+    Program,
+}
+
 /// What a report depends on beside itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame<'a> {
@@ -44,6 +54,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) observe: Observe,
     /// How much is said.
     pub(crate) verbosity: Verbosity,
+    /// The limit on processes where nothing counts what it refuses.
+    pub(crate) unseen_limit: Option<u32>,
     /// Whether colour is written.
     pub(crate) colour: Colour,
 }
@@ -53,11 +65,19 @@ pub(crate) fn render_start(
     level: Level,
     missing: &[Missing],
     notes: &[String],
+    audience: Audience,
     colour: Colour,
 ) -> String {
     let mut text = String::new();
     // Writing to a String can't fail, here and below.
     match level {
+        Level::Full if audience == Audience::Person => {
+            let _ = writeln!(
+                text,
+                "ringfence: {}",
+                colour.paint(Tone::Good, "starting at the full level")
+            );
+        }
         Level::Full => {}
         Level::Partial => {
             let what: Vec<_> = missing
@@ -117,8 +137,17 @@ pub(crate) fn render_end(report: &Report, frame: Frame<'_>) -> String {
     text.push_str(&quarantined(&report.quarantined));
     if failed && frame.verbosity == Verbosity::Normal {
         text.push_str(&withheld(&report.withheld, frame.verb));
-        if report.denials.is_empty() && report.quarantined.is_empty() && ran(report.outcome.ending)
-        {
+        if let Some(limit) = frame.unseen_limit {
+            let _ = writeln!(
+                text,
+                "ringfence: whether the limit of {limit} processes was hit can't be seen here (RLIMIT_NPROC); to try more: ringfence {} --limit processes={} ...",
+                frame.verb,
+                limit.saturating_mul(2)
+            );
+        }
+        let is_bounded = report.enforcement.level != Level::None;
+        let told = !report.denials.is_empty() || !report.quarantined.is_empty();
+        if is_bounded && !told && ran(report.outcome.ending) {
             text.push_str(&unobserved(frame.observe, &report.hidden));
         }
     }
@@ -153,6 +182,10 @@ fn ending(ending: Ending, frame: Frame<'_>) -> String {
         Ending::TimeLimit => "ringfence: the time limit ended the command\n".to_owned(),
         Ending::MemoryLimit => "ringfence: the memory limit ended the command\n".to_owned(),
         Ending::ProcessLimit => "ringfence: the limit on processes ended the command\n".to_owned(),
+        // A path that leads to a file names a script whose interpreter is absent, execve(2).
+        Ending::NotFound if program.contains('/') && Path::new(frame.program).exists() => format!(
+            "ringfence: error: {program}: the interpreter in its first line (`#!`) is not found\n"
+        ),
         Ending::NotFound => format!("ringfence: error: {program}: command not found\n"),
         Ending::NotExecutable(errno) => {
             let cause = std::io::Error::from_raw_os_error(errno);
@@ -173,7 +206,7 @@ fn quarantined(entries: &[Entry]) -> String {
         let _ = writeln!(
             text,
             "ringfence: moved {} out of the workspace ({})\n  to restore: ringfence quarantine restore {}",
-            origin(entry),
+            denials::shortened(&origin(entry)),
             one_line(&entry.reason.words()),
             entry.id,
         );
@@ -193,15 +226,18 @@ fn quarantined(entries: &[Entry]) -> String {
 
 /// The names of what was withheld, on one line; never a value.
 fn withheld(variables: &[(OsString, WithheldReason)], verb: &str) -> String {
-    if variables.is_empty() {
+    // Our own never pass, so nobody is told how.
+    let names: Vec<_> = variables
+        .iter()
+        .map(|(name, _)| one_line(&name.to_string_lossy()).into_owned())
+        .filter(|name| !name.starts_with("RINGFENCE_"))
+        .collect();
+    if names.is_empty() {
         return String::new();
     }
-    let names = variables
-        .iter()
-        .map(|(name, _)| one_line(&name.to_string_lossy()).into_owned());
     format!(
         "ringfence: withheld from the environment: {} (to pass one: ringfence {verb} --env NAME ...)\n",
-        some(names, MAX_NAMES)
+        some(names.into_iter(), MAX_NAMES)
     )
 }
 
@@ -217,18 +253,22 @@ fn some(names: impl ExactSizeIterator<Item = String>, most: usize) -> String {
 
 /// What may have been refused unseen: the secrets that are there are all that reads are refused of.
 fn unobserved(observe: Observe, hidden: &[AbsolutePath]) -> String {
-    let seen = match observe {
-        Observe::Off => "nothing was watched",
-        Observe::Writes => "no refused write was seen, and reads are not watched",
-        Observe::All => return String::new(),
-    };
+    const OUTSIDE: &str = "signals to processes outside and tracing of them are refused unseen";
     let secrets = if hidden.is_empty() {
         String::new()
     } else {
         let paths = hidden.iter().map(|path| escape_os(path.as_path()));
         format!(" (hidden: {})", some(paths, MAX_SECRETS))
     };
-    format!("ringfence: {seen}{secrets}; `--observe all` shows what is refused\n")
+    match observe {
+        Observe::Off => format!(
+            "ringfence: nothing was watched{secrets}; `--observe all` shows refused reads and writes; {OUTSIDE}\n"
+        ),
+        Observe::Writes => format!(
+            "ringfence: no refused write was seen; reads are not watched{secrets}, `--observe all` does; {OUTSIDE}\n"
+        ),
+        Observe::All => format!("ringfence: no refused read or write was seen; {OUTSIDE}\n"),
+    }
 }
 
 /// The report as JSON.
@@ -330,6 +370,7 @@ mod tests {
             program: OsStr::new("tool"),
             observe: Observe::Writes,
             verbosity,
+            unseen_limit: None,
             colour: Colour::Plain,
         };
         render_end(report, frame)
@@ -388,8 +429,62 @@ mod tests {
     #[test]
     fn no_boundary_is_said_loudly() {
         assert!(
-            render_start(Level::None, &[], &[], Colour::Plain)
+            render_start(Level::None, &[], &[], Audience::Program, Colour::Plain)
                 .starts_with("ringfence: NO BOUNDARY.")
         );
+        let mut failure = report(Ending::Exited(1));
+        failure.enforcement.level = Level::None;
+        assert_eq!(rendered(&failure, Verbosity::Normal), "");
+    }
+
+    #[test]
+    fn a_person_is_told_the_level_and_a_program_what_is_lost() {
+        let start = |level, audience| render_start(level, &[], &[], audience, Colour::Plain);
+        assert_eq!(
+            start(Level::Full, Audience::Person),
+            "ringfence: starting at the full level\n"
+        );
+        assert_eq!(start(Level::Full, Audience::Program), "");
+        assert!(start(Level::Partial, Audience::Program).contains("partial boundary"));
+    }
+
+    #[test]
+    fn what_nothing_can_see_is_said_whatever_is_watched() {
+        for observe in [Observe::Off, Observe::Writes, Observe::All] {
+            let text = unobserved(observe, &[]);
+            assert!(text.contains("signals to processes outside"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_nothing_counts_is_said_to_be_a_guess() {
+        let frame = Frame {
+            verb: "run",
+            program: OsStr::new("tool"),
+            observe: Observe::Writes,
+            verbosity: Verbosity::Normal,
+            unseen_limit: Some(8),
+            colour: Colour::Plain,
+        };
+        let text = render_end(&report(Ending::Exited(2)), frame);
+        assert!(
+            text.contains("can't be seen here") && text.contains("processes=16"),
+            "{text}"
+        );
+        assert!(!render_end(&report(Ending::Exited(0)), frame).contains("limit"));
+    }
+
+    #[test]
+    fn a_script_without_its_interpreter_is_no_missing_command() {
+        let frame = Frame {
+            verb: "run",
+            program: OsStr::new("./Cargo.toml"),
+            observe: Observe::Writes,
+            verbosity: Verbosity::Normal,
+            unseen_limit: None,
+            colour: Colour::Plain,
+        };
+        let text = render_end(&report(Ending::NotFound), frame);
+        assert!(text.contains("interpreter"), "{text}");
     }
 }

@@ -13,7 +13,8 @@ use rustix::io::Errno;
 
 use ringfence_plan::step::LimitMechanism;
 use ringfence_plan::{Plan, Step};
-use ringfence_policy::AbsolutePath;
+use ringfence_policy::decision::{Denial, Evidence, OwnPermissions};
+use ringfence_policy::{AbsolutePath, Grant, Operation, RuleId};
 
 /// How often a watched limit is looked at, in milliseconds.
 pub(crate) const WATCH_INTERVAL: u64 = 250;
@@ -62,6 +63,15 @@ pub(crate) struct Limits {
     watched_memory: Option<u64>,
     watched_processes: Option<u32>,
     events: Option<fs::File>,
+    refused_forks: Option<RefusedForks>,
+}
+
+/// Where the kernel counts the processes that it refused to make.
+#[derive(Debug)]
+struct RefusedForks {
+    events: fs::File,
+    limit: u32,
+    told: u64,
 }
 
 /// What a look at the watched limits found.
@@ -112,12 +122,18 @@ impl Limits {
         match mechanism {
             LimitMechanism::CgroupV2 { parent } | LimitMechanism::CgroupV1 { parent } => {
                 // init itself and its spawner thread live in the group too.
-                join_group(
+                let group = join_group(
                     parent,
                     "cgroup.procs",
                     &[("pids.max", u64::from(count) + 2)],
-                )
-                .map(drop)
+                )?;
+                let events = fs::File::open(group.join("pids.events")).ok();
+                self.refused_forks = events.map(|events| RefusedForks {
+                    events,
+                    limit: count,
+                    told: 0,
+                });
+                Ok(())
             }
             LimitMechanism::ResourceLimit => {
                 self.process_limit = Some(u64::from(count) + 2);
@@ -159,19 +175,52 @@ impl Limits {
 
     /// Whether the kernel has ended a process of the session for lack of memory.
     pub(crate) fn memory_was_exhausted(&self) -> bool {
-        use std::io::{Read, Seek};
-        let Some(mut events) = self.events.as_ref() else {
-            return false;
-        };
-        let mut text = String::new();
-        if events.rewind().is_err() || events.read_to_string(&mut text).is_err() {
-            return false;
-        }
-        text.lines().any(|line| {
-            line.strip_prefix("oom_kill ")
-                .is_some_and(|count| count.trim() != "0")
-        })
+        let events = self.events.as_ref();
+        events.is_some_and(|events| count_of(events, "oom_kill ") > 0)
     }
+
+    /// What the limit on processes has refused since it was last asked, and how often.
+    ///
+    /// Source: kernel document `admin-guide/cgroup-v2`, `pids.events`. Where the limit is `RLIMIT_NPROC` nothing counts.
+    pub(crate) fn take_refused_forks(&mut self) -> Option<(Denial, u32)> {
+        let refused = self.refused_forks.as_mut()?;
+        let count = count_of(&refused.events, "max ");
+        let new = count.saturating_sub(refused.told);
+        refused.told = count;
+        let new = u32::try_from(new).unwrap_or(u32::MAX);
+        (new > 0).then(|| (process_denial(refused.limit), new))
+    }
+}
+
+/// A process that was not made because of the policy's limit.
+fn process_denial(limit: u32) -> Denial {
+    let more = limit.saturating_mul(2);
+    Denial {
+        operation: Operation::Syscall,
+        object: format!("clone: {limit} processes and threads are the limit"),
+        rule: RuleId::ProcessLimit,
+        grant: Some(Grant {
+            arguments: vec!["--limit".to_owned(), format!("processes={more}")],
+            caution: String::new(),
+        }),
+        syscall: "clone".to_owned(),
+        evidence: Evidence::Refused,
+        own_permissions: OwnPermissions::Allow,
+        process: None,
+    }
+}
+
+/// The number after `key` in a control group's file of counters; 0 where there is none.
+fn count_of(mut events: &fs::File, key: &str) -> u64 {
+    use std::io::{Read, Seek};
+    let mut text = String::new();
+    if events.rewind().is_err() || events.read_to_string(&mut text).is_err() {
+        return 0;
+    }
+    text.lines()
+        .find_map(|line| line.strip_prefix(key))
+        .and_then(|count| count.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// Makes a group below `parent`, writes its limits, and moves this process (init) into it.
@@ -296,6 +345,27 @@ fn thread_count(pid: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_was_refused_is_told_once() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("pids.events");
+        fs::write(&path, "max 0\n").unwrap();
+        let mut limits = Limits {
+            refused_forks: Some(RefusedForks {
+                events: fs::File::open(&path).unwrap(),
+                limit: 8,
+                told: 0,
+            }),
+            ..Limits::default()
+        };
+        assert_eq!(limits.take_refused_forks(), None);
+        fs::write(&path, "max 3\n").unwrap();
+        let (denial, count) = limits.take_refused_forks().unwrap();
+        assert_eq!((denial.rule, count), (RuleId::ProcessLimit, 3));
+        assert_eq!(denial.grant.unwrap().arguments, ["--limit", "processes=16"]);
+        assert_eq!(limits.take_refused_forks(), None);
+    }
 
     #[test]
     fn only_groups_whose_init_is_gone_are_left_behind() {

@@ -183,7 +183,8 @@ fn launch(plan: &Plan) -> Result<Parts, Event> {
     let (handed_out, door) = hand_out(built.network)?;
     let observer = match (restricted.listener, profile) {
         (Some(listener), Some(profile)) => Some(
-            Observer::new(listener, profile, plan.rules.clone(), &plan.guard)
+            // No mount hides a name that appears later, so nothing is said to be refused there.
+            Observer::new(listener, profile, plan.rules.without_globs(), &plan.guard)
                 .map_err(|error| failed(&describe(&error), system_error(&error)))?
                 .with_reach(reach(plan))
                 .with_door(door),

@@ -328,6 +328,9 @@ impl Init {
     fn exited(&mut self, running: &Running, reaped: Reaped) -> Result<(), InitError> {
         // What it did last comes before its end.
         self.flush_observer()?;
+        if let Some((denial, count)) = self.parts.limits.take_refused_forks() {
+            self.channel.queue(&Event::Denied { denial, count })?;
+        }
         let ending = match (running.limit, sys::decode_wait_status(reaped.status)) {
             (Some(limit), _) => limit,
             (None, WaitStatus::Exited(status)) => Ending::Exited(status),

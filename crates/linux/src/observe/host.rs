@@ -85,7 +85,7 @@ pub(super) fn probe_user_namespaces() -> UserNamespaces {
     if setting("/proc/sys/user/max_user_namespaces").as_deref() == Some(b"0") {
         return refused(
             "the sysctl user.max_user_namespaces is 0",
-            "ask the administrator to allow user namespaces: `ringfence doctor` says how",
+            "as root: `sysctl -w user.max_user_namespaces=15000`, and the same line in /etc/sysctl.d",
         );
     }
     if rustix::process::geteuid().is_root() {
@@ -94,7 +94,7 @@ pub(super) fn probe_user_namespaces() -> UserNamespaces {
     if setting("/proc/sys/kernel/unprivileged_userns_clone").as_deref() == Some(b"0") {
         return refused(
             "the sysctl kernel.unprivileged_userns_clone is 0",
-            "ask the administrator to allow user namespaces: `ringfence doctor` says how",
+            "as root: `sysctl -w kernel.unprivileged_userns_clone=1`, and the same line in /etc/sysctl.d",
         );
     }
     let restricted = setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns");
@@ -105,6 +105,28 @@ pub(super) fn probe_user_namespaces() -> UserNamespaces {
         );
     }
     UserNamespaces::Available
+}
+
+/// Namespaces that were tried and refused for `cause`, with what helps as far as this machine tells.
+pub(super) fn refused_namespaces(cause: String) -> UserNamespaces {
+    match probe_user_namespaces() {
+        // The cause was seen; why is known too.
+        UserNamespaces::Refused { cause: why, cure } => UserNamespaces::Refused {
+            cause: format!("{cause} ({why})"),
+            cure,
+        },
+        UserNamespaces::Available => {
+            let cure = if is_filtered() {
+                "run outside the sandbox or container that this runs in, or let its seccomp profile allow clone and unshare with CLONE_NEWUSER"
+            } else {
+                "see what refuses clone with CLONE_NEWUSER: a security module (`dmesg`), or a container that keeps its own namespace"
+            };
+            UserNamespaces::Refused {
+                cause,
+                cure: cure.to_owned(),
+            }
+        }
+    }
 }
 
 fn is_unconfined() -> bool {

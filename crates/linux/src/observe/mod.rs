@@ -46,9 +46,8 @@ pub fn observe(policy: &Policy) -> Result<LinuxFacts, ObserveError> {
 pub fn observe_without_namespaces(
     policy: &Policy,
     cause: String,
-    cure: String,
 ) -> Result<LinuxFacts, ObserveError> {
-    gather(policy, UserNamespaces::Refused { cause, cure })
+    gather(policy, host::refused_namespaces(cause))
 }
 
 /// Where `path` leads, as far as it exists, and the links on the way by their own places.
@@ -78,6 +77,7 @@ fn gather(policy: &Policy, namespaces: UserNamespaces) -> Result<LinuxFacts, Obs
     let home = resolve::resolve(policy.home.as_path())?;
     let state = resolve::resolve(policy.state.as_path())?;
     let roots = root::observe_all(policy, &mounts, &state)?;
+    let forbidden = place::forbidden(&home, &state, &roots.facts, &mounts)?;
     let places = place::observe()?;
     let needed = place::observe_needed(&places)?;
     let git_references = git::references(policy, &home, &roots.facts)?;
@@ -90,7 +90,7 @@ fn gather(policy: &Policy, namespaces: UserNamespaces) -> Result<LinuxFacts, Obs
         proc_mount: mounts.proc_mount(),
         caller: host::caller()?,
         home: home.object(),
-        forbidden: place::forbidden(&home, &state)?,
+        forbidden,
         state: state.absolute()?,
         places,
         needed,

@@ -91,6 +91,14 @@ impl Mounts {
         self.0.iter()
     }
 
+    /// The mount that `path` lies on: the deepest, and the last made of several on one point.
+    pub(super) fn of(&self, path: &Path) -> Option<&Mount> {
+        self.0
+            .iter()
+            .filter(|mount| path.starts_with(&mount.point))
+            .max_by_key(|mount| mount.point.as_os_str().len())
+    }
+
     /// The mount points strictly below `directory`, sorted.
     pub(super) fn below(&self, directory: &Path) -> Vec<PathBuf> {
         let prefix = directory.as_os_str().as_bytes();
@@ -156,6 +164,16 @@ mod tests {
             b"1 0 0:1 / /w rw - ext4 a rw\n2 0 0:1 / /w/m rw - ext4 a rw\n3 0 0:1 / /work rw - ext4 a rw\n",
         );
         assert_eq!(mounts.below(Path::new("/w")), [PathBuf::from("/w/m")]);
+    }
+
+    #[test]
+    fn a_path_lies_on_the_deepest_and_latest_mount() {
+        let mounts = parse(
+            b"1 0 0:1 / / rw - ext4 a rw\n2 1 0:2 / /srv/p rw - ext4 a rw\n3 2 0:3 / /srv/p rw - proc proc rw\n",
+        );
+        let kind = |path: &str| mounts.of(Path::new(path)).map(|mount| mount.kind.clone());
+        assert_eq!(kind("/srv/p/sys").as_deref(), Some(&b"proc"[..]));
+        assert_eq!(kind("/srv/pp").as_deref(), Some(&b"ext4"[..]));
     }
 
     #[test]

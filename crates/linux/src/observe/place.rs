@@ -3,11 +3,36 @@
 use std::path::{Path, PathBuf};
 
 use ringfence_plan::linux::facts::{
-    Forbidden, ForbiddenReason, Kind, Needed, PlaceFact, PlaceName,
+    Forbidden, ForbiddenReason, Kind, Needed, Object, PlaceFact, PlaceName, RootFacts,
 };
 
+use ringfence_policy::system::SYSTEM_DIRECTORIES;
+
 use super::error::ObserveError;
+use super::mounts::Mounts;
 use super::resolve::{Resolved, absolute, file_id, kind, look_up, resolve};
+
+/// File systems that show the kernel's own objects as files: writing there steers the machine.
+const KERNEL_FILE_SYSTEMS: [&[u8]; 18] = [
+    b"binfmt_misc",
+    b"bpf",
+    b"cgroup",
+    b"cgroup2",
+    b"configfs",
+    b"debugfs",
+    b"devpts",
+    b"devtmpfs",
+    b"efivarfs",
+    b"fusectl",
+    b"mqueue",
+    b"nfsd",
+    b"proc",
+    b"pstore",
+    b"securityfs",
+    b"selinuxfs",
+    b"sysfs",
+    b"tracefs",
+];
 
 /// Looks the places up; what is absent, or is the same directory as one before, is left out.
 ///
@@ -92,12 +117,43 @@ pub(super) fn observe_needed(places: &[PlaceFact]) -> Result<Vec<Needed>, Observ
     Ok(needed)
 }
 
-/// The objects that may not be a writable root: `/`, the home itself, our state and every directory above it.
+/// The system's own directories, and the roots that lie on a file system of the kernel mounted anywhere.
+fn system(roots: &[RootFacts], mounts: &Mounts) -> Result<Vec<Forbidden>, ObserveError> {
+    let mut objects = Vec::new();
+    let mut add = |object: Object| {
+        objects.push(Forbidden {
+            id: object.id,
+            path: object.path,
+            reason: ForbiddenReason::System,
+        });
+    };
+    for name in SYSTEM_DIRECTORIES {
+        let found = resolve(Path::new(name))?.object();
+        found.into_iter().for_each(&mut add);
+    }
+    let of_kernel = roots
+        .iter()
+        .filter_map(|root| root.object.as_ref())
+        .filter(|object| {
+            let mount = mounts.of(object.path.as_path());
+            mount.is_some_and(|mount| KERNEL_FILE_SYSTEMS.contains(&mount.kind.as_slice()))
+        });
+    of_kernel.cloned().for_each(&mut add);
+    Ok(objects)
+}
+
+/// The objects that may not be a writable root: `/`, the home itself, our state and every directory above it, and what
+/// is the system's own.
 ///
 /// # Errors
 /// As [`resolve`].
-pub(super) fn forbidden(home: &Resolved, state: &Resolved) -> Result<Vec<Forbidden>, ObserveError> {
-    let mut objects = Vec::new();
+pub(super) fn forbidden(
+    home: &Resolved,
+    state: &Resolved,
+    roots: &[RootFacts],
+    mounts: &Mounts,
+) -> Result<Vec<Forbidden>, ObserveError> {
+    let mut objects = system(roots, mounts)?;
     if let Some(stat) = &home.stat {
         objects.push(Forbidden {
             id: file_id(stat),

@@ -235,8 +235,7 @@ fn without_namespaces_the_plan_grants_around_what_it_protects() {
         {"pattern": {"root-glob": {"glob": "**/.env", "except": []}}, "name": ".env", "kind": "built-in", "except": [], "layer": "default"},
     ]);
     let policy = policy(&base, &[".codex"], &hidden);
-    let facts = super::observe_without_namespaces(&policy, "a test".to_owned(), "none".to_owned())
-        .expect("facts");
+    let facts = super::observe_without_namespaces(&policy, "a test".to_owned()).expect("facts");
     let plan = plan(&policy, &facts).expect("a plan");
     let ruleset = plan
         .steps

@@ -32,7 +32,8 @@ pub(super) fn refused(address: &SocketAddr, reach: Reach, syscall: &'static str)
             return None;
         }
         // Nobody listens in the session: whoever does on the host's loopback is out of reach.
-        (RuleId::SessionLoopback, Some(option("--connect", address)))
+        let host = Host::Address(address.ip());
+        refusal(NetworkPolicy::offline().decide_loopback(&host, address.port()))?
     } else {
         match reach {
             Reach::Captured if address::is_served(address.port()) => return None,
@@ -61,7 +62,11 @@ fn option(name: &str, address: &SocketAddr) -> Grant {
 
 fn offline(address: &SocketAddr) -> Option<(RuleId, Option<Grant>)> {
     let (host, port) = (Host::Address(address.ip()), address.port());
-    match NetworkPolicy::offline().decide(&Destination::Internet { host, port }) {
+    refusal(NetworkPolicy::offline().decide(&Destination::Internet { host, port }))
+}
+
+fn refusal(decision: Decision) -> Option<(RuleId, Option<Grant>)> {
+    match decision {
         Decision::Allow { .. } => None,
         Decision::Deny { rule, grant, .. } => Some((rule, grant)),
     }

@@ -1,6 +1,7 @@
 //! Why there is no plan: what it costs a person to read, and what to do next.
 
 use ringfence_policy::path::PathError;
+use ringfence_policy::system::{SYSTEM_HINT, SYSTEM_WORDS};
 use ringfence_policy::{AbsolutePath, ExitCode};
 
 use crate::linux::facts::ForbiddenReason;
@@ -96,6 +97,7 @@ fn forbidden(reason: ForbiddenReason) -> &'static str {
         ForbiddenReason::HoldsState => {
             "a directory that holds Ringfence's own state, or that state itself"
         }
+        ForbiddenReason::System => SYSTEM_WORDS,
     }
 }
 
@@ -128,7 +130,13 @@ impl PlanError {
                 ForbiddenRoot::NotADirectory => {
                     vec!["name the directory that holds it".to_owned()]
                 }
-                ForbiddenRoot::Object(_) | ForbiddenRoot::InsideState => vec![
+                ForbiddenRoot::Object(ForbiddenReason::System) => vec![SYSTEM_HINT.to_owned()],
+                ForbiddenRoot::Object(
+                    ForbiddenReason::FileSystemRoot
+                    | ForbiddenReason::Home
+                    | ForbiddenReason::HoldsState,
+                )
+                | ForbiddenRoot::InsideState => vec![
                     "run in a project directory, or name one with `--workspace DIR`".to_owned(),
                 ],
                 ForbiddenRoot::LinkThroughRoot { resolved, .. } => vec![format!(

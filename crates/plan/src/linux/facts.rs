@@ -223,6 +223,9 @@ pub enum ForbiddenReason {
     Home,
     /// It is our state directory, or holds it.
     HoldsState,
+    /// It is the kernel's or the running system's own: `/proc`, `/sys`, `/dev`, `/run`, or such a file system mounted
+    /// elsewhere. What lies below it is, too.
+    System,
 }
 
 /// A place that the session replaces or hides.

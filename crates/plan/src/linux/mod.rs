@@ -26,6 +26,7 @@ pub use partial::directories_to_list;
 use ringfence_policy::document::{Mode, Require};
 use ringfence_policy::filesystem::{FilesystemRules, GlobRule, PathAccess, PathRule, Strength};
 use ringfence_policy::policy::{HiddenKind, HiddenPattern};
+use ringfence_policy::protected::FILLED;
 use ringfence_policy::{AbsolutePath, Policy, RuleId};
 
 use crate::linux::error::PlanError;
@@ -155,9 +156,14 @@ fn glob_rules(policy: &Policy, facts: &LinuxFacts) -> Result<Vec<GlobRule>, Plan
                 }
             }
             HiddenPattern::RootGlob { glob, except } => {
+                let mut except = except.clone();
+                if hidden.kind == HiddenKind::BuiltIn {
+                    // As the scan does.
+                    except.extend(FILLED.iter().map(|name| format!("**/{name}/**")));
+                }
                 for root in &facts.roots {
                     if let Some(object) = &root.object {
-                        add(&object.path, glob, except);
+                        add(&object.path, glob, &except);
                     }
                 }
             }

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use ringfence_policy::filesystem::PathAccess;
+use ringfence_policy::filesystem::{PathAccess, PathRule, Strength};
 use ringfence_policy::{AbsolutePath, Policy, RuleId};
 
 use crate::linux::caches::{self, Room};
@@ -61,6 +61,7 @@ pub(crate) fn plan(
         observe: observe(facts, &mut missing),
         ip_sockets: IpSockets::Refused,
     });
+    holds.rules.extend(carving.rules(&places));
     let mut notes = std::mem::take(&mut holds.notes);
     notes::collect(policy, facts, &mut notes);
     let tmp = tmp.as_path().to_str().unwrap_or("/tmp").to_owned();
@@ -350,6 +351,36 @@ impl<'a> Carving<'a> {
             self.grant(&child.path, child.kind, grant, ruleset)?;
         }
         Ok(())
+    }
+
+    /// The same as rules: what is granted piecemeal is a place of its own, what lies beside it is not.
+    fn rules(&self, places: &Places) -> Vec<PathRule> {
+        let carved = |path: &Path| {
+            self.above_unwritable.contains(path) && places.kind_at(path) == PlaceKind::Root
+        };
+        let rule = |path: &AbsolutePath, access, rule| PathRule {
+            path: path.clone(),
+            access,
+            strength: Strength::Place,
+            rule,
+            origin: printable(path),
+            except: Vec::new(),
+        };
+        let mut rules = Vec::new();
+        for listing in self
+            .listings
+            .values()
+            .filter(|listing| carved(listing.path.as_path()))
+        {
+            rules.push(rule(&listing.path, PathAccess::ReadOnly, RuleId::NewEntry));
+            let granted = listing.children.iter().filter(|child| {
+                !carved(child.path.as_path()) && !self.unwritable.contains(child.path.as_path())
+            });
+            rules.extend(
+                granted.map(|child| rule(&child.path, PathAccess::ReadWrite, RuleId::WritableRoot)),
+            );
+        }
+        rules
     }
 
     /// Says in which directories nothing can be made or removed.

@@ -4,9 +4,10 @@
 //! have chosen where its name leads.
 
 use ringfence_policy::Policy;
+use ringfence_policy::system::is_system;
 
 use crate::linux::error::{ForbiddenRoot, PlanError};
-use crate::linux::facts::{Kind, LinuxFacts, Object, RootFacts};
+use crate::linux::facts::{ForbiddenReason, Kind, LinuxFacts, Object, RootFacts};
 use crate::linux::holds::is_writable_mode;
 
 /// Checks every root of `policy`; in read-only mode only that the workspace is a directory.
@@ -55,6 +56,16 @@ fn check_object(root: &RootFacts, object: &Object, facts: &LinuxFacts) -> Result
         .find(|forbidden| forbidden.id == object.id || forbidden.path == object.path)
     {
         return Err(refused(root, ForbiddenRoot::Object(forbidden.reason)));
+    }
+    let is_system = is_system(object.path.as_path())
+        || facts.forbidden.iter().any(|forbidden| {
+            forbidden.reason == ForbiddenReason::System
+                && (object.path.starts_with(&forbidden.path)
+                    || forbidden.path.starts_with(&object.path))
+        });
+    if is_system {
+        let reason = ForbiddenRoot::Object(ForbiddenReason::System);
+        return Err(refused(root, reason));
     }
     if object.path.starts_with(&facts.state) {
         return Err(refused(root, ForbiddenRoot::InsideState));

@@ -54,20 +54,41 @@ pub const SECRET_WORDS: [&str; 29] = [
 ];
 
 /// Words after which `KEY` or `KEYS` makes a secret: `API_KEY`, `OPENAI_PROJECT_KEY`.
-const KEY_WORDS: [&str; 12] = [
+const KEY_WORDS: [&str; 30] = [
     "ACCESS",
     "ACCOUNT",
+    "ADMIN",
+    "ANTHROPIC",
     "API",
     "APP",
+    "COHERE",
+    "DEEPSEEK",
     "DEPLOY",
     "ENCRYPTION",
+    "GEMINI",
+    "GROQ",
+    "HMAC",
     "LICENSE",
+    "MAILGUN",
     "MASTER",
+    "MISTRAL",
+    "OPENAI",
+    "OPENROUTER",
     "PRIVATE",
+    "PROJECT",
     "SECRET",
+    "SENDGRID",
+    "SERVICE",
+    "SESSION",
     "SIGNING",
     "SSH",
+    "STORAGE",
+    "STRIPE",
+    "TWILIO",
 ];
+
+/// Addresses that hold their own secret, by their last words.
+const SECRET_ADDRESSES: [&str; 4] = ["CONNECTION_STRING", "DSN", "WEBHOOK", "WEBHOOK_URL"];
 
 /// Names with a marked word that hold no secret. `PWD` and `OLDPWD` are directories.
 const HARMLESS: [&str; 3] = ["GCM_CREDENTIAL_STORE", "OLDPWD", "PWD"];
@@ -114,7 +135,7 @@ pub const AGENT_SOCKETS: [NamedVariable; 33] = [
 ///
 /// They would not widen the boundary; but what a person set for their own shell must not steer a confined command,
 /// and what they name often lies where the target can write. What only names search paths of ordinary use
-/// (`LD_LIBRARY_PATH`, `PYTHONPATH`, `NODE_PATH`, `NODE_OPTIONS`, `JAVA_TOOL_OPTIONS`) passes: builds need it.
+/// (`LD_LIBRARY_PATH`, `PYTHONPATH`, `NODE_PATH`) passes: builds need it. [`loads_code`] judges options by their value.
 /// `XDG_RUNTIME_DIR` and `KUBECONFIG` pass too: the places they name are hidden, and tools complain without them.
 #[rustfmt::skip]
 pub const LOADERS: [NamedVariable; 34] = [
@@ -154,6 +175,31 @@ pub const LOADERS: [NamedVariable; 34] = [
     named("ZDOTDIR", "zsh runs the files in it at each start"),
 ];
 
+/// Whether options for an interpreter, in the variable `name`, make it load code beside the program.
+pub(super) fn loads_code(name: &[u8], value: &[u8]) -> bool {
+    let flags: &[&[u8]] = match name {
+        b"NODE_OPTIONS" => &[
+            b"-r",
+            b"--require",
+            b"--import",
+            b"--loader",
+            b"--experimental-loader",
+        ],
+        b"JAVA_TOOL_OPTIONS" | b"_JAVA_OPTIONS" | b"JDK_JAVA_OPTIONS" => {
+            &[b"-javaagent:", b"-agentlib:", b"-agentpath:"]
+        }
+        _ => return false,
+    };
+    value
+        .split(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\''))
+        .any(|word| {
+            flags.iter().any(|flag| {
+                word.strip_prefix(*flag)
+                    .is_some_and(|rest| flag.ends_with(b":") || matches!(rest, [] | [b'=', ..]))
+            })
+        })
+}
+
 /// What every mode keeps.
 const BASICS: [&[u8]; 8] = [
     b"HOME", b"LANG", b"LOGNAME", b"PATH", b"SHELL", b"TERM", b"TZ", b"USER",
@@ -167,13 +213,28 @@ pub(super) fn is_basic(name: &[u8]) -> bool {
 /// Why a variable is withheld for its name.
 pub(super) fn judge_name(name: &[u8]) -> Option<WithheldReason> {
     let upper = name.to_ascii_uppercase();
+    let spelt_out = split_capitals(name);
     if contains(&AGENT_SOCKETS, &upper) {
         return Some(WithheldReason::AgentSocket);
     }
     if contains(&LOADERS, &upper) {
         return Some(WithheldReason::Loader);
     }
-    (is_secret_name(&upper)).then_some(WithheldReason::SecretName)
+    (is_secret_name(&upper) || is_secret_name(&spelt_out)).then_some(WithheldReason::SecretName)
+}
+
+/// `awsSecretAccessKey` as `AWS_SECRET_ACCESS_KEY`: a capital after a small letter begins a word.
+fn split_capitals(name: &[u8]) -> Vec<u8> {
+    let mut words = Vec::with_capacity(name.len() + 8);
+    let mut previous = 0_u8;
+    for byte in name {
+        if byte.is_ascii_uppercase() && previous.is_ascii_lowercase() {
+            words.push(b'_');
+        }
+        words.push(byte.to_ascii_uppercase());
+        previous = *byte;
+    }
+    words
 }
 
 fn contains(table: &[NamedVariable], name: &[u8]) -> bool {
@@ -191,6 +252,17 @@ fn contains(table: &[NamedVariable], name: &[u8]) -> bool {
 fn is_secret_name(upper: &[u8]) -> bool {
     if HARMLESS.iter().any(|name| name.as_bytes() == upper) {
         return false;
+    }
+    let addresses = SECRET_ADDRESSES.iter().map(|words| words.as_bytes());
+    if addresses
+        .filter_map(|words| upper.strip_suffix(words))
+        .any(|before| {
+            before
+                .last()
+                .is_none_or(|byte| matches!(byte, b'_' | b'-' | b'.'))
+        })
+    {
+        return true;
     }
     let mut previous: &[u8] = b"";
     for word in upper.split(|byte| matches!(byte, b'_' | b'-' | b'.')) {
@@ -279,6 +351,13 @@ mod tests {
             "KEY_PASSPHRASE",
             "SSH_KEY",
             "DOCKER_AUTH_CONFIG",
+            "OPENAI_KEY",
+            "STRIPE_KEY",
+            "awsSecretAccessKey",
+            "stripeKey",
+            "SENTRY_DSN",
+            "SLACK_WEBHOOK_URL",
+            "AZURE_STORAGE_CONNECTION_STRING",
         ] {
             assert_eq!(verdict(name), Some(WithheldReason::SecretName), "{name}");
         }
@@ -315,8 +394,31 @@ mod tests {
             "TMUX_PANE",
             "BASH_ENVIRONMENT",
             "GIT_SSH_VARIANT",
+            "KeyboardLayout",
+            "PROJECT_KEYBOARD",
+            "SORT_KEY",
+            "CACHE_KEY",
+            "WEBHOOKS_DIR",
+            "dotnetCliHome",
         ] {
             assert_eq!(verdict(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn options_that_load_code_are_told_from_others() {
+        for (name, value, expected) in [
+            ("NODE_OPTIONS", "--require /w/evil.js", true),
+            ("NODE_OPTIONS", "--no-warnings -r ./x", true),
+            ("NODE_OPTIONS", "--import=file:///w/x.mjs", true),
+            ("NODE_OPTIONS", "--max-old-space-size=4096", false),
+            ("NODE_OPTIONS", "--report-dir=/r", false),
+            ("JAVA_TOOL_OPTIONS", "-Xmx2g -javaagent:/w/a.jar", true),
+            ("JAVA_TOOL_OPTIONS", "-Dfile.encoding=UTF-8", false),
+            ("OTHER", "--require x", false),
+        ] {
+            let found = loads_code(name.as_bytes(), value.as_bytes());
+            assert_eq!(found, expected, "{name}={value}");
         }
     }
 

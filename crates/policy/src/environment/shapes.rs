@@ -83,7 +83,12 @@ const SLACK: &[u8] = b"xox";
 /// Whether `value` holds something of a known secret's shape, whole or as a part.
 pub(super) fn looks_secret(value: &[u8]) -> bool {
     // Nothing secret is shorter than this, and most variables are.
-    value.len() >= 12 && (has_pem(value) || has_url_password(value) || words(value).any(is_secret))
+    value.len() >= 12
+        && (has_pem(value)
+            || has_url_password(value)
+            || has_webhook(value)
+            || has_assigned_secret(value)
+            || words(value).any(is_secret))
 }
 
 /// The runs of token characters; a dot belongs to them, as JSON Web Tokens have two.
@@ -172,6 +177,47 @@ fn has_url_password(value: &[u8]) -> bool {
     })
 }
 
+/// Addresses that whoever knows them may post to.
+fn has_webhook(value: &[u8]) -> bool {
+    const HOOKS: [&[u8]; 4] = [
+        b"hooks.slack.com/",
+        b"discord.com/api/webhooks/",
+        b"discordapp.com/api/webhooks/",
+        b"webhook.office.com/",
+    ];
+    find_all(value, b"://").any(|rest| {
+        HOOKS.iter().any(|hook| {
+            let host = rest.split(|byte| *byte == b'/').next().unwrap_or_default();
+            let named = hook.split(|byte| *byte == b'/').next().unwrap_or_default();
+            // A tenant's own name may come before the host's.
+            let start = host.len().checked_sub(named.len());
+            start.is_some_and(|start| rest.get(start..).is_some_and(|rest| rest.starts_with(hook)))
+        })
+    })
+}
+
+/// A connection string, `Server=…;Password=…;`: parts between semicolons, one of which assigns a secret.
+fn has_assigned_secret(value: &[u8]) -> bool {
+    const KEYS: [&[u8]; 7] = [
+        b"accountkey",
+        b"password",
+        b"pwd",
+        b"secret",
+        b"sharedaccesskey",
+        b"sharedaccesssignature",
+        b"sharedsecret",
+    ];
+    value.contains(&b';')
+        && value.split(|byte| *byte == b';').any(|part| {
+            let mut sides = part.splitn(2, |byte| *byte == b'=');
+            let name = sides.next().unwrap_or_default().trim_ascii();
+            let assigned = sides
+                .next()
+                .is_some_and(|value| !value.trim_ascii().is_empty());
+            assigned && KEYS.iter().any(|key| name.eq_ignore_ascii_case(key))
+        })
+}
+
 /// What follows each occurrence of `needle`.
 fn find_all<'value>(
     value: &'value [u8],
@@ -230,8 +276,26 @@ mod tests {
     }
 
     #[test]
+    fn addresses_and_strings_that_hold_their_own_secret_are_found() {
+        for value in [
+            "https://hooks.slack.com/services/T0/B0/x",
+            "https://discord.com/api/webhooks/1/x",
+            "https://ann.webhook.office.com/webhookb2/x",
+            "Server=db.example.com;User Id=ann;Password=hunter2;",
+            "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=x==;EndpointSuffix=example.net",
+            "Endpoint=sb://a.example.net/;SharedAccessKeyName=n;SharedAccessKey=x",
+        ] {
+            assert!(looks_secret(value.as_bytes()), "{value}");
+        }
+    }
+
+    #[test]
     fn ordinary_values_pass() {
         for value in [
+            "https://example.com/hooks.slack.com/x",
+            "https://evilhooks.example.com/services",
+            "a=1;password=;b=2",
+            "no;such=thing;passwordless=yes",
             "/usr/local/bin:/usr/bin:/bin",
             "-----BEGIN CERTIFICATE-----\nMIIE",
             "https://example.com/a:b@c",
@@ -253,7 +317,17 @@ mod tests {
 
     #[test]
     fn a_large_hostile_value_is_looked_at_once() {
-        for part in ["-----BEGIN ", "://", "eyJ.", "sk-", "a:b@", "://a:"] {
+        for part in [
+            "-----BEGIN ",
+            "a;",
+            "password=;",
+            "://hooks.",
+            "://",
+            "eyJ.",
+            "sk-",
+            "a:b@",
+            "://a:",
+        ] {
             let value = part.repeat((1 << 20) / part.len());
             let _ = looks_secret(value.as_bytes());
         }

@@ -289,16 +289,19 @@ fn grants_name_the_narrowest_option() {
     let rules = rules();
     let write = |path: &str| grant(&rules, Operation::Write, path);
     assert_eq!(write("/etc/hosts").as_deref(), Some("--writable-root /etc"));
-    assert_eq!(write("/data").as_deref(), Some("--writable-root /data"));
-    assert_eq!(
-        write("/home/ann/x").as_deref(),
-        Some("--writable-root /home/ann/x")
-    );
-    assert_eq!(
-        write("/home/ann/.local/state/x").as_deref(),
-        Some("--writable-root /home/ann/.local/state/x")
-    );
-    assert_eq!(write("/home"), None);
+    for none in [
+        "/data",
+        "/home/ann/x",
+        "/home/ann/.bashrc",
+        "/home/ann/.local/state/x",
+        "/home",
+        "/proc/sys/kernel/core_pattern",
+        "/sys/power/state",
+        "/dev/sda",
+        "/run/x/y",
+    ] {
+        assert_eq!(write(none), None, "{none}");
+    }
     assert_eq!(
         write("/home/ann/work/AGENTS.md").as_deref(),
         Some("--unprotect AGENTS.md")
@@ -342,13 +345,55 @@ fn no_grant_makes_the_home_writable_wherever_the_state_is() {
     let rules = FilesystemRules::new(scope(Mode::WorkspaceWrite), Vec::new(), Vec::new());
     let write = |path: &str| grant(&rules, Operation::Write, path);
     for (object, root) in [
-        ("/home/ann/x", Some("--writable-root /home/ann/x")),
-        ("/home/other", Some("--writable-root /home/other")),
+        ("/home/ann/x", None),
+        ("/home/other", None),
         ("/home/ann/dir/x", Some("--writable-root /home/ann/dir")),
         ("/home/ann", None),
         ("/home", None),
     ] {
         assert_eq!(write(object).as_deref(), root, "{object}");
+    }
+}
+
+#[test]
+fn what_is_shown_is_read_as_everywhere_and_refuses_writes_as_everywhere() {
+    let shown = |path: &str, rule| PathRule {
+        path: AbsolutePath::new(path).unwrap(),
+        access: PathAccess::ReadOnly,
+        strength: Strength::Place,
+        rule,
+        origin: "shown".to_owned(),
+        except: Vec::new(),
+    };
+    let rules = FilesystemRules::new(
+        scope(Mode::WorkspaceWrite),
+        vec![
+            shown("/tmp/home", RuleId::ReadDefault),
+            shown("/proc/sys", RuleId::OutsideWritableRoots),
+            shown("/home/ann/work/mnt", RuleId::MountInsideRoot),
+        ],
+        Vec::new(),
+    );
+    for (operation, path, expected) in [
+        (Operation::Read, "/tmp/home/x", (true, RuleId::ReadDefault)),
+        (
+            Operation::Write,
+            "/tmp/home/x",
+            (false, RuleId::OutsideWritableRoots),
+        ),
+        (Operation::Read, "/proc/sys/x", (true, RuleId::ReadDefault)),
+        (
+            Operation::Write,
+            "/proc/sys/x",
+            (false, RuleId::OutsideWritableRoots),
+        ),
+        (
+            Operation::Write,
+            "/home/ann/work/mnt/x",
+            (false, RuleId::MountInsideRoot),
+        ),
+    ] {
+        assert_eq!(verdict(&rules, operation, path), expected, "{path}");
     }
 }
 

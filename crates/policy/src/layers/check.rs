@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::error::ForbiddenRoot;
 use super::{Context, Layer, LayerKind, ResolveError, ResolveFault, text};
 use crate::document::{Mode, NetworkMode, Reviewer};
 use crate::escape::{escape, escape_os};
@@ -127,18 +128,20 @@ fn roots(layer: &Layer, context: &Context) -> Result<(), ResolveError> {
 
 /// Why `root` can't be writable, by its letters; the executor asks again of the object behind it.
 #[must_use]
-pub(super) fn forbidden_root(root: &AbsolutePath, context: &Context) -> Option<&'static str> {
+pub(super) fn forbidden_root(root: &AbsolutePath, context: &Context) -> Option<ForbiddenRoot> {
     let root: &Path = root.as_path();
     if root.parent().is_none() {
-        Some("the root of the file system")
+        Some(ForbiddenRoot::FileSystemRoot)
     } else if root == context.home.as_path() {
-        Some("the home directory itself")
+        Some(ForbiddenRoot::Home)
     } else if context.home.as_path().starts_with(root) {
-        Some("above the home directory")
+        Some(ForbiddenRoot::AboveHome)
     } else if context.state.as_path().starts_with(root) {
-        Some("where Ringfence keeps its own state, or above it")
+        Some(ForbiddenRoot::HoldsState)
     } else if root.starts_with(context.state.as_path()) {
-        Some("inside Ringfence's own state")
+        Some(ForbiddenRoot::InsideState)
+    } else if crate::system::is_system(root) {
+        Some(ForbiddenRoot::System)
     } else {
         None
     }
@@ -205,6 +208,7 @@ pub(super) fn across_layers(policy: &Policy, layers: &[&Layer]) -> Result<(), Re
             ));
         }
     }
+    allow_offline(policy, &place)?;
     let approvals = &policy.approvals;
     let reason = match (approvals.reviewer.value, approvals.command.value.is_empty()) {
         (Reviewer::Command, true) => "the reviewer is a command, and none is named",
@@ -212,6 +216,24 @@ pub(super) fn across_layers(policy: &Policy, layers: &[&Layer]) -> Result<(), Re
     };
     let place = place(approvals.reviewer.layer, "approvals.reviewer", "command");
     Err(ResolveError::new(place, ResolveFault::BadReviewer(reason)))
+}
+
+/// A host that is allowed and not reached: by an option of this very command, or because nobody chose a mode.
+fn allow_offline(
+    policy: &Policy,
+    place: &dyn Fn(LayerKind, &str, &str) -> crate::place::Place,
+) -> Result<(), ResolveError> {
+    let network = &policy.network;
+    if network.mode.value != NetworkMode::Offline {
+        return Ok(());
+    }
+    let unmeant = network.allow.iter().find(|rule| {
+        rule.layer == LayerKind::CommandLine || network.mode.layer == LayerKind::Default
+    });
+    let Some(rule) = unmeant else { return Ok(()) };
+    let host = rule.value.to_string();
+    let place = place(rule.layer, "network.allow", &host);
+    Err(ResolveError::new(place, ResolveFault::AllowOffline(host)))
 }
 
 /// The workspace is a writable root too, unless nothing is written or nothing is held.

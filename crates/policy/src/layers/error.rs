@@ -17,6 +17,29 @@ pub struct ResolveError {
     pub fault: Box<ResolveFault>,
 }
 
+/// What makes a directory unfit to be writable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForbiddenRoot {
+    /// `/`
+    #[error("the root of the file system")]
+    FileSystemRoot,
+    /// The caller's home.
+    #[error("the home directory itself")]
+    Home,
+    /// A directory that holds the home.
+    #[error("above the home directory")]
+    AboveHome,
+    /// Our state directory or one that holds it.
+    #[error("where Ringfence keeps its own state, or above it")]
+    HoldsState,
+    /// A directory in our state.
+    #[error("inside Ringfence's own state")]
+    InsideState,
+    /// [`crate::system`]
+    #[error("{}", crate::system::SYSTEM_WORDS)]
+    System,
+}
+
 /// What is wrong with one value of a layer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveFault {
@@ -48,7 +71,7 @@ pub enum ResolveFault {
         /// The root.
         path: String,
         /// What it is.
-        reason: &'static str,
+        reason: ForbiddenRoot,
     },
     /// An `allow_read` entry that names no secret.
     #[error("`{name}` is no built-in secret and no `deny_read` entry of a weaker layer{}", meant(suggestion.as_deref()))]
@@ -96,6 +119,9 @@ pub enum ResolveFault {
     /// `ask` where nothing could be asked.
     #[error("`ask` does nothing with `network.mode = \"{0}\"`")]
     AskWithoutAllowlist(NetworkMode),
+    /// A host that is allowed where nothing is reached, and nobody has said that nothing shall be.
+    #[error("`{0}` is not reached with `network.mode = \"offline\"`, which is the default")]
+    AllowOffline(String),
     /// A limit on requests where everything is allowed.
     #[error("`{0}` limits requests, and `network.mode = \"open\"` allows all of them")]
     ScopeInOpenMode(String),
@@ -177,6 +203,7 @@ impl ResolveError {
             | ResolveFault::DeniedElsewhere { .. }
             | ResolveFault::BadHost { .. }
             | ResolveFault::AskWithoutAllowlist(_)
+            | ResolveFault::AllowOffline(_)
             | ResolveFault::ScopeInOpenMode(_)
             | ResolveFault::NotLoopback(_)
             | ResolveFault::ZeroPort
@@ -202,6 +229,7 @@ impl ResolveError {
             ResolveFault::BadPath { .. } => "write an absolute path".into(),
             ResolveFault::BadName(_) => "write a name relative to each writable root: `infra/prod`".into(),
             ResolveFault::BadGlob { .. } => "`*` and `?` match within a name, `**` across names: `**/*.pem`".into(),
+            ResolveFault::ForbiddenRoot { reason: ForbiddenRoot::System, .. } => crate::system::SYSTEM_HINT.into(),
             ResolveFault::ForbiddenRoot { .. } if self.place.key.ends_with("workspace") => {
                 "run it in a project's directory, or name one with `--workspace DIR`; `--mode read-only` runs anywhere".into()
             }
@@ -218,6 +246,9 @@ impl ResolveError {
             ResolveFault::DeniedElsewhere { .. } => "remove it here or there".into(),
             ResolveFault::BadHost { reason, .. } => reason.hint().into(),
             ResolveFault::AskWithoutAllowlist(_) => "set `network.mode = \"allowlist\"`, or remove `ask`".into(),
+            ResolveFault::AllowOffline(_) => {
+                "set `network.mode = \"allowlist\"` (`--network allowlist`), or leave the host out".into()
+            }
             ResolveFault::ScopeInOpenMode(_) => {
                 "set `network.mode = \"allowlist\"`, or write the host without methods and paths".into()
             }

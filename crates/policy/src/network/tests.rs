@@ -32,6 +32,43 @@ fn arguments(decision: Decision) -> Option<Vec<String>> {
 }
 
 #[test]
+fn what_is_said_of_the_hosts_loopback_is_what_a_run_says() {
+    let mut policy = NetworkPolicy::offline();
+    for (host, address) in [
+        ("127.0.0.1", "127.0.0.1:5432"),
+        ("localhost", "127.0.0.1:5432"),
+        ("[::1]", "[::1]:5432"),
+    ] {
+        let host = Host::parse(host.as_bytes()).unwrap();
+        let refused = policy.decide_loopback(&host, 5432);
+        assert_eq!(verdict(&refused), (false, RuleId::SessionLoopback));
+        assert_eq!(arguments(refused).unwrap(), ["--connect", address]);
+    }
+    policy.connect.push(Sourced {
+        value: "127.0.0.1:5432".parse().unwrap(),
+        layer: LayerKind::CommandLine,
+    });
+    let host = Host::parse(b"localhost").unwrap();
+    let granted = policy.decide_loopback(&host, 5432);
+    assert_eq!(verdict(&granted), (true, RuleId::ConnectedServer));
+}
+
+#[test]
+fn a_name_server_is_never_what_has_to_be_allowed() {
+    let policy = NetworkPolicy::offline();
+    let local = Host::parse(b"127.0.0.53").unwrap();
+    for refused in [
+        policy.decide(&internet("10.255.255.53", 53)),
+        policy.decide_loopback(&local, 53),
+    ] {
+        assert_eq!(
+            arguments(refused).unwrap(),
+            ["--network", "allowlist", "--allow-host", "HOST"]
+        );
+    }
+}
+
+#[test]
 fn offline_leaves_the_loopback_alone() {
     let policy = NetworkPolicy::offline();
     for host in ["127.0.0.1", "[::1]", "localhost"] {

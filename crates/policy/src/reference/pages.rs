@@ -156,7 +156,7 @@ fn render_tables(page: &mut String) {
         let _ = writeln!(page, "| `{}` | {} |", entry.name, entry.why);
     }
     page.push_str(
-        "\n## Secrets\n\nNever readable unless `allow_read` names them. A name without `~` or `/` in front is meant at any depth of each writable root.\n\n| name | what | where | but readable |\n|---|---|---|---|\n",
+        "\n## Secrets\n\nNever readable unless `allow_read` names them. A name without `~` or `/` in front is meant at any depth of each writable root, but not below `node_modules`, `target`, `.venv` and `vendor`: tools fill these, and what is hidden in them could not be removed (`deny_read = [\"**/.env\"]` reaches there too). Names are looked for when a session starts: a file that a command makes itself under such a name is hidden from the next session on.\n\n| name | what | where | but readable |\n|---|---|---|---|\n",
     );
     for secret in secrets::BUILT_IN {
         let except: Vec<String> = secret
@@ -185,7 +185,7 @@ fn render_tables(page: &mut String) {
         .collect();
     let _ = write!(
         page,
-        "\nNames with one of these as a whole word, between `_`, `-` or `.`: {}; and `KEY` after a word such as `API`.\n",
+        "\nNames with one of these as a whole word, between `_`, `-` or `.`: {}; `KEY` after a word such as `API` or a provider's name; `DSN`, `WEBHOOK_URL` and `CONNECTION_STRING` at the end. `awsSecretKey` is read as `AWS_SECRET_KEY`.\n",
         words.join(", ")
     );
     let shapes: Vec<String> = SHAPES
@@ -194,11 +194,12 @@ fn render_tables(page: &mut String) {
         .collect();
     let _ = write!(
         page,
-        "\nValues of the shape of a known secret: private keys in PEM, JSON Web Tokens, URLs with a password, Slack tokens, and what begins with {}.\n",
+        "\nValues of the shape of a known secret: private keys in PEM, JSON Web Tokens, URLs with a password, webhooks, connection strings with a password or a key (`Server=…;Password=…;`), Slack tokens, and what begins with {}.\n",
         shapes.join(", ")
     );
     render_variables(page, "Agent sockets", &AGENT_SOCKETS);
     render_variables(page, "Loader variables", &LOADERS);
+    page.push_str("\n`NODE_OPTIONS` and `JAVA_TOOL_OPTIONS` (with `_JAVA_OPTIONS` and `JDK_JAVA_OPTIONS`) are withheld where they load code: `--require`, `--import`, `--loader`; `-javaagent`, `-agentlib`, `-agentpath`. What only names where to search passes, for builds need it: `LD_LIBRARY_PATH`, `PYTHONPATH`, `NODE_PATH`.\n");
     page.push_str("\n## Rules\n\nThe names of what decides, as they stand in denials, events and `ringfence explain`.\n\n| rule | meaning |\n|---|---|\n");
     let rules = schema_of::<RuleId>();
     for variant in rules

@@ -109,7 +109,17 @@ impl StateError {
                     path.display()
                 )
             }
-            Self::OpenToOthers { path, .. } => format!("chmod 700 {}", path.display()),
+            // Only what is named as ours is ours to close: a person's project or `/` is not.
+            Self::OpenToOthers { path, .. }
+                if path
+                    .file_name()
+                    .is_some_and(|name| name.eq_ignore_ascii_case("ringfence")) =>
+            {
+                format!("chmod 700 {}", path.display())
+            }
+            Self::OpenToOthers { .. } => format!(
+                "name a directory for Ringfence alone, which it makes itself: {STATE_VARIABLE}=/path/ringfence"
+            ),
         }
     }
 }
@@ -425,6 +435,21 @@ mod tests {
             StateDirectory::at(Path::new("x")),
             Err(StateError::NotAbsolute { .. })
         ));
+    }
+
+    #[test]
+    fn nobody_is_told_to_close_what_is_not_ringfences() {
+        let hint = |path: &str| {
+            let path = PathBuf::from(path);
+            StateError::OpenToOthers { path, mode: 0o755 }.hint()
+        };
+        for foreign in ["/", "/home/ann/project"] {
+            assert!(!hint(foreign).contains("chmod"), "{}", hint(foreign));
+        }
+        assert_eq!(
+            hint("/home/ann/.local/state/ringfence"),
+            "chmod 700 /home/ann/.local/state/ringfence"
+        );
     }
 
     #[test]

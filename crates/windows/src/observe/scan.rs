@@ -11,16 +11,13 @@ use ringfence_plan::windows::step::FileId;
 use ringfence_policy::Policy;
 use ringfence_policy::glob::Glob;
 use ringfence_policy::policy::{HiddenKind, HiddenPattern};
+use ringfence_policy::protected::FILLED;
 
 use super::ObserveError;
 use super::look::{Leads, Listed, ListedKind, Look};
 
 /// As many directories as one scan reads.
 const MAX_DIRECTORIES: usize = 1_000_000;
-
-/// Directories in which no name is protected and no repository sought: tools fill them. What a person's own pattern
-/// names is sought there too.
-const FILLED: [&str; 4] = ["node_modules", "target", ".venv", "vendor"];
 
 /// What every git directory holds at its top, by which git itself knows one.
 const BARE: [&str; 3] = ["HEAD", "objects", "refs"];

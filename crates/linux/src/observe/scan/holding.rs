@@ -7,20 +7,17 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use ringfence_policy::protected::FILLED;
 use rustix::fs::{AtFlags, FileType};
 
 use super::patterns::{Depth, Patterns};
-
-/// Directories in which no name is protected and no repository sought: a mount in them breaks their removal, and
-/// tools fill them. What a person's own pattern names is sought there too.
-const FILLED: [&[u8]; 4] = [b"node_modules", b"target", b".venv", b"vendor"];
 
 /// What every git directory holds at its top, by which git itself knows one.
 const BARE: [&[u8]; 3] = [b"HEAD", b"objects", b"refs"];
 
 /// Whether tools fill the directory of that name.
 pub(super) fn is_filled(name: &[u8]) -> bool {
-    FILLED.contains(&name)
+    FILLED.iter().any(|filled| filled.as_bytes() == name)
 }
 
 /// What a directory holds.

@@ -14,6 +14,13 @@ fn roots_that_take_the_boundary_away_are_refused() {
         "~/.local/state/ringfence",
         "~/.local/state/ringfence/x",
         "/srv/../home/ann",
+        "/proc",
+        "/proc/sys/kernel",
+        "/sys",
+        "/dev",
+        "/dev/shm/x",
+        "/run",
+        "/var/run/docker",
         "~/a/..",
     ] {
         let refused = fault(&[(
@@ -72,6 +79,7 @@ fn contradictions_are_errors_with_their_place() {
             "environment.pass",
         ),
         ("[network]\nask = true", "network.ask"),
+        ("[network]\nallow = [\"a.example\"]", "network.allow"),
         (
             "[network]\nmode = \"open\"\nallow = [\"a.example GET\"]",
             "network.allow",
