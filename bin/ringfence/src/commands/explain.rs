@@ -19,6 +19,13 @@ use crate::render::denials::{operation, render_grant};
 use crate::render::escape::{escape_os, one_line};
 use crate::render::style::{Colour, Tone};
 
+/// Whether an object exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Present,
+    Absent,
+}
+
 /// What was judged, and how.
 #[derive(Debug, Serialize)]
 struct Explanation {
@@ -27,6 +34,9 @@ struct Explanation {
     object: String,
     /// What it leads to, where that is something else.
     leads_to: Option<String>,
+    /// Whether anything is there now.
+    #[serde(skip)]
+    presence: Presence,
     #[serde(flatten)]
     decision: Decision,
 }
@@ -60,6 +70,11 @@ fn on_path(policy: &Policy, operation: Operation, object: &OsStr) -> Result<Expl
         operation,
         object: escape_os(&path),
         leads_to: (real != path).then(|| escape_os(&real)),
+        presence: if real.symlink_metadata().is_ok() {
+            Presence::Present
+        } else {
+            Presence::Absent
+        },
         decision: explain(&plan, operation, &path),
     })
 }
@@ -110,6 +125,7 @@ fn on_destination(policy: &Policy, object: &OsStr) -> Result<Explanation, Failur
         operation: Operation::Connect,
         object: one_line(&object.to_string_lossy()).into_owned(),
         leads_to: None,
+        presence: Presence::Present,
         decision: policy.decide_connect(&destination),
     })
 }
@@ -151,14 +167,14 @@ fn render(explanation: &Explanation, colour: Colour) -> String {
             colour.paint(Tone::Bad, "denied"),
             rule.name(),
             decided_by(origin),
-            more(*rule),
+            more(*rule, explanation.presence),
             render_grant(grant.as_ref(), "run"),
         ),
     }
 }
 
 /// What a person has to know of a refusal beside its rule.
-fn more(rule: RuleId) -> &'static str {
+fn more(rule: RuleId, presence: Presence) -> &'static str {
     match rule {
         RuleId::SessionLoopback => {
             "  this is the session's own loopback: servers inside are reached, the host's are not\n"
@@ -166,7 +182,7 @@ fn more(rule: RuleId) -> &'static str {
         RuleId::NewEntry => {
             "  at the partial level nothing is made, removed or renamed directly in that directory: work in one below it\n"
         }
-        RuleId::Secret => {
+        RuleId::Secret if presence == Presence::Absent => {
             "  looked for when a session starts: what a command makes under that name itself it can read\n"
         }
         _ => "",

@@ -255,6 +255,16 @@ fn without_namespaces_the_plan_grants_around_what_it_protects() {
     };
     assert!(writes("w/src/x"));
     assert!(!writes("w/.git/config") && !writes("w/.codex") && !writes("w/.env"));
+    // The rules say what Landlock does: a new entry beside what is protected fails, one below a child does not.
+    let rule = |path: &str| match plan
+        .rules
+        .decide(ringfence_policy::Operation::Write, &base.join(path))
+    {
+        ringfence_policy::Decision::Allow { rule, .. }
+        | ringfence_policy::Decision::Deny { rule, .. } => rule,
+    };
+    assert_eq!(rule("w/top"), ringfence_policy::RuleId::NewEntry);
+    assert_eq!(rule("w/src/x"), ringfence_policy::RuleId::WritableRoot);
     if std::env::var_os("SHOW").is_some() {
         println!("{}", plan.render_text());
     }

@@ -209,7 +209,13 @@ fn a_bad_value_says_why_and_how() {
         (
             "[limits]\nprocesses = -1",
             (2, 13, "limits.processes"),
+            "not a whole number from 0 to 4294967295",
             "",
+        ),
+        (
+            "[network]\npublish = [70000]",
+            (2, 12, "network.publish"),
+            "not a whole number from 0 to 65535",
             "",
         ),
         (

@@ -133,6 +133,11 @@ fn grant(event: &Value) -> Vec<String> {
         .unwrap_or_default()
 }
 
+/// The home itself can't be a root, and so no option opens a file directly in it.
+fn no_option(object: &str) -> bool {
+    object.ends_with("/home/.bashrc")
+}
+
 fn report(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     let fixture = ground.fixture()?;
     let launch = Launch::new(ground, &fixture);
@@ -164,9 +169,13 @@ fn report(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
             &Some(refusal.operation),
         );
         let option = grant(event);
+        let is_told = match option.first() {
+            Some(word) => said.contains(word),
+            None => no_option(object) && said.contains("no option allows this"),
+        };
         checks.that(
-            &format!("{object}: the option is told"),
-            !option.is_empty() && option.first().is_some_and(|word| said.contains(word)),
+            &format!("{object}: the option is told, or that there is none"),
+            is_told,
             || format!("{option:?} in {said}"),
         );
         let whole = ["session.start", "exec.start", "exec.end", "session.end"];
@@ -195,22 +204,22 @@ fn report_loop(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         let (run, events) = refuse(checks, &launch, &fixture, &refusal)?;
         let option = denied(&events, object).map(grant).unwrap_or_default();
         if option.is_empty() {
-            checks.that(&format!("{object}: an option is told"), false, || {
-                run.said()
-            });
+            checks.that(
+                &format!("{object}: an option is told"),
+                no_option(object),
+                || run.said(),
+            );
+            for root in [object.clone(), text(&fixture.top().join("home"))] {
+                let tried = Launch::new(ground, &fixture)
+                    .options(&["--writable-root", &root])
+                    .shell("true")?;
+                checks.same(&format!("{root} makes no root"), &tried.code(), &101);
+            }
             continue;
         }
         let opened = Launch::new(ground, &fixture)
             .options(&option)
             .inside(&launch.probe(&refusal.words))?;
-        // The home itself can't be a root: a file directly in it has no grant, and the policy says so.
-        if opened.code() == 101 && opened.said().contains("home") {
-            checks.note(format!(
-                "{object}: the option is refused by the policy itself: {}",
-                opened.said().trim()
-            ));
-            continue;
-        }
         checks.that(
             &format!("{object} with {option:?}"),
             opened.verdict().succeeded(),

@@ -106,11 +106,57 @@ fn partial(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     for words in &allowed {
         checks.sibling(&words.join(" "), &launch.attack_inside(words)?);
     }
+    told_of_a_new_entry(ground, checks, &launch)?;
     let below = fixture.workspace.join("src");
     let words = Target::within(&below, below.join("mine")).words("create");
     checks.sibling(
         "a new file in a directory without protected names",
         &launch.attack_inside(&words)?,
+    );
+    Ok(())
+}
+
+/// `plan`, `explain` and the run agree on the level, and on a new entry beside a protected name.
+fn told_of_a_new_entry(
+    ground: &Ground,
+    checks: &mut Checks,
+    launch: &Launch<'_>,
+) -> Result<(), Failure> {
+    let [probe, name] = wrapper(ground, "deny-userns");
+    let entry = text(&launch.fixture().workspace.join("top"));
+    let run = launch.shell("touch top; exit 1")?;
+    checks.that(
+        "a new entry is refused, and said to be",
+        run.said().contains("fs.new-entry") && run.said().contains(&entry),
+        || run.said(),
+    );
+    let ringfence = ground.ringfence.clone().into_os_string();
+    let wrapped = |words: &[&str]| {
+        let own = [probe.clone(), name.clone(), ringfence.clone()];
+        let words = words.iter().map(std::ffi::OsString::from);
+        Launch::new(ground, launch.fixture())
+            .plain(&own.into_iter().chain(words).collect::<Vec<_>>())
+    };
+    for (words, expected) in [
+        (&["explain", "write", &entry] as &[&str], "fs.new-entry"),
+        (&["plan"], "level partial"),
+        (&["doctor"], "namespaces"),
+    ] {
+        let said = wrapped(words)?.text();
+        checks.that(&words.join(" "), said.contains(expected), || said.clone());
+        checks.that(
+            &format!("{} names no cure that leads to itself", words.join(" ")),
+            !said.contains(": ringfence doctor"),
+            || said.clone(),
+        );
+    }
+    let refused = wrapped(&["plan", "--require", "full"])?;
+    checks.same("plan --require full", &refused.code(), &102);
+    let quiet = wrapped(&["run", "--quiet", "--", "true"])?;
+    checks.that(
+        "--quiet says the loss too",
+        quiet.said().contains("partial"),
+        || quiet.said(),
     );
     Ok(())
 }

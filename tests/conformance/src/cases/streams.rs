@@ -331,8 +331,13 @@ fn policy_errors(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         "[filesystem]\nwritable_rootz = []\n",
     )?;
     let unknown = unknown.to_string_lossy().into_owned();
-    let cases: [(&str, &[&str]); 8] = [
+    let cases: [(&str, &[&str]); 13] = [
         ("root /", &["--writable-root", "/"]),
+        ("root /proc", &["--writable-root", "/proc"]),
+        ("root below /proc", &["--writable-root", "/proc/sys/kernel"]),
+        ("root /sys", &["--writable-root", "/sys"]),
+        ("root /dev", &["--writable-root", "/dev"]),
+        ("root /run", &["--writable-root", "/run"]),
         ("root home", &["--writable-root", &home]),
         ("root ~", &["--writable-root", "~"]),
         ("root above our state", &["--writable-root", &above]),
