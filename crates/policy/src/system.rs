@@ -25,7 +25,7 @@ pub fn is_system(path: &Path) -> bool {
     let is_disk = path
         .strip_prefix(REMOVABLE)
         .is_ok_and(|below| below.components().count() >= 2);
-    SYSTEM_DIRECTORIES.iter().any(|name| within(&name)) && !is_disk
+    SYSTEM_DIRECTORIES.iter().any(within) && !is_disk
 }
 
 #[cfg(test)]
