@@ -27,8 +27,9 @@ usage: cargo xtask COMMAND
   tidy              the rules that no compiler knows: arrows between crates, promises and their tests, documents
   fuzz [--seconds N] [--start N] [TARGET]...
                     mutations thrown at every reader of hostile bytes, for that long each
-  verify-windows-model
-                    what is proven about the Windows boundary without Windows, at length
+  verify-windows-model [--without-oracles]
+                    what is proven about the Windows boundary without Windows, at length; an oracle that is not here
+                    is a failure, unless none is asked
   windows-plumbing  the Windows programs, built here, and tried under wine, which enforces nothing
   bench [start|growth|tail|steady|size|windows]... [--json] [--short] [--peer NAME=COMMAND]...
                     the boundary beside bwrap, a bare spawn (P) and the least that the kernel asks for (L)";
@@ -41,7 +42,10 @@ fn main() -> ExitCode {
         ["ci", "--quick"] => ci::run(ci::Extent::Quick).map_err(Failure::Ci),
         ["bench", rest @ ..] => bench::run(rest).map_err(Failure::Bench),
         ["fuzz", rest @ ..] => fuzz::run(rest).map_err(Failure::Fuzz),
-        ["verify-windows-model"] => verify::run().map_err(Failure::Verify),
+        ["verify-windows-model"] => verify::run(verify::Oracles::Needed).map_err(Failure::Verify),
+        ["verify-windows-model", "--without-oracles"] => {
+            verify::run(verify::Oracles::Without).map_err(Failure::Verify)
+        }
         ["windows-plumbing"] => plumbing::run().map_err(Failure::Plumbing),
         ["tidy"] => tidy::run().map_err(Failure::Tidy),
         ["help" | "--help" | "-h"] => {

@@ -19,6 +19,22 @@ pub(crate) const FIGURES: &str = "RINGFENCE_FIGURES";
 /// How many questions the oracle is asked.
 const ORACLE_CASES: &str = "1000000";
 
+/// The attack that no model holds: services that act under identities of their own.
+const ELSEWHERE: u64 = 19;
+
+/// Where the boundary is promised.
+const PROMISED: [&str; 3] = ["H2", "H3", "H4"];
+
+/// Whether the other implementations of NT's rules take part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Oracles {
+    /// One that is missing is a failure.
+    #[default]
+    Needed,
+    /// None is asked, and the summary says so.
+    Without,
+}
+
 /// The suites, and what each is for.
 const SUITES: [(&str, &str); 4] = [
     ("ringfence-nt", "the NT model"),
@@ -49,21 +65,34 @@ pub(crate) enum VerifyError {
 
 /// Runs everything and prints what it came to.
 #[expect(clippy::print_stdout, reason = "a build task talks to a person")]
-pub(crate) fn run() -> Result<ExitCode, VerifyError> {
+pub(crate) fn run(oracles: Oracles) -> Result<ExitCode, VerifyError> {
     let project = Project::observe().map_err(VerifyError::Project)?;
     let started = Instant::now();
     let path = figures_file(&project);
     std::fs::write(&path, "").map_err(VerifyError::Figures)?;
-    let mut summary = Summary::default();
+    let mut summary = Summary {
+        with: oracles,
+        ..Summary::default()
+    };
     for (package, what) in SUITES {
         println!("--- {package}: {what}");
         let finished =
             process::capture(suite(&project, package, &path)).map_err(VerifyError::Run)?;
         summary.suite(package, &finished.output, finished.success);
     }
-    println!("--- the access check against another implementation, {ORACLE_CASES} questions");
-    let finished = process::capture(oracle(&project)).map_err(VerifyError::Run)?;
-    summary.oracle(&finished.output, finished.success);
+    match oracles {
+        Oracles::Needed => {
+            println!(
+                "--- the access check against another implementation, {ORACLE_CASES} questions"
+            );
+            let finished = process::capture(oracle(&project)).map_err(VerifyError::Run)?;
+            summary.oracle(&finished.output, finished.success);
+        }
+        Oracles::Without => {
+            let asked = "the access check against another implementation: --without-oracles";
+            summary.skipped.insert(asked.to_owned());
+        }
+    }
     let figures = std::fs::read_to_string(&path).map_err(VerifyError::Figures)?;
     summary.read(&figures);
     print!("{}", summary.render());
@@ -107,7 +136,11 @@ pub(crate) fn figures_file(project: &Project) -> PathBuf {
 /// # Errors
 /// The file can't be read: no suite that counts has run.
 pub(crate) fn counted(path: &Path) -> std::io::Result<(String, bool)> {
-    let mut summary = Summary::default();
+    let mut summary = Summary {
+        // Which of them are here is the business of their own tests.
+        with: Oracles::Without,
+        ..Summary::default()
+    };
     summary.read(&std::fs::read_to_string(path)?);
     Ok((summary.short(), summary.holds()))
 }
@@ -115,12 +148,13 @@ pub(crate) fn counted(path: &Path) -> std::io::Result<(String, bool)> {
 /// What was counted.
 #[derive(Debug, Default)]
 struct Summary {
+    with: Oracles,
     failures: Vec<String>,
     skipped: BTreeSet<String>,
     states: u64,
     operations: u64,
-    searches: u64,
-    deepest: u64,
+    searches: Vec<Searched>,
+    axes: Vec<String>,
     oracles: Vec<String>,
     mutants: (u64, u64),
     survivors: Vec<String>,
@@ -128,6 +162,50 @@ struct Summary {
     attacks: BTreeMap<u64, BTreeMap<String, String>>,
     titles: BTreeMap<u64, String>,
     properties: BTreeMap<String, u64>,
+}
+
+/// One search.
+#[derive(Debug)]
+struct Searched {
+    world: String,
+    class: String,
+    states: u64,
+    depth: u64,
+    extent: String,
+    /// The promises that do not hold, in words.
+    broken: String,
+}
+
+impl Searched {
+    /// What speaks against it: a promise that breaks where it is given, or a search that was cut short.
+    fn failure(&self) -> Option<String> {
+        let said = self.line();
+        let is_promised = PROMISED.contains(&self.class.as_str());
+        let known = matches!(self.extent.as_str(), "Whole" | "Depth");
+        (!known || (is_promised && !self.broken.is_empty())).then_some(said)
+    }
+
+    fn line(&self) -> String {
+        let Self {
+            world,
+            class,
+            states,
+            depth,
+            extent,
+            broken,
+        } = self;
+        let seen = match extent.as_str() {
+            "Whole" => format!("every state there is, {depth} in a row at most"),
+            "Depth" => format!("every sequence of {depth}"),
+            _ => format!("CUT SHORT at depth {depth}"),
+        };
+        let verdict = if broken.is_empty() {
+            "every promise holds".to_owned()
+        } else {
+            format!("BREAKS {broken}")
+        };
+        format!("search {class}, {world}: {states} states, {seen}: {verdict}")
+    }
 }
 
 impl Summary {
@@ -142,7 +220,7 @@ impl Summary {
         self.collect_skips(output);
         if success {
             self.oracles.push(output.trim().to_owned());
-        } else if !output.contains("SKIPPED") {
+        } else {
             self.failures.push(format!("windows-oracle\n{output}"));
         }
     }
@@ -159,12 +237,28 @@ impl Summary {
         for line in figures.lines() {
             let fields: Vec<&str> = line.split('\t').collect();
             match fields.as_slice() {
-                ["search", _, _, states, operations, depth, _] => {
-                    self.searches += 1;
+                [
+                    "search",
+                    world,
+                    class,
+                    states,
+                    operations,
+                    depth,
+                    extent,
+                    broken,
+                ] => {
                     self.states += number(states);
                     self.operations += number(operations);
-                    self.deepest = self.deepest.max(number(depth));
+                    self.searches.push(Searched {
+                        world: (*world).to_owned(),
+                        class: (*class).to_owned(),
+                        states: number(states),
+                        depth: number(depth),
+                        extent: (*extent).to_owned(),
+                        broken: (*broken).to_owned(),
+                    });
                 }
+                ["axis", what, verdict] => self.axes.push(format!("{what}: {verdict}")),
                 ["mutant", _, "killed", ..] => {
                     self.mutants.0 += 1;
                     self.mutants.1 += 1;
@@ -201,28 +295,49 @@ impl Summary {
             && killed == all
             && all > 0
             && self.states > 0
-            && self.attacks.len() == 22
             && self.broken().is_empty()
     }
 
-    /// Attacks that succeed where the boundary is promised.
+    /// What does not hold, or was not looked at, where the boundary is promised.
     fn broken(&self) -> Vec<String> {
-        let promised = |class: &str| class != "H1";
-        self.attacks
+        let mut broken: Vec<String> = self
+            .searches
             .iter()
-            .flat_map(|(attack, verdicts)| {
-                verdicts
-                    .iter()
-                    .filter(|(class, verdict)| promised(class) && *verdict == "broken")
-                    .map(move |(class, _)| format!("attack {attack} under {class}"))
-            })
+            .filter_map(Searched::failure)
+            .chain((1..=22).flat_map(|attack| self.unheld(attack)))
+            .collect();
+        for class in PROMISED {
+            if !self.searches.iter().any(|search| search.class == class) {
+                broken.push(format!("nothing was searched under {class}"));
+            }
+        }
+        if self.with == Oracles::Needed {
+            let missing = |skipped: &String| format!("{skipped} (or ask for --without-oracles)");
+            broken.extend(self.skipped.iter().map(missing));
+        }
+        broken
+    }
+
+    /// The classes under which an attack was not seen to be held.
+    fn unheld(&self, attack: u64) -> Vec<String> {
+        let none = BTreeMap::new();
+        let verdicts = self.attacks.get(&attack).unwrap_or(&none);
+        if attack == ELSEWHERE && verdicts.values().any(|verdict| verdict == "elsewhere") {
+            return Vec::new();
+        }
+        let is_held = |class: &&str| verdicts.get(*class).is_some_and(|own| own == "held");
+        let unheld = PROMISED.iter().filter(|class| !is_held(class));
+        unheld
+            .map(|class| format!("attack {attack} under {class}"))
             .collect()
     }
 
     fn explored(&self) -> String {
         format!(
-            "states explored: {} in {} searches, {} operations carried out, up to {} in a row",
-            self.states, self.searches, self.operations, self.deepest
+            "states explored: {} in {} searches, {} operations carried out",
+            self.states,
+            self.searches.len(),
+            self.operations
         )
     }
 
@@ -273,6 +388,12 @@ impl Summary {
             text.push('\n');
         };
         line(self.explored());
+        for search in &self.searches {
+            line(format!("  {}", search.line()));
+        }
+        for axis in &self.axes {
+            line(format!("  assumed of Windows: {axis}"));
+        }
         for oracle in &self.oracles {
             line(format!("oracle: {oracle}"));
         }
@@ -315,7 +436,9 @@ mod tests {
 
     fn attacks(verdict: &str) -> String {
         (1..=22).fold(String::new(), |mut all, attack| {
-            let _ = writeln!(all, "attack\t{attack}\ttitle\tH2\t{verdict}");
+            for class in PROMISED {
+                let _ = writeln!(all, "attack\t{attack}\ttitle\t{class}\t{verdict}");
+            }
             all
         })
     }
@@ -326,7 +449,8 @@ mod tests {
         summary
     }
 
-    const SEARCH: &str = "search\tworld\tH2\t10\t20\t3\tWhole\n";
+    const SEARCH: &str = "search\tworld\tH2\t10\t20\t3\tWhole\t\n\
+        search\tworld\tH3\t10\t20\t3\tDepth\t\nsearch\tworld\tH4\t10\t20\t3\tDepth\t\n";
     const KILLED: &str = "mutant\tno deny\tkilled\tby search\n";
 
     #[test]
@@ -334,7 +458,11 @@ mod tests {
         let summary = summary(&format!("{SEARCH}{SEARCH}{KILLED}{}", attacks("held")));
         assert!(summary.holds());
         let text = summary.render();
-        assert!(text.contains("states explored: 20 in 2 searches"), "{text}");
+        assert!(text.contains("states explored: 60 in 6 searches"), "{text}");
+        assert!(
+            text.contains("search H3, world: 10 states, every sequence of 3: every promise holds"),
+            "{text}"
+        );
         assert!(text.contains("mutants killed: 1/1"), "{text}");
         assert!(text.contains("H2 22 of 22"), "{text}");
     }
@@ -367,7 +495,58 @@ mod tests {
         ] {
             assert!(!summary(&format!("{good}{bad}")).holds(), "{bad}");
         }
-        let narrow = "attack\t3\ttitle\tH1\tbroken\n";
-        assert!(summary(&format!("{good}{narrow}")).holds());
+        let narrow =
+            "attack\t3\ttitle\tH1\tbroken\nsearch\tworld\tH1\t1\t1\t1\tDepth\troots stay\n";
+        let narrow = summary(&format!("{good}{narrow}"));
+        assert!(narrow.holds());
+        assert!(
+            narrow.render().contains("BREAKS roots stay"),
+            "what fails is said"
+        );
+    }
+
+    #[test]
+    fn a_search_that_was_cut_or_breaks_where_it_is_promised_fails() {
+        let good = format!("{SEARCH}{KILLED}{}", attacks("held"));
+        for bad in [
+            "search\tworld\tH2\t1\t1\t1\tCut\t\n",
+            "search\tworld\tH1\t1\t1\t1\tCut\troots stay\n",
+            "search\tworld\tH3\t1\t1\t1\tDepth\troots stay\n",
+        ] {
+            assert!(!summary(&format!("{good}{bad}")).holds(), "{bad}");
+        }
+        let only_h2 = "search\tworld\tH2\t10\t20\t3\tWhole\t\n";
+        assert!(!summary(&format!("{only_h2}{KILLED}{}", attacks("held"))).holds());
+    }
+
+    #[test]
+    fn every_attack_needs_a_verdict_under_every_class_and_one_may_be_elsewhere() {
+        let all = attacks("held");
+        let without = |start: &str| {
+            let lines = all.lines().filter(|line| !line.starts_with(start));
+            lines.fold(String::new(), |all, line| all + line + "\n")
+        };
+        let held = |figures: &str| summary(&format!("{SEARCH}{KILLED}{figures}")).holds();
+        assert!(!held(&without("attack\t3\ttitle\tH4")));
+        let elsewhere = |attack: u64| {
+            let rest = without(&format!("attack\t{attack}\t"));
+            format!("{rest}attack\t{attack}\ttitle\taudit\telsewhere\n")
+        };
+        assert!(held(&elsewhere(ELSEWHERE)));
+        assert!(!held(&elsewhere(3)), "it is the model's to hold");
+    }
+
+    #[test]
+    fn an_oracle_that_is_missing_fails_unless_none_is_asked() {
+        let good = format!("{SEARCH}{KILLED}{}", attacks("held"));
+        let mut missing = summary(&good);
+        missing.suite("suite", "SKIPPED, nothing compared: no oracle\n", true);
+        assert!(!missing.holds());
+        missing.with = Oracles::Without;
+        assert!(missing.holds());
+        assert!(missing.render().contains("SKIPPED nothing compared"));
+        // The word in a failing run's output excuses nothing.
+        missing.oracle("3 differ, 2 SKIPPED\n", false);
+        assert!(!missing.holds());
     }
 }

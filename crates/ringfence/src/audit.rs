@@ -124,6 +124,7 @@ const fn hangs_on(stakes: Stakes) -> &'static str {
     match stakes {
         Stakes::Boundary => "",
         Stakes::Copies => "; open, the network is partial",
+        Stakes::Links => "; open, what can only be read can be emptied by another name",
         Stakes::Service => "; told, and never called closed",
         Stakes::Works => "; it ought to work",
     }
@@ -160,7 +161,7 @@ pub fn render(report: &AuditReport) -> String {
             "nothing that was tried is open, and some of it could not be tried: see `unknown`"
         }
         Verdict::Partial => {
-            "network: partial. Copies of a token get past the network filters; `ringfence setup install --complement-filters` asks for filters that they do not"
+            "partial: see `OPEN`. Where copies of a token get past the network filters, `ringfence setup install --complement-filters` asks for filters that they do not"
         }
         Verdict::NotEnforced => "not enforced: nothing is run on this machine that relies on it",
     };

@@ -50,6 +50,7 @@ impl Size {
 )]
 pub fn record_search(report: &Report) {
     println!("{report}");
+    let broken: Vec<String> = report.broken.keys().map(ToString::to_string).collect();
     record(&[
         "search",
         &report.world,
@@ -58,6 +59,7 @@ pub fn record_search(report: &Report) {
         &report.operations.to_string(),
         &report.depth.to_string(),
         &format!("{:?}", report.extent),
+        &broken.join("; "),
     ]);
 }
 

@@ -113,8 +113,13 @@ pub fn observe(host: &Host, seat: &Seat, policy: &Policy, class: WriteClass) -> 
         capabilities: Vec::new(),
         sessions: Vec::new(),
     };
-    ringfence_windows::observe::observe(&mut Disk::new(&host.fs), policy, surroundings)
-        .unwrap_or_else(|error| panic!("{error:?}"))
+    let facts = ringfence_windows::observe::observe(&mut Disk::new(&host.fs), policy, surroundings)
+        .unwrap_or_else(|error| panic!("{error:?}"));
+    // What an audit would have measured here.
+    WindowsFacts {
+        links: Some(host.fs.link_rule),
+        ..facts
+    }
 }
 
 fn machine() -> Machine {

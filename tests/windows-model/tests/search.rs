@@ -45,6 +45,7 @@ fn built(build: Build, class: WriteClass) -> World {
 fn searched(build: Build, class: WriteClass, beyond: Beyond) -> Report {
     let report = search(&built(build, class), class, &wide(beyond));
     record_search(&report);
+    assert_ne!(report.extent, Extent::Cut, "{report}");
     report
 }
 

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::descriptor::SecurityDescriptor;
 use crate::mask::AccessMask;
 
@@ -43,8 +45,12 @@ pub enum ShortNames {
 /// What a handle to a file needs for one more name of the file. `[unsettled]`
 ///
 /// The algorithm ([MS-FSA] 2.1.5.15.6) names nothing. `CreateHardLink` opens with `FILE_WRITE_ATTRIBUTES`; since a
-/// mitigation of 2015 (MS15-115), widened later, the kernel is reported to ask for it too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// mitigation of 2015 (MS15-115), widened later, the kernel is reported to ask for it too. So it is measured on each
+/// machine; what is not known there is the first.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum LinkRule {
     /// Nothing: any handle will do.
     #[default]

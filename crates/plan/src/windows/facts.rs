@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use ringfence_nt::fs::LinkRule;
 use ringfence_nt::{SecurityDescriptor, Sid, WriteClass};
 use ringfence_policy::AbsolutePath;
 use ringfence_policy::layers::Context;
@@ -33,6 +34,9 @@ pub struct WindowsFacts {
     /// Which rights the second pass of a write-restricted token covers, measured on this machine; `None` before the
     /// first runner has run.
     pub write_class: Option<WriteClass>,
+    /// What a further name of a file asks for, measured on this machine; `None` before an audit could try it.
+    #[serde(default)]
+    pub links: Option<LinkRule>,
     /// Whether rules of this machine's own firewall policy take effect.
     pub firewall: FirewallPolicy,
     /// What was seen of copies of the Offline account's token at its network filters.

@@ -36,6 +36,7 @@ pub mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ringfence_nt::Sid;
+use ringfence_nt::fs::LinkRule;
 use ringfence_policy::Policy;
 use ringfence_policy::document::{Mode, NetworkMode, Require, WindowsSandbox};
 
@@ -217,6 +218,7 @@ impl<'a> Planner<'a> {
         all_notes.extend(self.denied_elsewhere(&held, &paths));
         let of_network = egress::missing(self.policy, self.accounts);
         let of_network = self.escaping().into_iter().chain(of_network);
+        let of_network = self.linking().into_iter().chain(of_network);
         missing.splice(0..0, self.missing().into_iter().chain(of_network));
         let launch = self.launch(&roots.roots, &path, rule)?;
         let mut person_steps: Vec<PersonStep> =
@@ -330,6 +332,29 @@ impl<'a> Planner<'a> {
     /// Whether sessions of this policy rest on the network filters.
     fn is_filtered(&self) -> bool {
         self.accounts != Accounts::Person && self.policy.network.mode.value != NetworkMode::Open
+    }
+
+    /// What further names of files break, unless this machine was seen to ask for `FILE_WRITE_ATTRIBUTES`.
+    ///
+    /// No entry helps: who may link what they can only read gives it a name in a directory of their own, whose
+    /// `FILE_DELETE_CHILD` is DELETE on it, and supersedes it there.
+    fn linking(&self) -> Option<Missing> {
+        let (cause, cure) = match self.facts.links {
+            Some(LinkRule::WriteAttributes) => return None,
+            Some(LinkRule::AnyHandle) => (
+                "read-only-files: partial. This Windows lets a command link files that it can only read, in its roots or outside, and empty them by the new name",
+                "keep what must not be emptied under version control elsewhere; a current Windows asks for more",
+            ),
+            None => (
+                "read-only-files: partial. Whether this Windows lets a command link files that it can only read, in its roots or outside, and empty them by the new name, has not been measured",
+                "measure it: `ringfence audit`",
+            ),
+        };
+        Some(Missing {
+            what: "read-only-files".to_owned(),
+            cause: cause.to_owned(),
+            cure: cure.to_owned(),
+        })
     }
 
     /// What gets past the network filters by what was measured of them.

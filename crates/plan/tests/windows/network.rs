@@ -1,6 +1,7 @@
 //! What becomes of the network filters where copies of the account's token get past those that name it.
 
 use ringfence_nt::Sid;
+use ringfence_nt::fs::LinkRule;
 use ringfence_plan::Level;
 use ringfence_plan::windows::audit::{
     AUDIT_VERSION, AuditRecord, AuditReport, Audited, TriedCopies,
@@ -60,6 +61,24 @@ fn until_it_is_measured_the_plan_says_so() {
     let held = planned(measured(MATCHED, None, Consent::Missing), "").expect("a plan");
     assert!(!says(&held, "has not been measured"));
     assert_eq!(held.missing, []);
+}
+
+/// No entry keeps a protected file from being emptied by another name, so what Windows asks of a link is a fact.
+#[test]
+fn links_that_any_handle_makes_or_that_nobody_measured_are_missing() {
+    let (mut facts, ledger) = stored();
+    let policy = policy(POLICY, &facts);
+    let mut missing = |links| {
+        facts.links = links;
+        let plan = plan(&policy, &facts, &ledger).expect("a plan");
+        let named: Vec<String> = plan.missing.into_iter().map(|one| one.what).collect();
+        (plan.level, named)
+    };
+    let partial = (Level::Partial, vec!["read-only-files".to_owned()]);
+    assert_eq!(missing(Some(LinkRule::AnyHandle)), partial);
+    assert_eq!(missing(None), partial);
+    let full = (Level::Full, Vec::new());
+    assert_eq!(missing(Some(LinkRule::WriteAttributes)), full);
 }
 
 #[test]

@@ -189,6 +189,7 @@ pub fn observe_with(policy: &Policy, ports: PortFacts) -> Result<WindowsFacts, C
     facts.filtering.complement_consent = kept.complement;
     if let Some(record) = files.audit()? {
         facts.filtering = record.filtering(&facts);
+        facts.links = record.links(&facts);
     }
     Ok(facts)
 }

@@ -146,6 +146,7 @@ pub fn observe<L: Look>(
         installed,
         write_class,
         firewall,
+        links: None,
         filtering,
         ports,
         state: final_path(look, &state)?,

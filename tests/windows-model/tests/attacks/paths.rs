@@ -210,11 +210,10 @@ fn attack_09_other_spellings() {
 }
 
 /// If any handle may link a file, a file that is only readable can be carried into a directory of the target's own,
-/// whose `FILE_DELETE_CHILD` lets it be superseded: so what a link asks for must be measured.
+/// whose `FILE_DELETE_CHILD` lets it be superseded: so what a link asks for is measured, and the plan says what it is.
 #[test]
 fn links_by_any_handle_would_break_protected_files() {
     let class = WriteClass::H2;
-    let mut world = Scene::standard(class, None).unwrap();
     let bounds = Bounds {
         depth: 3,
         made: 1,
@@ -222,13 +221,37 @@ fn links_by_any_handle_would_break_protected_files() {
         states: 30_000,
         beyond: Beyond::Stop,
     };
-    world.fs.link_rule = LinkRule::AnyHandle;
-    world.redirects.clear();
-    world.names = vec![ringfence_windows_model::host::name("n")];
-    let report = search(&world, class, &bounds);
-    println!("{report}");
-    assert!(
-        report.broken.contains_key(&Promise::ProtectedUnchanged),
-        "the search misses superseding through a link"
-    );
+    for rule in [LinkRule::WriteAttributes, LinkRule::AnyHandle] {
+        let mut world = Scene::standard(class, None).unwrap();
+        world.name = format!("links by {rule:?}");
+        world.fs.link_rule = rule;
+        world.redirects.clear();
+        world.names = vec![ringfence_windows_model::host::name("n")];
+        let report = search(&world, class, &bounds);
+        println!("{report}");
+        let broken: Vec<Promise> = report.broken.keys().copied().collect();
+        let mut scene = Scene::new(class);
+        let ann = scene.ann.clone();
+        scene.host.fs.link_rule = rule;
+        scene.project(WS, ann.sid);
+        let session = scene.start(&ann, WS, "").unwrap();
+        let missing: Vec<&str> = session.plan.missing.iter().map(|one| &*one.what).collect();
+        let (breaks, says): (&[Promise], &[&str]) = match rule {
+            LinkRule::WriteAttributes => (&[], &[]),
+            LinkRule::AnyHandle => (
+                &[Promise::ProtectedUnchanged, Promise::OutsideUnwritten],
+                &["read-only-files"],
+            ),
+        };
+        assert_eq!((&broken[..], &missing[..]), (breaks, says), "{rule:?}");
+        let verdict = match breaks {
+            [] => "every promise holds".to_owned(),
+            some => {
+                let words: Vec<String> = some.iter().map(ToString::to_string).collect();
+                format!("breaks {}; the plan is partial", words.join(", "))
+            }
+        };
+        let asked = format!("a further name asks for {rule:?}");
+        ringfence_windows_model::figures::record(&["axis", &asked, &verdict]);
+    }
 }

@@ -6,6 +6,7 @@
 mod probes;
 mod record;
 
+use ringfence_nt::fs::LinkRule;
 use ringfence_nt::measure::{Measured, Request};
 use ringfence_nt::{AccessMask, WriteClass};
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::facts::{CopiedToken, Copies, WindowsFacts};
 use super::filters::FilterForm;
 
-pub use probes::{PROBES, ProbeKind, Stakes, kind_of};
+pub use probes::{LINKS, PROBES, ProbeKind, Stakes, kind_of};
 pub use record::{AuditRecord, Audited};
 
 /// The version of reports that this program writes.
@@ -130,7 +131,7 @@ pub enum Verdict {
     Held,
     /// Nothing that was tried was open, and some of it could not be tried.
     Unknown,
-    /// It holds, but for copies of a token that get past the network filters.
+    /// It holds, but for copies of a token that get past the network filters, or files that can only be read and are linked.
     Partial,
     /// Something of it is open, or this system enforces nothing.
     NotEnforced,
@@ -157,8 +158,10 @@ impl AuditReport {
             let stakes = kind_of(&probe.name).map_or(Stakes::Boundary, |kind| kind.stakes);
             let found = match (stakes, probe.answer) {
                 (_, Answer::NotEnforced) | (Stakes::Boundary, Answer::Open) => Verdict::NotEnforced,
-                (Stakes::Copies, Answer::Open) => Verdict::Partial,
-                (Stakes::Boundary | Stakes::Copies, Answer::Unknown) => Verdict::Unknown,
+                (Stakes::Copies | Stakes::Links, Answer::Open) => Verdict::Partial,
+                (Stakes::Boundary | Stakes::Copies | Stakes::Links, Answer::Unknown) => {
+                    Verdict::Unknown
+                }
                 (_, Answer::Held)
                 | (Stakes::Service | Stakes::Works, Answer::Open | Answer::Unknown) => {
                     Verdict::Held
@@ -175,10 +178,22 @@ impl AuditReport {
         self.verdict() == Verdict::Held
     }
 
+    /// What a further name of a file asks for, if that could be tried.
+    #[must_use]
+    pub fn links(&self) -> Option<LinkRule> {
+        let probe = self.probes.iter().find(|probe| probe.name == LINKS)?;
+        match probe.answer {
+            Answer::Held => Some(LinkRule::WriteAttributes),
+            Answer::Open => Some(LinkRule::AnyHandle),
+            Answer::NotEnforced | Answer::Unknown => None,
+        }
+    }
+
     /// Puts what was measured into the facts of a machine: plans and the model use this class, and these filters, from
     /// then on. Whether an administrator has agreed to filters is no measurement and stays.
     pub fn pin(&self, facts: &mut WindowsFacts) {
         facts.write_class = self.second_pass.and_then(SecondPass::class);
+        facts.links = self.links();
         if let Some(TriedCopies { form, copies }) = self.filtering {
             match form {
                 FilterForm::Named => facts.filtering.named = Some(copies),
@@ -289,7 +304,7 @@ mod tests {
             let with = |answer| all(Answer::Held, kind.name, answer).verdict();
             let (open, unknown) = match kind.stakes {
                 Stakes::Boundary => (Verdict::NotEnforced, Verdict::Unknown),
-                Stakes::Copies => (Verdict::Partial, Verdict::Unknown),
+                Stakes::Copies | Stakes::Links => (Verdict::Partial, Verdict::Unknown),
                 Stakes::Service | Stakes::Works => (Verdict::Held, Verdict::Held),
             };
             assert_eq!(with(Answer::Open), open, "{}", kind.name);

@@ -9,6 +9,8 @@ pub enum Stakes {
     Boundary,
     /// Open, the network is partial until the filters take another form.
     Copies,
+    /// Open, what can only be read can be emptied by another name, and every plan is partial.
+    Links,
     /// A service of another identity carries it, past filters that name a user: it is told, and never called closed.
     Service,
     /// It ought to work inside; where it does not, commands miss it and nothing is lost.
@@ -30,12 +32,20 @@ const fn probe(name: &'static str, asks: &'static str, stakes: Stakes) -> ProbeK
     ProbeKind { name, asks, stakes }
 }
 
+/// The probe that settles what a further name of a file asks for.
+pub const LINKS: &str = "links";
+
 /// Every probe, in the order in which they are tried.
 pub const PROBES: &[ProbeKind] = &[
     probe(
         "write-class",
         "which rights the second pass of a write-restricted token covers",
         Stakes::Boundary,
+    ),
+    probe(
+        LINKS,
+        "a further name for a file that can only be read, from inside",
+        Stakes::Links,
     ),
     probe(
         "egress.tcp",

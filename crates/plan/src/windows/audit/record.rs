@@ -4,6 +4,7 @@
 //! anew: only another audit takes that back. What held does not count beyond what it was seen on.
 
 use ringfence_nt::Sid;
+use ringfence_nt::fs::LinkRule;
 use serde::{Deserialize, Serialize};
 
 use super::{AuditReport, TriedCopies};
@@ -94,6 +95,17 @@ impl AuditRecord {
         }
     }
 
+    /// What a further name of a file asks for on the machine of `facts`: an answer that allows less than the model's
+    /// worst counts on what it was seen on alone.
+    #[must_use]
+    pub fn links(&self, facts: &WindowsFacts) -> Option<LinkRule> {
+        let here = self.on == Audited::of(facts);
+        self.last.links().filter(|rule| match rule {
+            LinkRule::WriteAttributes => here,
+            LinkRule::AnyHandle => true,
+        })
+    }
+
     /// What is known on the machine of `facts`, beside whether somebody has agreed to filters that can hit others.
     #[must_use]
     pub fn filtering(&self, facts: &WindowsFacts) -> Filtering {
@@ -166,6 +178,31 @@ mod tests {
         assert_eq!(mended.named, Some(MATCHED));
         let json = serde_json::to_string(&mended).unwrap();
         assert_eq!(serde_json::from_str::<AuditRecord>(&json).unwrap(), mended);
+    }
+
+    #[test]
+    fn what_links_ask_for_counts_where_it_was_seen() {
+        let text = include_str!("../../../../../tests/golden/cases/windows-plain/facts.json");
+        let crate::HostFacts::Windows(mut facts) = serde_json::from_str(text).unwrap() else {
+            unreachable!("the case is a Windows machine")
+        };
+        let mut answered = report(FilterForm::Named, MATCHED);
+        answered.probes.push(crate::windows::audit::Probe {
+            name: crate::windows::audit::LINKS.to_owned(),
+            answer: crate::windows::audit::Answer::Held,
+            detail: String::new(),
+            control: String::new(),
+        });
+        let record =
+            |report: &AuditReport| AuditRecord::after(report.clone(), Audited::of(&facts), None);
+        let held = record(&answered);
+        answered.probes[0].answer = crate::windows::audit::Answer::Open;
+        let open = record(&answered);
+        assert_eq!(held.links(&facts), Some(LinkRule::WriteAttributes));
+        assert_eq!(open.links(&facts), Some(LinkRule::AnyHandle));
+        facts.machine.build += 1;
+        assert_eq!(held.links(&facts), None);
+        assert_eq!(open.links(&facts), Some(LinkRule::AnyHandle));
     }
 
     #[test]

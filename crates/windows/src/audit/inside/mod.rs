@@ -4,11 +4,14 @@
 //! control failed outside is never held.
 
 mod copies;
+mod links;
 pub mod network;
 mod process;
 
 use std::io::{self, Read as _, Write};
 use std::time::Duration;
+
+use ringfence_plan::windows::audit::LINKS;
 
 use super::Finding;
 use super::stage::Stage;
@@ -24,6 +27,7 @@ const LEFT_BEHIND: Duration = Duration::from_mins(1);
 #[must_use]
 pub fn attempt(name: &str, stage: &Stage) -> Option<Finding> {
     Some(match name {
+        LINKS => links::readable(),
         "egress.tcp" => network::tcp(stage),
         "egress.tcp6" => network::tcp6(stage),
         "egress.udp" => network::udp(stage),

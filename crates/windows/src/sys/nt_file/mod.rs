@@ -7,6 +7,7 @@
 //! `NtSetSecurityObject`, `OpenFileById`; [MS-FSCC] 2.4.
 
 mod delete;
+mod link;
 mod look;
 mod open;
 mod reparse;
@@ -15,6 +16,7 @@ mod security;
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 
 pub use delete::delete;
+pub use link::link;
 pub use look::{FileLook, Link, links, list, look};
 pub use open::{Access, drive_root, make_directory, open_at, open_by_id, reopen};
 pub use reparse::remove_reparse_point;
