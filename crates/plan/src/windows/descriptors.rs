@@ -302,21 +302,17 @@ pub fn bind_owner(
             AccessMask::READ_CONTROL,
             Sid::OWNER_RIGHTS,
         );
-        after_denies(&kept, entry)
+        // Last of what is explicit: there it stays when our other entries are put in again.
+        let (inherited, mut explicit): (Vec<Ace>, Vec<Ace>) =
+            kept.into_iter().partition(Ace::is_inherited);
+        explicit.push(entry);
+        explicit.extend(inherited);
+        explicit
     };
     SecurityDescriptor {
         dacl: Dacl::Present(Acl::new(entries)),
         ..descriptor
     }
-}
-
-/// `aces` with an explicit allow right behind the explicit denies.
-#[must_use]
-pub(crate) fn after_denies(aces: &[Ace], entry: Ace) -> Vec<Ace> {
-    let (denies, rest): (Vec<Ace>, Vec<Ace>) = aces
-        .iter()
-        .partition(|ace| ace.kind == AceKind::Deny && !ace.is_inherited());
-    denies.into_iter().chain([entry]).chain(rest).collect()
 }
 
 /// Whether an inherited deny of `mask` would lose on this object: it is protected from inheritance, or an explicit

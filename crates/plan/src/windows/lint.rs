@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use ringfence_nt::{AccessMask, Ace, AceFlags, AceKind, Acl, Sid};
 
 use crate::lint::Severity;
-use crate::windows::descriptors::{PROTECT, READ, STAY, Trustees};
+use crate::windows::descriptors::{PASS, PROTECT, READ, STAY, Trustees};
 use crate::windows::facts::WindowsFacts;
 use crate::windows::filters;
 use crate::windows::launch::{Identity, LaunchSpec};
@@ -18,7 +18,8 @@ use crate::windows::plan::{Accounts, HeldObject, WindowsPlan};
 use crate::windows::refuse::RefuseList;
 use crate::windows::sids::{self, SidKind};
 use crate::windows::step::{
-    Condition, Filter, FilterAction, MachineStep, PersonInverse, PersonStep, Purpose, Trustee,
+    Condition, DescriptorTemplate, Filter, FilterAction, MachineStep, PersonInverse, PersonStep,
+    Purpose, Trustee,
 };
 
 /// Which rule a plan breaks.
@@ -56,6 +57,9 @@ pub enum LintRule {
     TokenTooWide,
     /// The runner, its pipe or its token is open to a target.
     RunnerOpen,
+    /// A directory or key of the machine's record lets the group do more than pass, or the person write where the group
+    /// may not even look.
+    MachineOpen,
 }
 
 /// One finding.
@@ -88,8 +92,17 @@ pub fn lint(plan: &WindowsPlan, facts: &WindowsFacts) -> Vec<Finding> {
         lint.step(step);
     }
     for step in &plan.machine_steps {
-        if let MachineStep::InstallFilters { filters } = step {
-            lint.filters(filters);
+        match step {
+            MachineStep::InstallFilters { filters } => lint.filters(filters),
+            MachineStep::MakeDirectory { path, descriptor } => {
+                lint.of_machine(descriptor, &path.printable());
+            }
+            MachineStep::SetValue {
+                key,
+                descriptor: Some(descriptor),
+                ..
+            } => lint.of_machine(descriptor, key),
+            _ => {}
         }
     }
     lint.launch(launch);
@@ -276,6 +289,17 @@ impl Lint<'_> {
                 self.error(LintRule::PlaceholderWritten, &path);
             }
         }
+        if let PersonStep::MakeHome { .. } = step {
+            let trustees = self.plan.trustees(Some(0));
+            for ace in descriptor.acl().into_iter().flat_map(|acl| &acl.aces) {
+                if ace.kind == AceKind::Allow {
+                    self.grant(ace, &trustees, &path);
+                }
+            }
+            if !descriptor.acl().is_some_and(Acl::is_canonical) {
+                self.error(LintRule::OrderNotCanonical, &path);
+            }
+        }
         if let PersonStep::SetDacl { before, after, .. } = step {
             let restored = match step.inverse() {
                 PersonInverse::RestoreDacl {
@@ -289,6 +313,37 @@ impl Lint<'_> {
                 self.error(LintRule::NotInvertible, &path);
             }
             self.foreign(before.acl(), after.acl(), &path);
+        }
+    }
+
+    /// The group passes through what is made for the machine, or is denied all of it; then the person only reads.
+    fn of_machine(&mut self, descriptor: &DescriptorTemplate, object: &String) {
+        let write = AccessMask::WRITE_DAC | AccessMask::WRITE_OWNER | AccessMask::DELETE;
+        // To write data or set a value; to append or make a key.
+        let write = write | AccessMask(0x2) | AccessMask(0x4);
+        let of_group = |kind: AceKind| {
+            let aces = descriptor.aces.iter();
+            aces.filter(move |ace| {
+                ace.kind == kind && matches!(ace.trustee, Trustee::Group | Trustee::Account(_))
+            })
+        };
+        let mut allowed = of_group(AceKind::Allow);
+        let is_wide = allowed.any(|ace| !PASS.contains(ace.mask) || ace.flags != AceFlags::NONE);
+        let passes = of_group(AceKind::Allow).next().is_some();
+        let all = |sid: Sid| {
+            let aces = descriptor.aces.iter();
+            let own = aces
+                .filter(move |ace| ace.kind == AceKind::Allow && ace.trustee == Trustee::Sid(sid));
+            own.fold(AccessMask::NONE, |all, ace| all | ace.mask)
+        };
+        let denied = of_group(AceKind::Deny)
+            .filter(|ace| ace.flags == AceFlags::INHERIT_ALL)
+            .fold(AccessMask::NONE, |all, ace| all | ace.mask);
+        let of_person = all(self.plan.person);
+        let is_closed = denied.contains(all(Sid::SYSTEM)) && !of_person.intersects(write);
+        // Where the person is not named there is nothing of theirs.
+        if is_wide || !(of_person.is_empty() || passes || is_closed) {
+            self.error(LintRule::MachineOpen, object);
         }
     }
 
@@ -358,6 +413,21 @@ impl Lint<'_> {
         let restricting: HashSet<Sid> = token.restricting.iter().map(|one| one.sid).collect();
         let needed = FilterFlags::DISABLE_MAX_PRIVILEGE.with(FilterFlags::WRITE_RESTRICTED);
         let session = sids::Placeholder::Session.sid();
+        // What the default lists of drives and new folders give to everybody who has logged on.
+        let everybody = [
+            sids::Placeholder::Logon.sid(),
+            Sid::ADMINISTRATORS,
+            Sid::AUTHENTICATED_USERS,
+            Sid::INTERACTIVE,
+            Sid::LOCAL,
+        ];
+        let is_account = matches!(launch.identity, Identity::Account(_));
+        let counts = |sid: &Sid| is_account && !token.deny_only.contains(sid);
+        let too_much = AccessMask::GENERIC_ALL | AccessMask::WRITE_DAC | AccessMask::WRITE_OWNER;
+        let gives = |ace: &Ace| {
+            let own = [session, Sid::SYSTEM, self.plan.person].contains(&ace.sid);
+            ace.kind == AceKind::Allow && !own && ace.mask.intersects(too_much)
+        };
         let person_restricting =
             launch.identity == Identity::Person && restricting.contains(&self.plan.person);
         if !token.flags.contains(needed)
@@ -367,6 +437,8 @@ impl Lint<'_> {
             || restricting.contains(&Sid::USERS)
             || restricting.contains(&Sid::AUTHENTICATED_USERS)
             || person_restricting
+            || everybody.iter().any(counts)
+            || token.default_dacl.aces.iter().any(gives)
         {
             self.error(LintRule::TokenTooWide, &"token of targets");
         }

@@ -105,8 +105,10 @@ impl WalkRule<'_> {
     /// Takes from the accounts what they must not do by any of the names; gives no more than reading, and takes
     /// nothing from others, to whom the other name may belong.
     fn linked_outside(&self, object: &Visited<'_>) -> SecurityDescriptor {
-        let stamp =
-            |ours: &[Ace]| with_entries(object.descriptor, None, object.kind, ours, self.trustees);
+        let stamp = |ours: &[Ace]| {
+            let kept = with_entries(object.descriptor, None, object.kind, ours, self.trustees);
+            bind_owner(kept, object.kind, self.trustees)
+        };
         let ours = match self.purpose {
             Purpose::Root | Purpose::Between | Purpose::Protected => {
                 let mut ours = self.trustees.linked_outside();
@@ -123,7 +125,7 @@ impl WalkRule<'_> {
                 return object.descriptor.clone();
             }
         };
-        bind_owner(stamp(&ours), object.kind, self.trustees)
+        stamp(&ours)
     }
 
     /// Gives the person back what a sandboxed command made without them: a protected DACL that leaves them out.

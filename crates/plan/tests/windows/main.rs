@@ -8,6 +8,7 @@
 )]
 
 mod egress;
+mod links;
 mod mutations;
 mod network;
 mod projects;

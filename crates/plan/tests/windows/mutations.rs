@@ -1,9 +1,9 @@
 //! Each mutation of a good plan is found, by the rule that is there for it.
 
-use ringfence_nt::{AccessMask, Ace, AceFlags, Acl, Dacl, Sid};
+use ringfence_nt::{AccessMask, Ace, AceFlags, AceKind, Acl, Dacl, Sid};
 use ringfence_plan::windows::lint::{LintRule, lint};
 use ringfence_plan::windows::sids::Placeholder;
-use ringfence_plan::windows::step::{Condition, MachineStep, PersonStep};
+use ringfence_plan::windows::step::{AceTemplate, Condition, MachineStep, PersonStep, Trustee};
 use ringfence_plan::windows::{WindowsPath, WindowsPlan, plan};
 
 use crate::world::{POLICY, ROOT, path, policy, ready, stored};
@@ -130,7 +130,11 @@ fn broken(rule: LintRule) -> (Vec<LintRule>, Option<LintRule>) {
             token(|token| token.restricting[0].sid = Sid::EVERYONE),
             Some(LintRule::RunnerOpen),
         ),
-        LintRule::RunnerOpen => (open_runner(), None),
+        LintRule::RunnerOpen => (open_runner(), Some(LintRule::MachineOpen)),
+        LintRule::MachineOpen => (
+            machine(&|aces| aces.retain(|ace| ace.kind == AceKind::Allow)),
+            None,
+        ),
     }
 }
 
@@ -145,7 +149,7 @@ fn every_rule_is_broken_by_a_plan() {
         seen.push(rule);
         next = after;
     }
-    assert_eq!(seen.len(), 15, "{seen:?}");
+    assert_eq!(seen.len(), 16, "{seen:?}");
 }
 
 fn is_write(ace: &&mut Ace) -> bool {
@@ -277,4 +281,104 @@ fn a_token_that_is_too_wide_is_found() {
         .contains(&LintRule::TokenTooWide)
     );
     assert!(token(|token| token.flags.0 &= !0x8).contains(&LintRule::TokenTooWide));
+}
+
+/// Rules that a plan breaks whose record, the directory or the key, has other entries.
+fn machine(change: &dyn Fn(&mut Vec<AceTemplate>)) -> Vec<LintRule> {
+    let (facts, ledger) = stored();
+    let whole = plan(&policy(POLICY, &facts), &facts, &ledger).expect("a plan");
+    assert_eq!(lint(&whole, &facts), Vec::new());
+    let is_denied = |aces: &[AceTemplate]| aces.iter().any(|ace| ace.kind == AceKind::Deny);
+    let mut rules = Vec::new();
+    let mut changed = 0;
+    for index in 0..whole.machine_steps.len() {
+        let mut plan = whole.clone();
+        let aces = match &mut plan.machine_steps[index] {
+            MachineStep::MakeDirectory { descriptor, .. }
+            | MachineStep::SetValue {
+                descriptor: Some(descriptor),
+                ..
+            } if is_denied(&descriptor.aces) => &mut descriptor.aces,
+            _ => continue,
+        };
+        change(aces);
+        changed += 1;
+        let found = lint(&plan, &facts);
+        assert!(!found.is_empty(), "step {index} is not found");
+        rules.extend(found.into_iter().map(|one| one.rule));
+    }
+    assert!(changed >= 2, "the record's directory and its key");
+    rules
+}
+
+#[test]
+fn a_record_that_the_person_or_the_group_may_write_is_found() {
+    let found = machine(&|aces| {
+        for ace in aces.iter_mut().filter(|ace| ace.kind == AceKind::Allow) {
+            ace.mask = AccessMask::FILE_ALL_ACCESS;
+        }
+    });
+    assert!(found.contains(&LintRule::MachineOpen));
+    let group = machine(&|aces| {
+        aces.push(AceTemplate {
+            kind: AceKind::Allow,
+            flags: AceFlags::INHERIT_ALL,
+            mask: AccessMask::FILE_GENERIC_READ,
+            trustee: Trustee::Group,
+        });
+    });
+    assert!(group.contains(&LintRule::MachineOpen));
+}
+
+#[test]
+fn a_home_that_grants_too_much_is_found() {
+    for (mask, rule) in [
+        (AccessMask::FILE_DELETE_CHILD, LintRule::DeleteChildGranted),
+        (AccessMask::WRITE_DAC, LintRule::PermissionsGranted),
+    ] {
+        let rules = found(|plan| {
+            let homes = plan.person_steps.iter_mut().filter_map(|step| match step {
+                PersonStep::MakeHome { descriptor, .. } => Some(descriptor),
+                PersonStep::SetDacl { .. } | PersonStep::Walk { .. } => None,
+            });
+            for home in homes {
+                let Dacl::Present(acl) = &mut home.dacl else {
+                    panic!("a home has a list");
+                };
+                acl.aces
+                    .iter_mut()
+                    .filter(is_write)
+                    .for_each(|ace| ace.mask |= mask);
+            }
+        });
+        assert!(rules.contains(&rule), "{mask}");
+    }
+}
+
+#[test]
+fn a_token_that_counts_as_everybody_or_gives_away_what_it_makes_is_found() {
+    for sid in [Sid::AUTHENTICATED_USERS, Sid::INTERACTIVE, Sid::LOCAL] {
+        let (facts, ledger) = ready();
+        let mut plan = plan(&policy(POLICY, &facts), &facts, &ledger).expect("a plan");
+        let launch = plan.launch.as_mut().expect("a launch");
+        launch.token.deny_only.retain(|one| *one != sid);
+        let rules: Vec<LintRule> = lint(&plan, &facts).iter().map(|one| one.rule).collect();
+        assert!(rules.contains(&LintRule::TokenTooWide), "{sid}");
+    }
+    let open = token(|token| {
+        let entry = Ace::allow(AceFlags::NONE, AccessMask::GENERIC_ALL, Sid::EVERYONE);
+        token.default_dacl.aces.push(entry);
+    });
+    assert!(open.contains(&LintRule::TokenTooWide));
+}
+
+#[test]
+fn a_secret_whose_owner_is_not_bound_is_found() {
+    let rules = found(|plan| {
+        let offline = plan.accounts.sids().expect("accounts").offline;
+        let mut held = plan.held.iter_mut();
+        let secret = held.find(|held| held.object.path == below(".env"));
+        secret.expect("held").descriptor.owner = Some(offline);
+    });
+    assert!(rules.contains(&LintRule::PermissionsGranted));
 }

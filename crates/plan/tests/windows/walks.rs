@@ -225,3 +225,28 @@ fn exactly_our_entries_are_taken_from_what_somebody_else_has_changed() {
         None
     );
 }
+
+#[test]
+fn the_accounts_are_bound_as_owners_whatever_is_walked() {
+    let bench = Bench::new();
+    let offline = bench.offline();
+    let git = format!("{ROOT}\\.git");
+    let sddl = format!("O:{offline}G:{offline}D:P(A;;0x1f01ff;;;OW)(A;;0x1f01ff;;;{ANN})");
+    for purpose in [
+        Purpose::Root,
+        Purpose::Between,
+        Purpose::Protected,
+        Purpose::Secret,
+        Purpose::DeniedRead,
+        Purpose::WorldWritable,
+    ] {
+        for names in [Names::Inside, Names::Outside] {
+            let next = bench.next(purpose, &git, &sddl, names).expect("a change");
+            let owner = explicit(&next)
+                .into_iter()
+                .filter(|ace| ace.sid == Sid::OWNER_RIGHTS);
+            let masks: Vec<AccessMask> = owner.map(|ace| ace.mask).collect();
+            assert_eq!(masks, [AccessMask::READ_CONTROL], "{purpose:?} {names:?}");
+        }
+    }
+}
