@@ -174,7 +174,11 @@ impl GenericMapping {
         execute: AccessMask::FILE_GENERIC_EXECUTE,
         all: AccessMask::FILE_ALL_ACCESS,
     };
-    /// Processes: read is query and `VM_READ`; write is VM and handle work; execute is terminate-free query and wait.
+    /// Processes: read is query and `VM_READ`; write is VM and handle work; execute is query, wait and terminate.
+    ///
+    /// `[unsettled]` "Process Security and Access Rights" names the rights, and no document their mapping; these values
+    /// are what [`WriteClass`](crate::WriteClass) is computed from. Ending a process is no write here, so the second
+    /// pass keeps no target from ending processes of the account's other sessions.
     pub const PROCESS: Self = Self {
         read: AccessMask(0x0002_0410),
         write: AccessMask(0x0002_0bea),

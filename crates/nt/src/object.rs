@@ -50,13 +50,14 @@ impl SecurableKind {
     }
 }
 
-/// `winnt.h`, `THREAD_ALL_ACCESS` and the mapping that follows from "Thread Security and Access Rights".
+/// `[unsettled]` "Thread Security and Access Rights" names the rights, and no document their mapping; all is `winnt.h`'s
+/// `THREAD_ALL_ACCESS`.
 const THREAD: GenericMapping = mapping(0x0002_0048, 0x0002_0437, 0x0012_1800, 0x001f_ffff);
 /// "Window Station Security and Access Rights", interactive station.
 const WINDOW_STATION: GenericMapping = mapping(0x0002_0303, 0x0002_001c, 0x0002_0060, 0x000f_037f);
 /// "Desktop Security and Access Rights".
 const DESKTOP: GenericMapping = mapping(0x0002_0041, 0x0002_00be, 0x0002_0100, 0x000f_01ff);
-/// "Job Object Security and Access Rights".
+/// `[unsettled]` "Job Object Security and Access Rights" names the rights, and no document their mapping.
 const JOB: GenericMapping = mapping(0x0002_0004, 0x0002_000b, 0x0012_0000, 0x001f_003f);
 
 const fn mapping(read: u32, write: u32, execute: u32, all: u32) -> GenericMapping {

@@ -80,7 +80,7 @@ fn mask_words(mask: AccessMask) -> String {
         STAY => "delete, delete what is in it",
         PASS => "look at and pass through",
         EXECUTE => "read, execute",
-        READ => "read data, execute",
+        READ => "read data and extended attributes, execute",
         // Of keys, of tokens and desktops, of window stations, of processes and threads.
         FULL
         | AccessMask::GENERIC_ALL

@@ -95,7 +95,7 @@ pub(super) fn render(text: &mut String, number: usize, step: &MachineStep, names
                 String::new()
             } else {
                 let list: Vec<String> = rule.remote_ports.iter().copied().map(ports).collect();
-                format!(" on TCP {}", list.join(" "))
+                format!(" on TCP and UDP {}", list.join(" "))
             }
         ),
         MachineStep::ReservePorts { ports: range } => {
@@ -264,6 +264,6 @@ fn condition_words(condition: &Condition, names: &Names) -> String {
         Condition::Loopback => "loopback".to_owned(),
         Condition::Tcp => "TCP".to_owned(),
         Condition::RemotePorts(range) => format!("remote ports {}", ports(*range)),
-        Condition::RawEndpoint => "raw or promiscuous endpoint".to_owned(),
+        Condition::RawEndpoint => "raw endpoint".to_owned(),
     }
 }

@@ -84,7 +84,7 @@ pub enum Condition {
     Tcp,
     /// The remote port lies in the range.
     RemotePorts(PortRange),
-    /// The endpoint is raw or promiscuous.
+    /// The endpoint is raw; promiscuous ones have a condition of their own, which no filter of ours has.
     RawEndpoint,
 }
 
