@@ -271,7 +271,8 @@ impl NtFiles {
         let deleted = nt_file::reopen(directory.as_handle(), Access::Delete, &name)
             .and_then(|object| nt_file::delete(object.as_handle()));
         match deleted {
-            Ok(()) => Ok(()),
+            // What could not go is still in it, whatever the system says.
+            Ok(()) => failed.map_or(Ok(()), Err),
             Err(error) if error.error.0 == NOT_EMPTY => {
                 Err(failed.unwrap_or_else(|| for_object(name)(error)))
             }
