@@ -40,6 +40,7 @@ const CLASSES: &[(&str, Class)] = &[
     ("clock::", Class::NoSystem),
     ("digest::", Class::NoSystem),
     ("session::certificates::", Class::PlumbingOnly),
+    ("session::egress::", Class::PlumbingOnly),
     ("session::tended::", Class::NoSystem),
     ("shortage::", Class::NoSystem),
     ("sweep::git_config::", Class::NoSystem),

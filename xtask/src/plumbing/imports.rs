@@ -70,7 +70,7 @@ pub(super) fn run(project: &Project) -> Result<Part, PlumbingError> {
         .collect();
     if strangers.is_empty() {
         return Ok(Part::Held(format!(
-            "{ELEVATED} calls {} libraries of the system: no HTTP, no TLS, no resolver",
+            "{ELEVATED} calls {} libraries of the system: no HTTP, no TLS, no resolver\n",
             found.len()
         )));
     }

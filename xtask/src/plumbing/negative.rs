@@ -39,7 +39,7 @@ const CASES: &[Case] = &[
         arguments: &[
             "run",
             "--config",
-            "same-user.toml",
+            "../same-user.toml",
             "--",
             "cmd",
             "/c",
@@ -117,8 +117,9 @@ pub(crate) fn run(project: &Project) -> Result<Part, PlumbingError> {
     }
     let work = prefix(project).join("work");
     std::fs::create_dir_all(&work).map_err(PlumbingError::Built)?;
+    // Beside the workspace: a policy file in it is refused.
     std::fs::write(
-        work.join("same-user.toml"),
+        prefix(project).join("same-user.toml"),
         "[windows]\nsandbox = \"unelevated\"\n",
     )
     .map_err(PlumbingError::Built)?;
