@@ -212,14 +212,17 @@ fn follow(path: &Path) -> io::Result<Way> {
     Ok(Way { end: real, links })
 }
 
-/// How many names a regular file has that the caller, and so a command, may write; `None` where it is one.
+/// How many names a regular file has that the caller, and so a command, may write or may make writable; `None` where it
+/// is one.
 #[cfg(unix)]
 fn other_names(path: &Path) -> Option<u64> {
     use std::os::unix::fs::MetadataExt;
     let metadata = std::fs::symlink_metadata(path).ok()?;
     let several = metadata.is_file() && metadata.nlink() > 1;
+    // An owner gives itself by chmod(2) what the mode denies.
+    let is_owner = metadata.uid() == rustix::process::geteuid().as_raw();
     let writable = || rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
-    (several && writable()).then(|| metadata.nlink())
+    (several && (is_owner || writable())).then(|| metadata.nlink())
 }
 
 /// Not asked there.

@@ -102,3 +102,22 @@ pub(crate) struct Attack {
     /// How it is seen.
     pub(crate) effect: Effect,
 }
+
+/// An attack that any host lets happen without a boundary.
+const fn anywhere(tool: Tool, name: &'static str, script: &'static str, effect: Effect) -> Attack {
+    Attack {
+        name,
+        tool,
+        place: Where::Anywhere,
+        script,
+        effect,
+    }
+}
+
+const fn shell(name: &'static str, script: &'static str, effect: Effect) -> Attack {
+    anywhere(Tool::Shell, name, script, effect)
+}
+
+const fn git(name: &'static str, script: &'static str, effect: Effect) -> Attack {
+    anywhere(Tool::Git, name, script, effect)
+}

@@ -3,7 +3,7 @@
 //! Source: learn.microsoft.com `SetKernelObjectSecurity`, "Process Security and Access Rights". Invariant: a DACL that
 //! was set is read back; another one than was asked for is an error.
 
-use std::os::windows::io::{AsRawHandle as _, BorrowedHandle, OwnedHandle};
+use std::os::windows::io::{AsRawHandle as _, BorrowedHandle};
 
 use ringfence_nt::SecurityDescriptor;
 use windows_sys::Win32::Foundation::ERROR_INSUFFICIENT_BUFFER;
@@ -11,16 +11,14 @@ use windows_sys::Win32::Security::{
     DACL_SECURITY_INFORMATION, GetKernelObjectSecurity, SetKernelObjectSecurity,
 };
 use windows_sys::Win32::Storage::FileSystem::{READ_CONTROL, WRITE_DAC};
-use windows_sys::Win32::System::Diagnostics::ToolHelp::{
-    CreateToolhelp32Snapshot, TH32CS_SNAPTHREAD, THREADENTRY32, Thread32First, Thread32Next,
-};
 use windows_sys::Win32::System::Threading::{
-    GetCurrentProcess, GetCurrentProcessId, GetCurrentThread, GetCurrentThreadId, OpenThread,
+    GetCurrentProcess, GetCurrentThread, GetCurrentThreadId, OpenThread,
 };
 
 use super::access::descriptor_bytes;
 use super::error::{CallError, Win32Error, check};
 use super::handle::adopt;
+use super::snapshot::threads_of;
 
 /// Why an object is not protected.
 #[derive(Debug, thiserror::Error)]
@@ -110,7 +108,10 @@ pub fn protect_this_process(
     protect(current, thread, "thread")?;
     // SAFETY: as above.
     let this = unsafe { GetCurrentThreadId() };
-    for id in threads()?.into_iter().filter(|id| *id != this) {
+    for id in threads_of(std::process::id())? {
+        if id == this {
+            continue;
+        }
         // SAFETY: the call has no precondition: a number that is no thread is refused.
         let handle = unsafe { OpenThread(READ_CONTROL | WRITE_DAC, 0, id) };
         // SAFETY: it was just opened, or is null.
@@ -133,31 +134,4 @@ pub fn protect_this_process(
     // SAFETY: as for the thread.
     let current = unsafe { BorrowedHandle::borrow_raw(current) };
     protect(current, process, "process")
-}
-
-/// The numbers of this process's threads.
-fn threads() -> Result<Vec<u32>, CallError> {
-    const CALL: &str = "CreateToolhelp32Snapshot";
-    // SAFETY: the call has no precondition.
-    let handle = unsafe { CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0) };
-    // SAFETY: it was just made, or is INVALID_HANDLE_VALUE.
-    let snapshot: OwnedHandle =
-        unsafe { adopt(handle) }.ok_or_else(|| CallError::last(CALL, "threads"))?;
-    // SAFETY: it has no precondition.
-    let this = unsafe { GetCurrentProcessId() };
-    let mut entry = THREADENTRY32 {
-        dwSize: u32::try_from(size_of::<THREADENTRY32>()).unwrap_or(0),
-        ..THREADENTRY32::default()
-    };
-    let mut found = Vec::new();
-    // SAFETY: the snapshot is open; the entry says its own size.
-    let mut more = unsafe { Thread32First(snapshot.as_raw_handle(), &raw mut entry) };
-    while more != 0 {
-        if entry.th32OwnerProcessID == this {
-            found.push(entry.th32ThreadID);
-        }
-        // SAFETY: as above.
-        more = unsafe { Thread32Next(snapshot.as_raw_handle(), &raw mut entry) };
-    }
-    Ok(found)
 }

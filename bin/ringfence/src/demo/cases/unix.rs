@@ -1,6 +1,6 @@
 //! The table of the demo in the words of the POSIX shell, and of the probe that is built in C.
 
-use super::{Attack, Effect, Job, Where};
+use super::{Attack, Effect, Job, Where, git, shell};
 use crate::demo::tools::Tool;
 
 /// The jobs, in order.
@@ -36,26 +36,6 @@ pub(crate) const JOBS: &[Job] = &[
         script: "t=$(mktemp) && echo x > \"$t\" && cat \"$t\" && rm \"$t\"",
     },
 ];
-
-const fn shell(name: &'static str, script: &'static str, effect: Effect) -> Attack {
-    Attack {
-        name,
-        tool: Tool::Shell,
-        place: Where::Anywhere,
-        script,
-        effect,
-    }
-}
-
-const fn git(name: &'static str, script: &'static str, effect: Effect) -> Attack {
-    Attack {
-        name,
-        tool: Tool::Git,
-        place: Where::Anywhere,
-        script,
-        effect,
-    }
-}
 
 const fn probe(name: &'static str, place: Where, script: &'static str, effect: Effect) -> Attack {
     Attack {

@@ -3,7 +3,7 @@
 //! Invariant: a script's last word is its answer; `cmd.exe` tells a failed redirection to `||` and `&&` alone, so each
 //! is one chain of these.
 
-use super::{Attack, Effect, Job, Where};
+use super::{Attack, Effect, Job, Where, anywhere, git, shell};
 use crate::demo::tools::Tool;
 
 /// The jobs, in order.
@@ -40,35 +40,9 @@ pub(crate) const JOBS: &[Job] = &[
     },
 ];
 
-const fn shell(name: &'static str, script: &'static str, effect: Effect) -> Attack {
-    Attack {
-        name,
-        tool: Tool::Shell,
-        place: Where::Anywhere,
-        script,
-        effect,
-    }
-}
-
-const fn git(name: &'static str, script: &'static str, effect: Effect) -> Attack {
-    Attack {
-        name,
-        tool: Tool::Git,
-        place: Where::Anywhere,
-        script,
-        effect,
-    }
-}
-
 /// PowerShell says what it was told and ends with 5 where it was refused: any other end is no answer.
 const fn powershell(name: &'static str, script: &'static str, effect: Effect) -> Attack {
-    Attack {
-        name,
-        tool: Tool::PowerShell,
-        place: Where::Anywhere,
-        script,
-        effect,
-    }
+    anywhere(Tool::PowerShell, name, script, effect)
 }
 
 /// The attacks, in order: those on git's directory come last, because their controls really break it.
