@@ -2,15 +2,24 @@
 //!
 //! A connection that was allowed to one host must not be used to ask that host's neighbours for another: the server
 //! name of TLS and the `Host` of HTTP have to be the allowed host. On 443 and 80 nothing but TLS and HTTP is spoken
-//! (and SSH, which can't be taken for either); on other ports the protocol is recognised by its beginning.
-//! Invariant: bytes are held back only while they can still become TLS or HTTP.
+//! (and SSH, whose first line must be nothing else); on other ports the protocol is recognised by its beginning, and
+//! whatever some server may take for a request is one. Invariant: bytes are held back only while they can still become
+//! TLS, SSH or HTTP.
+//!
+//! Sources: RFC 9112 §2.2 and §3 (empty lines before a request, white space in it), RFC 4253 §4.2 (SSH's first line).
 
 use ringfence_policy::host::Host;
 use ringfence_policy::rule::RuleId;
 
 use crate::hello::{ClientHello, EncryptedHello, HANDSHAKE_RECORD, HelloError};
-use crate::http::MAX_LINE;
+use crate::http::{MAX_LINE, is_token};
 use crate::progress::Progress;
+
+/// The longest first line of SSH, with its end.
+const MAX_SSH_LINE: usize = 255;
+
+/// What a version of HTTP begins with.
+const VERSION: &[u8] = b"HTTP/";
 
 /// What a client begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +76,7 @@ impl FirstFlight {
         let Some(first) = bytes.first() else {
             return Ok(Progress::NeedMore);
         };
-        match is_beginning(bytes, b"SSH-") {
+        match is_ssh(bytes) {
             Beginning::Whole => return settled(Self::Opaque),
             Beginning::Part => return Ok(Progress::NeedMore),
             Beginning::No => {}
@@ -86,6 +95,18 @@ impl FirstFlight {
                 },
             },
         }
+    }
+
+    /// What a client has begun with that says no more than `bytes`; `None` for a beginning of TLS or HTTP, of which
+    /// nothing can come any more.
+    #[must_use]
+    pub fn at_end(bytes: &[u8], port: u16) -> Option<Self> {
+        let is_cut = match bytes.first() {
+            None => false,
+            Some(first) => [80, 443].contains(&port) || *first == HANDSHAKE_RECORD,
+        };
+        // Without a whole line it is no request to anybody.
+        (!is_cut).then_some(Self::Opaque)
     }
 }
 
@@ -110,25 +131,58 @@ fn is_beginning(bytes: &[u8], wanted: &[u8]) -> Beginning {
     }
 }
 
-/// Whether `bytes` begin with a request line of HTTP/1: capitals, a target, `HTTP/1.`.
+/// Whether `bytes` begin with the whole first line of SSH: of a version that is spoken, and no request of HTTP whose
+/// method begins alike.
+fn is_ssh(bytes: &[u8]) -> Beginning {
+    const VERSIONS: [&[u8]; 2] = [b"SSH-2.0-", b"SSH-1.99-"];
+    let visible = bytes.get(..MAX_SSH_LINE).unwrap_or(bytes);
+    let line = visible.split_inclusive(|byte| *byte == b'\n').next();
+    let line = line.unwrap_or_default();
+    let versions = VERSIONS.map(|version| is_beginning(line, version));
+    if versions.contains(&Beginning::Whole) {
+        match is_request_line(line) {
+            Beginning::Whole => Beginning::No,
+            Beginning::Part if visible.len() == MAX_SSH_LINE => Beginning::No,
+            Beginning::Part => Beginning::Part,
+            Beginning::No => Beginning::Whole,
+        }
+    } else if versions.contains(&Beginning::Part) {
+        Beginning::Part
+    } else {
+        Beginning::No
+    }
+}
+
+/// Whether `bytes` begin with what some server may take for the first line of a request: words of which one behind the
+/// first is a version of HTTP. Servers skip empty lines before it, take any white space for the space, and any token
+/// for a method.
 fn is_request_line(bytes: &[u8]) -> Beginning {
-    let mut words = bytes.splitn(3, |byte| *byte == b' ');
-    let method = words.next().unwrap_or_default();
-    let is_method = |byte: &u8| byte.is_ascii_uppercase() || *byte == b'-';
-    if method.is_empty() || method.len() > 32 || !method.iter().all(is_method) {
+    let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+    let visible = bytes.get(..=MAX_LINE).unwrap_or(bytes);
+    let start = visible.iter().position(|byte| !is_space(byte));
+    let text = visible.get(start.unwrap_or(visible.len())..);
+    let text = text.unwrap_or_default();
+    let end = text.iter().position(|byte| *byte == b'\n');
+    let line = text.get(..end.unwrap_or(text.len())).unwrap_or_default();
+    let mut words = line.split(is_space).filter(|word| !word.is_empty());
+    if words.next().is_some_and(|method| !is_token(method)) {
         return Beginning::No;
     }
-    let Some(target) = words.next() else {
-        return Beginning::Part;
-    };
-    let is_target = |byte: &u8| *byte > b' ' && *byte != 0x7f;
-    if !target.iter().all(is_target) || target.len() > MAX_LINE {
-        return Beginning::No;
+    for word in words {
+        let version = word.get(..VERSION.len());
+        if version.is_some_and(|start| start.eq_ignore_ascii_case(VERSION)) {
+            return Beginning::Whole;
+        }
+        // Nobody takes these in a target.
+        if word.iter().any(u8::is_ascii_control) {
+            return Beginning::No;
+        }
     }
-    match words.next() {
+    match end {
+        Some(_) => Beginning::No,
+        // Whoever reads requests says what is wrong with one that is too long.
+        None if visible.len() > MAX_LINE => Beginning::Whole,
         None => Beginning::Part,
-        Some(_) if target.is_empty() => Beginning::No,
-        Some(version) => is_beginning(version, b"HTTP/1."),
     }
 }
 
@@ -187,7 +241,7 @@ mod tests {
         let hello = records(&message(Some(b"example.com"), &[]), 1 << 14);
         for port in [443, 8443] {
             assert_eq!(settled(&hello, port), FirstFlight::Tls);
-            assert_eq!(settled(b"SSH-2.0-x", port), FirstFlight::Opaque);
+            assert_eq!(settled(b"SSH-2.0-x y\r\nz", port), FirstFlight::Opaque);
         }
         for port in [80, 8080] {
             assert_eq!(settled(b"GET / HTTP/1.1", port), FirstFlight::Http);
@@ -199,6 +253,11 @@ mod tests {
         );
         assert_eq!(settled(b"EHLO a.example\r\n", 25), FirstFlight::Opaque);
         assert_eq!(settled(b"USER a b c :d\r\n", 6667), FirstFlight::Opaque);
+        assert_eq!(settled(b"@RSYNCD: 31.0\n", 873), FirstFlight::Opaque);
+        assert_eq!(
+            settled(b"0032git-upload-pack /a\0", 9418),
+            FirstFlight::Opaque
+        );
         assert_eq!(settled(b"PING\r\n", 6379), FirstFlight::Opaque);
         assert_eq!(settled(b"U\0\0\x01", 3306), FirstFlight::Opaque);
         assert_eq!(settled(b"\x16\0\0\0", 3306), FirstFlight::Opaque);
@@ -235,7 +294,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_answered_the_same_however_they_arrive(
-            prefix in prop::sample::select(vec![&b""[..], b"SSH", b"GET ", b"GET / HTTP/1", b"\x16\x03\x01\x00\x05"]),
+            prefix in prop::sample::select(vec![&b""[..], b"SSH", b"SSH-2.0-", b"\r\n", b"GET ", b"GET / HTTP/1", b"\x16\x03\x01\x00\x05"]),
             tail in proptest::collection::vec(any::<u8>(), 0..30),
             port in prop::sample::select(vec![22_u16, 80, 443, 8080]),
         ) {

@@ -12,6 +12,7 @@ mod response;
 mod tests;
 
 pub use chunks::{Chunks, ChunksError, Piece};
+pub(crate) use head::is_token;
 pub use head::{Header, MAX_HEAD, MAX_HEADERS, MAX_LINE, Persistence, Version};
 pub use request::{Authority, BodyLength, RequestError, RequestHead, Scheme, Target, Upgrade};
 pub use response::{ResponseBody, ResponseError, ResponseHead};

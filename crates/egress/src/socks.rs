@@ -12,6 +12,12 @@ use crate::progress::{Cursor, Progress};
 /// The first byte of everything that a client of this version sends.
 pub const VERSION: u8 = 5;
 
+/// The first byte of what a client of the version before sends.
+pub const OLD_VERSION: u8 = 4;
+
+/// The answer to such a client: rejected.
+pub const OLD_VERSION_REFUSED: [u8; 8] = [0, 91, 0, 0, 0, 0, 0, 0];
+
 /// Authentication: none.
 const NO_AUTHENTICATION: u8 = 0;
 

@@ -66,6 +66,16 @@ pub const TARGETS: &[Target] = &[
         ],
     },
     Target {
+        name: "first",
+        run: first,
+        seeds: &[
+            b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\nx",
+            b"\r\nGET  /a\tHTTP/1.1\r\nhost: a\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"EHLO a.example\r\n",
+        ],
+    },
+    Target {
         name: "dns",
         run: dns,
         seeds: &[
@@ -190,7 +200,42 @@ fn hello(data: &[u8]) {
     in_pieces(data, |bytes| text(ClientHello::parse(bytes)));
     if let Ok(host) = Host::parse(b"w.example.com") {
         in_pieces(data, |bytes| text(FirstFlight::parse(bytes, &host, 443)));
-        in_pieces(data, |bytes| text(FirstFlight::parse(bytes, &host, 80)));
+    }
+}
+
+/// What goes on unread is no request to the most lenient of servers.
+fn first(data: &[u8]) {
+    let Ok(host) = Host::parse(b"w.example.com") else {
+        return;
+    };
+    for port in [22, 80, 443, 9000] {
+        in_pieces(data, |bytes| text(FirstFlight::parse(bytes, &host, port)));
+        let is_unread = matches!(
+            FirstFlight::parse(data, &host, port),
+            Ok(Progress::Done {
+                value: FirstFlight::Opaque,
+                ..
+            })
+        );
+        assert!(!(is_unread && is_request(data)), "a request goes on unread");
+    }
+}
+
+/// Whether the first line that is not empty is METHOD TARGET VERSION, with whatever white space between them.
+fn is_request(data: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(data);
+    let line = text.trim_start().lines().next().unwrap_or_default();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words.as_slice() {
+        [method, .., version] if words.len() > 2 => {
+            let is_token =
+                |letter: char| letter.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(letter);
+            let is_plain = !line.contains(|letter: char| letter.is_control() && letter != '\t');
+            is_plain
+                && method.chars().all(is_token)
+                && version.to_ascii_uppercase().starts_with("HTTP/")
+        }
+        _ => false,
     }
 }
 

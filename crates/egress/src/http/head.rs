@@ -176,7 +176,7 @@ pub(super) fn is_field_text(bytes: &[u8]) -> bool {
 }
 
 /// Whether `bytes` is a token of RFC 9110.
-pub(super) fn is_token(bytes: &[u8]) -> bool {
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
     let is_token_byte =
         |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !bytes.is_empty() && bytes.iter().all(is_token_byte)

@@ -17,6 +17,9 @@ use crate::progress::Progress;
 /// The longest method.
 const MAX_METHOD: usize = 32;
 
+/// The first line of HTTP/2 (RFC 9113, 3.4).
+const HTTP2: &[u8] = b"PRI * HTTP/2.0";
+
 /// How a request travels, which decides what a missing port means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
@@ -118,6 +121,9 @@ pub enum RequestError {
     /// Not `METHOD TARGET HTTP/1.x`.
     #[error("the request line is not `METHOD TARGET HTTP/1.1`")]
     RequestLine,
+    /// HTTP/2 that was not asked for first.
+    #[error("this is HTTP/2 in the clear, whose hosts are not read here: use HTTP/1.1, or TLS")]
+    Http2,
     /// The method is no word of capital letters.
     #[error("the method is not a word of capital letters")]
     Method,
@@ -276,6 +282,9 @@ struct RequestLine<'a> {
 
 impl<'a> RequestLine<'a> {
     fn parse(line: &'a [u8], scheme: Scheme) -> Result<Self, RequestError> {
+        if line == HTTP2 {
+            return Err(RequestError::Http2);
+        }
         let mut parts = line.split(|byte| *byte == b' ');
         let (Some(method), Some(target), Some(version), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())

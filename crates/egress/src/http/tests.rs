@@ -163,7 +163,6 @@ fn a_request_line_is_three_words_and_nothing_else() {
         "GET / HTTP/2.0",
         "GET / http/1.1",
         "GET / HTTP/1.01",
-        "PRI * HTTP/2.0",
         "",
     ] {
         let bytes = format!("{line}\r\nHost: example.com\r\n\r\n").into_bytes();

@@ -1,6 +1,6 @@
 //! The proxy that programs are told about: HTTP and SOCKS5 on one port.
 //!
-//! Told apart by the first byte. Invariant: no byte of the target goes on before the answer that allows it.
+//! Told apart by the first byte, as is what speaks neither. Invariant: no byte of the target goes on before the answer that allows it.
 
 use ringfence_policy::rule::RuleId;
 
@@ -12,12 +12,13 @@ use super::tunnel;
 use super::wire::{Wire, write_all};
 use crate::caller::Caller;
 use crate::decide::{Attempt, Ingress, refuse};
+use crate::hello::{ACCESS_DENIED_ALERT, HANDSHAKE_RECORD};
 use crate::http::Authority;
 use crate::progress::Progress;
 use crate::refusal::Unreachable;
 use crate::socks::{
-    Authentication, GREETING_ACCEPTED, GREETING_REFUSED, Greeting, Reply, Request, SocksError,
-    VERSION,
+    Authentication, GREETING_ACCEPTED, GREETING_REFUSED, Greeting, OLD_VERSION,
+    OLD_VERSION_REFUSED, Reply, Request, SocksError, VERSION,
 };
 
 /// Serves a connection to the proxy.
@@ -26,14 +27,40 @@ pub(super) async fn serve(shared: &Shared, caller: Caller, mut client: Wire) {
         Ok(Ok(1..)) => {}
         Ok(Ok(0) | Err(_)) | Err(_) => return,
     }
-    if client.inbox.unread().first() == Some(&VERSION) {
-        serve_socks(shared, &caller, client).await;
-    } else {
-        let wants = exchange::serve(shared, &caller, Serving::Explicit, client, None).await;
-        if let Some((authority, client)) = wants {
-            open_tunnel(shared, &caller, authority, client).await;
+    match client.inbox.unread().first() {
+        Some(&VERSION) => serve_socks(shared, &caller, client).await,
+        Some(&OLD_VERSION) => {
+            let reason = "SOCKS of version 4 is not spoken here: use version 5, or HTTP";
+            refuse_protocol(shared, &caller, client, reason, &OLD_VERSION_REFUSED).await;
+        }
+        Some(&HANDSHAKE_RECORD) => {
+            let reason = "the proxy itself speaks no TLS: its address begins with `http://`";
+            refuse_protocol(shared, &caller, client, reason, &ACCESS_DENIED_ALERT).await;
+        }
+        Some(_) | None => {
+            let wants = exchange::serve(shared, &caller, Serving::Explicit, client, None).await;
+            if let Some((authority, client)) = wants {
+                open_tunnel(shared, &caller, authority, client).await;
+            }
         }
     }
+}
+
+/// Says so at once to a client of another protocol, which would wait for an answer that never comes.
+async fn refuse_protocol(
+    shared: &Shared,
+    caller: &Caller,
+    client: Wire,
+    reason: &str,
+    answer: &[u8],
+) {
+    let decision = refuse(RuleId::Malformed, reason.to_owned());
+    let ingress = Ingress::Connect;
+    shared
+        .gate
+        .record(caller, ingress, "unreadable".to_owned(), None, &decision)
+        .await;
+    client.say_and_close(answer).await;
 }
 
 /// `CONNECT` at the proxy.

@@ -54,6 +54,7 @@ pub(super) fn refuse_malformed(serving: &Serving, error: &RequestError) -> Plan 
             RequestError::HostDiffers => RuleId::HostMismatch,
             RequestError::Lines(_)
             | RequestError::RequestLine
+            | RequestError::Http2
             | RequestError::Method
             | RequestError::Target
             | RequestError::Host(_)

@@ -5,6 +5,7 @@
 
 mod attacks;
 mod callers;
+mod disguises;
 mod exchanges;
 mod lifetimes;
 mod names;

@@ -83,9 +83,8 @@ async fn await_client(
                 Ok(Progress::NeedMore) => {}
             }
             match inbox.fill(read).await {
-                // It says nothing, or not enough to be anything that is looked at.
-                Ok(0) if inbox.is_empty() => return Some(Ok(FirstFlight::Opaque)),
-                Ok(0) | Err(_) => return None,
+                Ok(0) => return FirstFlight::at_end(inbox.unread(), attempt.port).map(Ok),
+                Err(_) => return None,
                 Ok(_) => {}
             }
         }

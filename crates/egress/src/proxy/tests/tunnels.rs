@@ -52,7 +52,7 @@ fn a_server_that_speaks_first_is_heard_while_the_client_is_silent() {
     for way in WAYS {
         let world = far(|mut stream| {
             stream.write_all(b"SSH-2.0-server\r\n").unwrap();
-            let mut said = [0; 7];
+            let mut said = [0; 11];
             read_up_to(&mut stream, &mut said);
             stream.write_all(&said).unwrap();
         });
@@ -60,10 +60,10 @@ fn a_server_that_speaks_first_is_heard_while_the_client_is_silent() {
         let mut banner = [0; 16];
         assert_eq!(read_up_to(&mut client, &mut banner), 16, "{way:?}");
         assert_eq!(&banner, b"SSH-2.0-server\r\n");
-        client.write_all(b"SSH-2.0").unwrap();
-        let mut echo = [0; 7];
-        assert_eq!(read_up_to(&mut client, &mut echo), 7);
-        assert_eq!(&echo, b"SSH-2.0");
+        client.write_all(b"SSH-2.0-x\r\n").unwrap();
+        let mut echo = [0; 11];
+        assert_eq!(read_up_to(&mut client, &mut echo), 11);
+        assert_eq!(&echo, b"SSH-2.0-x\r\n");
     }
 }
 
