@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use ringfence_windows::error_text::chain;
 use ringfence_windows::launch::{
     CONSOLE_ROLE, INTERRUPT_ROLE, Interrupt, STUBS, ServeError, host_console, interrupt, serve,
 };
@@ -94,14 +95,4 @@ fn pipe(argument: &OsString) -> Option<PipeName> {
 fn usage() -> ExitCode {
     say("ringfence-runner is started by ringfence; run `ringfence run -- COMMAND`");
     ExitCode::from(USAGE)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

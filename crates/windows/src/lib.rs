@@ -13,6 +13,7 @@ pub mod backend;
 pub mod command_line;
 pub mod condition;
 pub mod environment_block;
+pub mod error_text;
 #[cfg(windows)]
 pub mod files;
 pub mod firewall_text;

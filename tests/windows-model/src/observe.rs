@@ -92,12 +92,28 @@ impl Seat {
 #[must_use]
 pub fn observe(host: &Host, seat: &Seat, policy: &Policy, class: WriteClass) -> WindowsFacts {
     let surroundings = Surroundings {
+        write_class: Some(class),
+        ..surroundings(&host.fs, seat)
+    };
+    let facts = ringfence_windows::observe::observe(&mut Disk::new(&host.fs), policy, surroundings)
+        .unwrap_or_else(|error| panic!("{error:?}"));
+    // What an audit would have measured here.
+    WindowsFacts {
+        links: Some(host.fs.link_rule),
+        ..facts
+    }
+}
+
+/// What is asked of this machine, not of its files.
+#[must_use]
+pub fn surroundings(fs: &FileSystem, seat: &Seat) -> Surroundings {
+    Surroundings {
         machine: machine(),
         person: person(seat),
-        volumes: volumes(&host.fs),
-        places: places(&host.fs, seat),
+        volumes: volumes(fs),
+        places: places(fs, seat),
         installed: installed(seat),
-        write_class: Some(class),
+        write_class: Some(WriteClass::H2),
         firewall: FirewallPolicy::LocalRules,
         filtering: facts::Filtering::default(),
         ports: Ports {
@@ -112,13 +128,6 @@ pub fn observe(host: &Host, seat: &Seat, policy: &Policy, class: WriteClass) -> 
         search: Search::default(),
         capabilities: Vec::new(),
         sessions: Vec::new(),
-    };
-    let facts = ringfence_windows::observe::observe(&mut Disk::new(&host.fs), policy, surroundings)
-        .unwrap_or_else(|error| panic!("{error:?}"));
-    // What an audit would have measured here.
-    WindowsFacts {
-        links: Some(host.fs.link_rule),
-        ..facts
     }
 }
 

@@ -53,12 +53,14 @@ const CLASSES: &[(&str, Class)] = &[
     ("firewall_text::", Class::NoSystem),
     ("password::", Class::NoSystem),
     ("environment_block::", Class::NoSystem),
+    ("error_text::", Class::NoSystem),
     ("launch::exit::", Class::NoSystem),
     ("observe::git_paths::", Class::NoSystem),
     ("observe::ports::", Class::NoSystem),
     ("observe::resolve::", Class::NoSystem),
     ("observe::ssh::", Class::NoSystem),
     ("sys::file::", Class::NoSystem),
+    ("sys::journal::", Class::PlumbingOnly),
     // Set-up on a system that enforces nothing: it must say so.
     // Wine knows files, their ids and directories; it folds what descriptors say.
     ("observe::disk::", Class::PlumbingOnly),

@@ -17,6 +17,7 @@ use ringfence_plan::windows::sids::{kind_of, letters};
 use super::Finding;
 use crate::backend::grants;
 use crate::backend::person::PersonFiles;
+use crate::error_text::chain;
 use crate::files::NtFiles;
 use crate::machine::WindowsMachine;
 use crate::observe::machine::{meaningful_places, person, program_data};
@@ -159,16 +160,6 @@ fn is_carrying(found: &SecurityDescriptor, accounts: &BTreeSet<Sid>) -> bool {
     let aces = found.acl().map_or(&[][..], |acl| &acl.aces);
     aces.iter()
         .any(|ace| accounts.contains(&ace.sid) || kind_of(ace.sid).is_some())
-}
-
-fn chain(error: impl std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod live;
 pub mod person;
 pub mod readable;
 mod running;
+mod scans;
 pub mod undoing;
 
 use ringfence_backend::call::CallFailure;
@@ -34,6 +35,7 @@ use crate::sys::logon::Logon;
 use live::{LiveError, LiveSessions};
 use person::{PersonError, PersonFiles};
 use running::{Running, Stubs};
+use scans::ScanFiles;
 
 /// The file name of the runner's program, beside the harness's own.
 pub const RUNNER: &str = "ringfence-runner.exe";
@@ -185,7 +187,8 @@ pub fn observe_with(policy: &Policy, ports: PortFacts) -> Result<WindowsFacts, C
         },
         write_class: write_class::probe(),
     })?;
-    let mut facts = crate::observe::observe(&mut Disk, policy, surroundings)?;
+    let mut scans = ScanFiles::below(files.directory());
+    let mut facts = crate::observe::observe_keeping(&mut Disk, &mut scans, policy, surroundings)?;
     facts.filtering.complement_consent = kept.complement;
     if let Some(record) = files.audit()? {
         facts.filtering = record.filtering(&facts);

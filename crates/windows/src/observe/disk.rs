@@ -13,7 +13,8 @@ use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::facts::{Case, Residency};
 use ringfence_plan::windows::step::ObjectKind;
 
-use super::look::{Leads, Listed, ListedKind, Look, MAX_FILE, Off, Seen};
+use super::changes;
+use super::look::{JournalMark, Leads, Listed, ListedKind, Look, MAX_FILE, Off, Seen, Since};
 use super::resolve::kind_elsewhere;
 use crate::sys::file::{self, READ_ATTRIBUTES, READ_CONTROL};
 use crate::sys::{CallError, Win32Error};
@@ -129,6 +130,14 @@ impl Look for Disk {
             return Ok(None);
         };
         Ok(place(handle.as_handle()).map_err(failure)?.err())
+    }
+
+    fn mark(&mut self, root: &WindowsPath) -> Option<JournalMark> {
+        changes::mark(root)
+    }
+
+    fn changed_since(&mut self, root: &WindowsPath, mark: JournalMark) -> Since {
+        changes::since(root, mark)
     }
 }
 

@@ -3,12 +3,15 @@
 //! Paths are written out component by component by [`super::resolve`], so that no implementation has to follow a
 //! reparse point. Invariant: what is told of an object was read through one handle to that object.
 
+use std::collections::BTreeSet;
+
 use ringfence_backend::call::CallFailure;
 use ringfence_nt::SecurityDescriptor;
 use ringfence_nt::fs::FileName;
 use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::facts::{Case, Elsewhere, Residency};
 use ringfence_plan::windows::step::{FileId, ObjectKind};
+use serde::{Deserialize, Serialize};
 
 /// A path on no drive of this machine, as the system tells it, with what it is.
 pub type Off = (String, Elsewhere);
@@ -63,6 +66,35 @@ pub enum ListedKind {
     Link,
 }
 
+/// A place in the change journal of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalMark {
+    /// Which journal: one that was deleted and made again is another.
+    pub journal: u64,
+    /// The next record's number.
+    pub next: i64,
+}
+
+/// What has changed of the names below a root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// Up to where the journal was read.
+    pub mark: JournalMark,
+    /// Directories below the root in which a name was made, renamed to, linked or made a link.
+    pub directories: BTreeSet<WindowsPath>,
+    /// Directories below the root that were put where they are with all that they hold.
+    pub moved: BTreeSet<WindowsPath>,
+}
+
+/// What the journal of a volume tells since a mark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// There is no journal, or it does not tell all: everything has to be looked at.
+    Unknown,
+    /// These changes, and no others.
+    Changed(Changes),
+}
+
 /// A file system, read with the person's own rights.
 ///
 /// # Errors
@@ -86,6 +118,14 @@ pub trait Look {
     -> Result<Option<SecurityDescriptor>, CallFailure>;
     /// What a name that is no drive path leads to: a share, a device.
     fn elsewhere(&mut self, named: &str) -> Result<Option<Off>, CallFailure>;
+    /// Where the change journal of the volume of `root` is now; `None` where there is none to rely on.
+    fn mark(&mut self, _root: &WindowsPath) -> Option<JournalMark> {
+        None
+    }
+    /// What has changed below `root` since `mark`.
+    fn changed_since(&mut self, _root: &WindowsPath, _mark: JournalMark) -> Since {
+        Since::Unknown
+    }
 }
 
 /// The longest file of a person's or a repository's configuration that is read, in bytes.

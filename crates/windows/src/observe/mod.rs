@@ -7,11 +7,14 @@
 //! Invariant: what could not be looked at is in the facts or in the error, never taken for absent.
 
 #[cfg(windows)]
+mod changes;
+#[cfg(windows)]
 pub mod disk;
 mod git_config;
 mod git_layout;
 mod git_paths;
 mod hidden;
+pub mod kept;
 pub mod look;
 #[cfg(windows)]
 pub mod machine;
@@ -36,6 +39,7 @@ use ringfence_plan::windows::facts::{
 use ringfence_plan::windows::{WindowsPath, WindowsPathError};
 use ringfence_policy::{AbsolutePath, Policy};
 
+use kept::{NoScans, Scans};
 pub use look::Look;
 use resolve::{Resolution, kind_elsewhere, probe_or_absent, resolve};
 use scan::{Match, Patterns};
@@ -117,6 +121,19 @@ pub fn observe<L: Look>(
     policy: &Policy,
     surroundings: Surroundings,
 ) -> Result<WindowsFacts, ObserveError> {
+    observe_keeping(look, &mut NoScans, policy, surroundings)
+}
+
+/// [`observe`], with what is kept of earlier walks: no root is walked of which the volume's journal tells what changed.
+///
+/// # Errors
+/// As [`observe`].
+pub fn observe_keeping<L: Look>(
+    look: &mut L,
+    scans: &mut dyn Scans,
+    policy: &Policy,
+    surroundings: Surroundings,
+) -> Result<WindowsFacts, ObserveError> {
     let Surroundings {
         machine,
         mut person,
@@ -136,7 +153,7 @@ pub fn observe<L: Look>(
     let home = person.profile.clone();
     person.git_identity = git_config::identity(look, &git_global)?;
     let mut matches = Vec::new();
-    let roots = roots(look, policy, &mut matches)?;
+    let roots = roots(look, scans, policy, &mut matches)?;
     let tools = tools::directories(look, &search)?;
     let mut facts = WindowsFacts {
         machine,
@@ -201,6 +218,7 @@ fn places<L: Look>(
 /// The workspace, then the policy's writable roots in its order.
 fn roots<L: Look>(
     look: &mut L,
+    scans: &mut dyn Scans,
     policy: &Policy,
     matches: &mut Vec<Match>,
 ) -> Result<Vec<WindowsRoot>, ObserveError> {
@@ -213,17 +231,20 @@ fn roots<L: Look>(
             .map(|root| &root.value),
     );
     named
-        .map(|named| root(look, policy, named, &patterns, matches))
+        .map(|named| {
+            let (root, found) = root(look, (scans, &patterns), policy, named)?;
+            matches.extend(found);
+            Ok(root)
+        })
         .collect()
 }
 
 fn root<L: Look>(
     look: &mut L,
+    (scans, patterns): (&mut dyn Scans, &Patterns),
     policy: &Policy,
     named: &AbsolutePath,
-    patterns: &Patterns,
-    matches: &mut Vec<Match>,
-) -> Result<WindowsRoot, ObserveError> {
+) -> Result<(WindowsRoot, Vec<Match>), ObserveError> {
     let mut fact = WindowsRoot {
         named: spelt(named),
         reached: Reached::Absent,
@@ -242,7 +263,7 @@ fn root<L: Look>(
             let what = kind_elsewhere(&path);
             fact.reached = Reached::Elsewhere { path, what };
         }
-        return Ok(fact);
+        return Ok((fact, Vec::new()));
     };
     fact.named = path.to_string();
     let end = match resolve(look, &path)? {
@@ -250,16 +271,16 @@ fn root<L: Look>(
         Resolution::Elsewhere((path, what), links) => {
             fact.links = links;
             fact.reached = Reached::Elsewhere { path, what };
-            return Ok(fact);
+            return Ok((fact, Vec::new()));
         }
     };
     fact.links.clone_from(&end.links);
     if end.seen.is_none() {
-        return Ok(fact);
+        return Ok((fact, Vec::new()));
     }
     if !end.is_directory() {
         fact.reached = Reached::File;
-        return Ok(fact);
+        return Ok((fact, Vec::new()));
     }
     let top = end.path;
     fact.reached = Reached::Directory { path: top.clone() };
@@ -268,9 +289,9 @@ fn root<L: Look>(
     let is_refused = top.is_drive_root() || policy.home == *named;
     if is_refused {
         fact.unread.push(top);
-        return Ok(fact);
+        return Ok((fact, Vec::new()));
     }
-    let found = scan::walk(look, &top, patterns)?;
+    let found = kept::find(look, scans, &top, patterns)?;
     for repository in &found.repositories {
         fact.anchors.push(anchor(look, policy, repository)?);
     }
@@ -280,8 +301,7 @@ fn root<L: Look>(
     fact.mounts = found.mounts;
     fact.outside_links = found.outside_links;
     fact.unread = found.unread;
-    matches.extend(found.matches);
-    Ok(fact)
+    Ok((fact, found.matches))
 }
 
 /// The Windows spelling of a path that a policy names.

@@ -1,9 +1,10 @@
 //! One walk over a root: repositories, names that match patterns, files with a name outside, other volumes.
 //!
-//! Links are not entered, nor is the inside of `.git`. Invariant: each directory is read at most once, and one that
-//! could not be read is reported.
+//! Links are not entered, nor is the inside of `.git`. Where it is known what has changed since an earlier walk, only
+//! that is read. Invariant: each directory is read at most once, and one that could not be read is reported.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use ringfence_plan::windows::WindowsPath;
@@ -12,9 +13,10 @@ use ringfence_policy::Policy;
 use ringfence_policy::glob::Glob;
 use ringfence_policy::policy::{HiddenKind, HiddenPattern};
 use ringfence_policy::protected::FILLED;
+use serde::{Deserialize, Serialize};
 
 use super::ObserveError;
-use super::look::{Leads, Listed, ListedKind, Look};
+use super::look::{Changes, Leads, Listed, ListedKind, Look};
 
 /// As many directories as one scan reads.
 const MAX_DIRECTORIES: usize = 1_000_000;
@@ -23,7 +25,8 @@ const MAX_DIRECTORIES: usize = 1_000_000;
 const BARE: [&str; 3] = ["HEAD", "objects", "refs"];
 
 /// A path in a root that a hidden pattern matches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Match {
     /// Index of the policy's hidden entry.
     pub(crate) hidden: usize,
@@ -32,7 +35,8 @@ pub(crate) struct Match {
 }
 
 /// What a walk found.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Found {
     /// Directories with a `.git`, the root's top not among them, sorted.
     pub(crate) repositories: Vec<WindowsPath>,
@@ -57,10 +61,28 @@ enum Depth {
     OwnPatterns,
 }
 
+/// Whether what lies in the directories of a directory is read too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    Tree,
+    Itself,
+}
+
+/// A directory that is to be read.
+struct Due {
+    directory: WindowsPath,
+    /// Its path from the root, with `/` between names.
+    relative: String,
+    depth: Depth,
+    extent: Extent,
+}
+
 /// The policy's patterns, compiled once for all roots.
 #[derive(Debug)]
 pub(crate) struct Patterns {
     compiled: Vec<Pattern>,
+    /// What they were compiled from: scans of the same text found the same.
+    text: String,
     /// Whether a person wrote one of them.
     has_own: bool,
 }
@@ -80,10 +102,12 @@ impl Patterns {
     /// [`ObserveError::Glob`].
     pub(crate) fn compile(policy: &Policy) -> Result<Self, ObserveError> {
         let mut compiled = Vec::new();
+        let mut text = String::new();
         for (hidden, entry) in policy.filesystem.hidden.iter().enumerate() {
             let HiddenPattern::RootGlob { glob, except } = &entry.pattern else {
                 continue;
             };
+            let _ = writeln!(text, "{hidden} {:?} {glob:?} {except:?}", entry.kind);
             compiled.push(Pattern {
                 hidden,
                 kind: entry.kind,
@@ -97,7 +121,43 @@ impl Patterns {
         let has_own = compiled
             .iter()
             .any(|pattern| pattern.kind == HiddenKind::DenyRead);
-        Ok(Self { compiled, has_own })
+        Ok(Self {
+            compiled,
+            text,
+            has_own,
+        })
+    }
+
+    /// What tells these patterns from others.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// How a walk of `root` comes to `directory` in it; `None` where it does not.
+    fn way(&self, root: &WindowsPath, directory: &WindowsPath) -> Option<(String, Depth)> {
+        let (mut relative, mut depth) = (String::new(), Depth::Whole);
+        if !directory.starts_with(root) {
+            return None;
+        }
+        for name in directory.components().iter().skip(root.components().len()) {
+            if same(name, ".git") {
+                return None;
+            }
+            if !relative.is_empty() {
+                relative.push('/');
+            }
+            relative.push_str(name);
+            if self.matching(&relative, depth).next().is_some() {
+                return None;
+            }
+            if FILLED.iter().any(|filled| same(name, filled)) {
+                if !self.has_own {
+                    return None;
+                }
+                depth = Depth::OwnPatterns;
+            }
+        }
+        Some((relative, depth))
     }
 
     fn matching<'a>(&'a self, relative: &'a str, depth: Depth) -> impl Iterator<Item = usize> + 'a {
@@ -147,19 +207,115 @@ pub(crate) fn walk<L: Look>(
     root: &WindowsPath,
     patterns: &Patterns,
 ) -> Result<Found, ObserveError> {
-    let mut walk = Walk {
-        look,
-        root,
-        patterns,
-        found: Found::default(),
-        links: BTreeMap::new(),
-        left: vec![(root.clone(), String::new(), Depth::Whole)],
-        read: 0,
+    let all = Due {
+        directory: root.clone(),
+        relative: String::new(),
+        depth: Depth::Whole,
+        extent: Extent::Tree,
     };
-    while let Some((directory, relative, depth)) = walk.left.pop() {
-        walk.directory(&directory, &relative, depth)?;
+    Walk::begin(look, (root, patterns), Found::default()).run(vec![all])
+}
+
+/// What a walk of `root` would find now, by what one has found before and what has changed since.
+///
+/// # Errors
+/// As [`walk`].
+///
+/// # Security
+/// As [`walk`]: what is found anew is looked at, and what was found before and is gone is left out.
+pub(crate) fn walk_changes<L: Look>(
+    look: &mut L,
+    root: &WindowsPath,
+    patterns: &Patterns,
+    before: Found,
+    changes: &Changes,
+) -> Result<Found, ObserveError> {
+    let is_moved =
+        |path: &WindowsPath| path.ancestors().any(|above| changes.moved.contains(&above));
+    let kept = before.without(changes).still_there(look)?;
+    let moved = changes.moved.iter();
+    // One that moved with another is walked with it.
+    let trees = moved.filter(|path| !is_moved(path));
+    let trees = trees.map(|path| (path, Extent::Tree));
+    let single = changes.directories.iter();
+    let single = single.filter(|path| !changes.moved.contains(path) && !is_moved(path));
+    let single = single.map(|path| (path, Extent::Itself));
+    let due = trees.chain(single).filter_map(|(path, extent)| {
+        let (relative, depth) = patterns.way(root, path)?;
+        Some(Due {
+            directory: path.clone(),
+            relative,
+            depth,
+            extent,
+        })
+    });
+    let due = due.collect();
+    Walk::begin(look, (root, patterns), kept).run(due)
+}
+
+impl Found {
+    /// What is not in a directory that has changed.
+    fn without(mut self, changes: &Changes) -> Self {
+        let is_kept = |directory: &WindowsPath| {
+            !changes.directories.contains(directory)
+                && !changes.moved.contains(directory)
+                && !directory
+                    .ancestors()
+                    .any(|above| changes.moved.contains(&above))
+        };
+        let is_kept_in = |path: &WindowsPath| path.parent().is_none_or(|above| is_kept(&above));
+        self.repositories.retain(is_kept);
+        self.bare.retain(is_kept);
+        self.matches.retain(|found| is_kept_in(&found.path));
+        self.outside_links.retain(is_kept_in);
+        self.mounts.retain(is_kept_in);
+        self
     }
-    walk.finish()
+
+    /// What is still there: each by its name.
+    fn still_there<L: Look>(self, look: &mut L) -> Result<Self, ObserveError> {
+        let mut kept = Self::default();
+        for path in self.repositories {
+            if named(look, &path, ".git")? {
+                kept.repositories.push(path);
+            }
+        }
+        for path in self.bare {
+            let mut is_whole = true;
+            for part in BARE {
+                is_whole &= named(look, &path, part)?;
+            }
+            if is_whole {
+                kept.bare.push(path);
+            }
+        }
+        for found in self.matches {
+            if look.look(&found.path)?.is_some() {
+                kept.matches.push(found);
+            }
+        }
+        for path in self.outside_links {
+            if look.look(&path)?.is_some_and(|seen| seen.links > 1) {
+                kept.outside_links.push(path);
+            }
+        }
+        for path in self.mounts {
+            if look
+                .look(&path)?
+                .is_some_and(|seen| seen.leads == Some(Leads::Volume))
+            {
+                kept.mounts.push(path);
+            }
+        }
+        Ok(kept)
+    }
+}
+
+fn named<L: Look>(look: &mut L, directory: &WindowsPath, name: &str) -> Result<bool, ObserveError> {
+    match directory.join(name) {
+        Ok(path) => Ok(look.look(&path)?.is_some()),
+        Err(_) => Ok(false),
+    }
 }
 
 struct Walk<'a, L> {
@@ -169,17 +325,37 @@ struct Walk<'a, L> {
     found: Found,
     /// Files with more than one name: how many they have, and those found inside.
     links: BTreeMap<FileId, (u32, Vec<WindowsPath>)>,
-    left: Vec<(WindowsPath, String, Depth)>,
+    left: Vec<Due>,
     read: usize,
 }
 
-impl<L: Look> Walk<'_, L> {
-    fn directory(
-        &mut self,
-        directory: &WindowsPath,
-        relative: &str,
-        depth: Depth,
-    ) -> Result<(), ObserveError> {
+impl<'a, L: Look> Walk<'a, L> {
+    const fn begin(
+        look: &'a mut L,
+        (root, patterns): (&'a WindowsPath, &'a Patterns),
+        found: Found,
+    ) -> Self {
+        Self {
+            look,
+            root,
+            patterns,
+            found,
+            links: BTreeMap::new(),
+            left: Vec::new(),
+            read: 0,
+        }
+    }
+
+    fn run(mut self, due: Vec<Due>) -> Result<Found, ObserveError> {
+        self.left = due;
+        while let Some(due) = self.left.pop() {
+            self.directory(&due)?;
+        }
+        self.finish()
+    }
+
+    fn directory(&mut self, due: &Due) -> Result<(), ObserveError> {
+        let (directory, depth) = (&due.directory, due.depth);
         self.read += 1;
         if self.read > MAX_DIRECTORIES {
             return Err(ObserveError::TooManyDirectories {
@@ -203,7 +379,7 @@ impl<L: Look> Walk<'_, L> {
             if depth == Depth::Whole && BARE.iter().any(|part| same(&name, part)) {
                 parts += 1;
             }
-            self.entry(directory, relative, &listed, depth)?;
+            self.entry(due, &listed)?;
         }
         if parts == BARE.len() {
             self.found.bare.push(directory.clone());
@@ -211,23 +387,18 @@ impl<L: Look> Walk<'_, L> {
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        directory: &WindowsPath,
-        relative: &str,
-        listed: &Listed,
-        depth: Depth,
-    ) -> Result<(), ObserveError> {
+    fn entry(&mut self, due: &Due, listed: &Listed) -> Result<(), ObserveError> {
+        let (directory, depth) = (&due.directory, due.depth);
         let Ok(path) = directory.join_observed(&listed.name) else {
             // A name that no path of ours can spell: nothing of it can be held, so it is said.
             self.found.unread.push(directory.clone());
             return Ok(());
         };
         let name = path.name().unwrap_or_default();
-        let relative = if relative.is_empty() {
+        let relative = if due.relative.is_empty() {
             name.to_owned()
         } else {
-            format!("{relative}/{name}")
+            format!("{}/{name}", due.relative)
         };
         let before = self.found.matches.len();
         for hidden in self.patterns.matching(&relative, depth) {
@@ -238,11 +409,17 @@ impl<L: Look> Walk<'_, L> {
         }
         let is_hidden = self.found.matches.len() > before;
         match listed.kind {
+            ListedKind::Directory if due.extent == Extent::Itself => {}
             ListedKind::Directory => {
                 let is_filled = FILLED.iter().any(|filled| same(name, filled));
                 if !is_hidden && (self.patterns.has_own || !is_filled) {
                     let depth = if is_filled { Depth::OwnPatterns } else { depth };
-                    self.left.push((path, relative, depth));
+                    self.left.push(Due {
+                        directory: path,
+                        relative,
+                        depth,
+                        extent: Extent::Tree,
+                    });
                 }
             }
             ListedKind::File if depth == Depth::Whole => self.file(&path)?,
@@ -294,6 +471,7 @@ impl<L: Look> Walk<'_, L> {
         found.repositories.sort_unstable();
         found.repositories.dedup();
         found.bare.sort_unstable();
+        found.bare.dedup();
         found.mounts.sort_unstable();
         found.unread.sort_unstable();
         found.unread.dedup();

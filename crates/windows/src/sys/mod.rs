@@ -21,6 +21,7 @@ pub mod icmp;
 pub mod interrupt;
 pub mod job;
 pub mod job_limits;
+pub mod journal;
 pub mod key;
 pub mod listener;
 pub mod logon;
