@@ -69,13 +69,18 @@ impl Host {
 
     /// A file that `owner` makes.
     pub fn file(&mut self, path: &str, owner: Sid) -> NodeId {
+        self.file_of(path, owner, b"as it was")
+    }
+
+    /// A file that `owner` makes, with this in it.
+    pub fn file_of(&mut self, path: &str, owner: Sid, content: &[u8]) -> NodeId {
         let place = self.place(path);
         let parent = self.descriptor(place.parent);
         let token = Token::new(owner, &[]);
         let file = &GenericMapping::FILE;
         let own = for_new(Some(&parent), &token, None, ObjectKind::Leaf, file);
         let mut node = Node::file(Arc::new(own));
-        node.streams.insert(Vec::new(), b"as it was".to_vec());
+        node.streams.insert(Vec::new(), content.to_vec());
         self.fs.place_node(&place, node).expect("the name is free")
     }
 

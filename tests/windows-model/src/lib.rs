@@ -20,6 +20,7 @@
 pub mod access;
 pub mod carry;
 pub mod figures;
+mod guarded;
 pub mod host;
 pub mod look;
 pub mod mutate;
@@ -34,6 +35,7 @@ pub mod search;
 pub mod smbd;
 pub mod state;
 pub mod world;
+pub mod worlds;
 
 pub use promise::Promise;
 pub use world::World;

@@ -28,6 +28,8 @@ pub enum Mutation {
     SwapOrder,
     /// Denies name the capability alone.
     DropGroupDenies,
+    /// Denies name the group alone.
+    DropCapabilityDenies,
     /// OWNER RIGHTS stands nowhere.
     DropOwnerRights,
     /// The person stands nowhere on roots.
@@ -48,6 +50,14 @@ pub enum Mutation {
     LogonCounts,
     /// The marker is not in the token.
     NoMarker,
+    /// The marker is denied nothing at the session's pipe.
+    DropMarkerDeny,
+    /// The group stands in the second pass.
+    RestrictWithGroup,
+    /// Targets carry the SID of every root that the person was given.
+    EveryCapability,
+    /// What everybody who has signed on carries counts.
+    EverybodyCounts,
     /// The runner keeps the DACLs that its user would give it.
     SoftRunner,
     /// The default DACL names Everyone.
@@ -87,6 +97,7 @@ impl Mutation {
                 Self::RestrictWithEveryone,
                 Self::SwapOrder,
                 Self::DropGroupDenies,
+                Self::DropCapabilityDenies,
                 Self::DropOwnerRights,
                 Self::DropPerson,
                 Self::InheritStay,
@@ -96,6 +107,10 @@ impl Mutation {
                 Self::Unrestricted,
                 Self::LogonCounts,
                 Self::NoMarker,
+                Self::DropMarkerDeny,
+                Self::RestrictWithGroup,
+                Self::EveryCapability,
+                Self::EverybodyCounts,
                 Self::SoftRunner,
                 Self::OpenDefault,
                 Self::SharedDesktop,
@@ -130,6 +145,13 @@ impl Mutation {
                     aces.retain(|ace| ace.kind != AceKind::Deny || Some(ace.sid) != group);
                 });
             }
+            Self::DropCapabilityDenies => {
+                let capabilities: Vec<Sid> =
+                    plan.roots.iter().map(|root| root.capability).collect();
+                edit(plan, &HELD, |aces| {
+                    aces.retain(|ace| ace.kind != AceKind::Deny || !capabilities.contains(&ace.sid));
+                });
+            }
             Self::DropOwnerRights => {
                 edit(plan, &HELD, |aces| {
                     aces.retain(|ace| ace.sid != Sid::OWNER_RIGHTS);
@@ -160,6 +182,10 @@ impl Mutation {
             | Self::Unrestricted
             | Self::LogonCounts
             | Self::NoMarker
+            | Self::DropMarkerDeny
+            | Self::RestrictWithGroup
+            | Self::EveryCapability
+            | Self::EverybodyCounts
             | Self::SoftRunner
             | Self::OpenDefault
             | Self::SharedDesktop
@@ -171,13 +197,29 @@ impl Mutation {
     /// Breaks how commands start.
     fn launch(self, plan: &mut WindowsPlan) {
         let (marker, accounts) = (plan.marker, plan.accounts.sids());
+        let known = plan.known.clone();
         let Some(spec) = &mut plan.launch else { return };
         let everything = |sid: Sid| Ace::allow(AceFlags::NONE, AccessMask::GENERIC_ALL, sid);
         match self {
-            Self::RestrictWithEveryone => spec.token.restricting.push(RestrictingSid {
-                sid: Sid::EVERYONE,
-                why: "a mutant".into(),
-            }),
+            Self::RestrictWithEveryone => spec.token.restricting.push(because(Sid::EVERYONE)),
+            Self::RestrictWithGroup => {
+                let group = accounts.map(|accounts| because(accounts.group));
+                spec.token.restricting.extend(group);
+            }
+            Self::EveryCapability => {
+                let of_others = known.into_iter().filter(|sid| *sid != marker);
+                spec.token.restricting.extend(of_others.map(because));
+            }
+            Self::EverybodyCounts => {
+                let everybody = [Sid::AUTHENTICATED_USERS, Sid::INTERACTIVE, Sid::LOCAL];
+                spec.token.deny_only.retain(|sid| !everybody.contains(sid));
+            }
+            Self::DropMarkerDeny => {
+                let lists = spec.pipe.as_mut().map(|pipe| &mut pipe.descriptor.dacl);
+                if let Some(Dacl::Present(acl)) = lists {
+                    acl.aces.retain(|ace| ace.sid != marker);
+                }
+            }
             Self::Unrestricted => spec.token.restricting.clear(),
             Self::LogonCounts => {
                 let logon = ringfence_plan::windows::sids::Placeholder::Logon.sid();
@@ -211,6 +253,7 @@ impl Mutation {
             | Self::AddEveryone
             | Self::SwapOrder
             | Self::DropGroupDenies
+            | Self::DropCapabilityDenies
             | Self::DropOwnerRights
             | Self::DropPerson
             | Self::Skip(_)
@@ -219,6 +262,13 @@ impl Mutation {
             | Self::WalkSkipsExplicit
             | Self::NoWalk => {}
         }
+    }
+}
+
+fn because(sid: Sid) -> RestrictingSid {
+    RestrictingSid {
+        sid,
+        why: "a mutant".into(),
     }
 }
 

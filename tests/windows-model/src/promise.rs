@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use ringfence_nt::fs::{Caller, FileSystem, Node, NodeId, Place, Replace};
+use ringfence_nt::fs::{Caller, FileSystem, Node, NodeId, Place, Replace, Status};
 use ringfence_nt::{AccessMask, WriteClass};
 
 use crate::state::Rights;
@@ -236,13 +236,22 @@ fn unquarantined(
     found: &[Place],
 ) -> Option<String> {
     for (number, place) in found.iter().enumerate() {
-        let to = Place {
-            parent: world.quarantine,
+        let to = |parent| Place {
+            parent,
             name: crate::host::name(&format!("swept-{number}")),
         };
         let moved = after
             .open_place(caller, place, AccessMask::DELETE)
-            .and_then(|handle| after.rename(caller, &handle, &to, Replace::No));
+            .and_then(|handle| {
+                let kept = after.rename(caller, &handle, &to(world.quarantine), Replace::No);
+                match kept {
+                    // On another volume it stays beside its origin, under a harmless name.
+                    Err(Status::NotSameDevice) => {
+                        after.rename(caller, &handle, &to(place.parent), Replace::No)
+                    }
+                    kept => kept,
+                }
+            });
         if let Err(status) = moved {
             let path = after.path_of(place.parent);
             return Some(format!("{path}\\{}: {status}", place.name));

@@ -6,36 +6,35 @@
 
 use ringfence_nt::fs::{Caller, NewKind, NodeId};
 use ringfence_nt::{
-    AccessMask, Ace, AceFlags, Acl, CreatorDescriptor, Privileges, Securable, SecurableKind,
-    SecurityDescriptor, Sid, Token, WriteClass, for_new,
+    AccessMask, Ace, AceFlags, CreatorDescriptor, Privileges, SecurityDescriptor, Sid, Token,
+    WriteClass,
 };
-use ringfence_plan::windows::facts::WindowsFacts;
-use ringfence_plan::windows::launch::{Identity, LaunchSpec, bind_descriptor};
+use ringfence_plan::windows::facts::{Capability, Presence, WindowsFacts};
+use ringfence_plan::windows::launch::Identity;
 use ringfence_plan::windows::sids::SidSecret;
 use ringfence_plan::windows::step::{AccountRole, PersonStep};
 use ringfence_plan::windows::walk::adopt;
 use ringfence_plan::windows::{PlanError, WindowsLedger, WindowsPlan, plan};
 
 use crate::carry::{Walking, carry_out, node_of, runner_token};
-use crate::host::{Host, account, described, name};
+use crate::host::{Host, account, described};
 use crate::mutate::Mutation;
 use crate::observe::{Seat, observe};
-use crate::world::{Guarded, World};
 
 /// What the scene's first policy says besides the defaults.
-const STRICT: &str = "[filesystem]\ndeny_read = [\"D:/keys\"]\n";
+pub(crate) const STRICT: &str = "[filesystem]\ndeny_read = [\"D:/keys\"]\n";
 /// The second policy: of the other root.
-const LOOSE: &str = "[filesystem]\ngit = \"full\"\n";
+pub(crate) const LOOSE: &str = "[filesystem]\ngit = \"full\"\n";
 
 /// An explicit entry that somebody left.
-const EVERYONE_ALL: Ace = Ace::allow(
+pub(crate) const EVERYONE_ALL: Ace = Ace::allow(
     AceFlags::INHERIT_ALL,
     AccessMask::FILE_ALL_ACCESS,
     Sid::EVERYONE,
 );
 
 /// Puts an explicit entry of somebody else first.
-fn put_first(descriptor: &mut SecurityDescriptor, ace: Ace) {
+pub(crate) fn put_first(descriptor: &mut SecurityDescriptor, ace: Ace) {
     if let ringfence_nt::Dacl::Present(acl) = &mut descriptor.dacl {
         acl.aces.insert(0, ace);
     }
@@ -80,6 +79,10 @@ pub struct Scene {
     /// What is broken on purpose.
     pub mutation: Option<Mutation>,
     sessions: u32,
+    /// The SIDs of roots that sessions were given, each with its person.
+    given: Vec<(Sid, Capability)>,
+    /// What was done with each person's rights.
+    done: Vec<(Sid, PersonStep)>,
 }
 
 impl Scene {
@@ -104,6 +107,8 @@ impl Scene {
             class,
             mutation: None,
             sessions: 0,
+            given: Vec::new(),
+            done: Vec::new(),
         }
     }
 
@@ -149,7 +154,11 @@ impl Scene {
     #[must_use]
     pub fn facts(&self, seat: &Seat, workspace: &str, policy: &str) -> WindowsFacts {
         let policy = seat.policy(workspace, policy);
-        observe(&self.host, seat, &policy, self.class)
+        let mut facts = observe(&self.host, seat, &policy, self.class);
+        let given = self.given.iter();
+        let own = given.filter(|(person, _)| *person == seat.sid);
+        facts.capabilities = own.map(|(_, capability)| capability.clone()).collect();
+        facts
     }
 
     /// Plans a session.
@@ -164,9 +173,17 @@ impl Scene {
     ) -> Result<WindowsPlan, PlanError> {
         let resolved = seat.policy(workspace, policy);
         // What a machine measures is asked at launch; a plan for a narrower class is still looked at.
-        let mut facts = observe(&self.host, seat, &resolved, self.class);
+        let mut facts = self.facts(seat, workspace, policy);
         facts.write_class = Some(WriteClass::H2);
-        plan(&resolved, &facts, &ledger(seat))
+        let done = self.done.iter();
+        let before = WindowsLedger {
+            person: done
+                .filter(|(person, _)| *person == seat.sid)
+                .map(|(_, step)| step.clone())
+                .collect(),
+            ..ledger(seat)
+        };
+        plan(&resolved, &facts, &before)
     }
 
     /// Plans a session, carries the plan out and makes the session's tokens.
@@ -188,16 +205,24 @@ impl Scene {
             None => Walking::Whole,
         };
         let done = carry_out(&mut self.host.fs, &plan, walking);
+        self.give(&plan);
+        let person = plan.person;
+        self.done
+            .extend(done.iter().map(|step| (person, step.clone())));
         self.sessions += 1;
         let sid = Sid::new(0, &[777, self.sessions]).expect("two subauthorities fit");
         let logon = Sid::new(5, &[5, 0, 1000 + self.sessions]).expect("three fit");
-        let accounts = plan.accounts.sids().expect("set-up has run");
         let spec = plan.launch.as_ref().expect("there is a boundary");
-        let user = match spec.identity {
-            Identity::Account(AccountRole::Online) => accounts.online,
-            Identity::Account(AccountRole::Offline) | Identity::Person => accounts.offline,
+        let runner = match (spec.identity, plan.accounts.sids()) {
+            (Identity::Account(AccountRole::Online), Some(accounts)) => {
+                runner_token(&accounts, accounts.online, logon)
+            }
+            (Identity::Account(AccountRole::Offline), Some(accounts)) => {
+                runner_token(&accounts, accounts.offline, logon)
+            }
+            // Commands of the person themselves: the harness makes the token from its own.
+            (Identity::Account(_) | Identity::Person, _) => harness(seat),
         };
-        let runner = runner_token(&accounts, user, logon);
         let target = spec.token.target(&runner, sid, logon);
         Ok(Session {
             plan,
@@ -207,6 +232,22 @@ impl Scene {
             logon,
             done,
         })
+    }
+
+    /// Remembers the SIDs of a plan's roots, as the person's ledger does.
+    fn give(&mut self, plan: &WindowsPlan) {
+        for root in &plan.roots {
+            let capability = Capability {
+                sid: root.capability,
+                root: root.object.id,
+                path: root.object.path.clone(),
+                presence: Presence::Present,
+            };
+            let given = (plan.person, capability);
+            if !self.given.contains(&given) {
+                self.given.push(given);
+            }
+        }
     }
 
     /// Lets a target make a file or a directory, with what it inherits or a descriptor of its choice.
@@ -263,119 +304,6 @@ impl Scene {
             let _ = fs.set_dacl(&handle, adopted.dacl, adopted.control);
         }
     }
-
-    /// Two people, two roots of one of them, all sessions running.
-    ///
-    /// # Errors
-    /// [`Blocked`]: what a target must be able to do it can't.
-    pub fn standard(class: WriteClass, mutation: Option<Mutation>) -> Result<World, Blocked> {
-        let mut scene = Self::new(class);
-        scene.mutation = mutation;
-        let (ann, bob) = (scene.ann.clone(), scene.bob.clone());
-        scene.project(&ann.path("ws"), ann.sid);
-        scene.host.directory(&ann.path("notes"), ann.sid);
-        scene.host.file(&ann.path("notes\\n.txt"), ann.sid);
-        scene.host.directory(&bob.path("work"), bob.sid);
-        scene.host.file(&bob.path("work\\w.txt"), bob.sid);
-        let theirs = scene.start(&bob, &bob.path("work"), "")?;
-        let other = scene.start(&ann, &ann.path("notes"), LOOSE)?;
-        scene.make(&theirs, &bob.path("work\\made"), NewKind::Directory, None)?;
-        scene.make(&other, &ann.path("notes\\made"), NewKind::Directory, None)?;
-        scene.make(&other, &ann.path("notes\\made\\m.txt"), NewKind::File, None)?;
-        // An earlier session under the same policy: what it made is owned by the account.
-        let earlier = scene.start(&ann, &ann.path("ws"), STRICT)?;
-        scene.make(&earlier, &ann.path("ws\\src\\built"), NewKind::File, None)?;
-        // The person fills it in afterwards: a secret that the account owns.
-        scene.make(&earlier, &ann.path("ws\\lib\\.env"), NewKind::File, None)?;
-        let session = scene.start(&ann, &ann.path("ws"), STRICT)?;
-        Ok(scene.world("two people, two roots", &session, &[&other, &theirs]))
-    }
-
-    /// A project that Everyone has full control of, in which an earlier session could write the repository too, and
-    /// left a directory whose list gives the owner everything (as Python's `mkdir(0o700)` does).
-    ///
-    /// # Errors
-    /// [`Blocked`]: what a target must be able to do it can't.
-    pub fn shared(class: WriteClass, mutation: Option<Mutation>) -> Result<World, Blocked> {
-        let mut scene = Self::new(class);
-        scene.mutation = mutation;
-        let ann = scene.ann.clone();
-        let top = scene.host.directory(&ann.path("ws"), ann.sid);
-        let mut own = scene.host.descriptor(top);
-        put_first(&mut own, EVERYONE_ALL);
-        scene.host.describe(top, own);
-        scene.project(&ann.path("ws"), ann.sid);
-        let earlier = scene.start(&ann, &ann.path("ws"), LOOSE)?;
-        let owner_alone = CreatorDescriptor {
-            dacl: Some(ringfence_nt::Dacl::Present(Acl::new(vec![
-                Ace::allow(
-                    AceFlags::INHERIT_ALL,
-                    AccessMask::FILE_ALL_ACCESS,
-                    Sid::SYSTEM,
-                ),
-                Ace::allow(
-                    AceFlags::INHERIT_ALL,
-                    AccessMask::FILE_ALL_ACCESS,
-                    Sid::OWNER_RIGHTS,
-                ),
-            ]))),
-            control: ringfence_nt::Control::DACL_PROTECTED,
-            ..CreatorDescriptor::default()
-        };
-        let given = Some(&owner_alone);
-        for own in [".vscode", ".git\\own"] {
-            let path = ann.path(&format!("ws\\{own}"));
-            scene.make(&earlier, &path, NewKind::Directory, given)?;
-        }
-        scene.end_command(&earlier);
-        let session = scene.start(&ann, &ann.path("ws"), STRICT)?;
-        let mut world = scene.world("shared with everyone", &session, &[]);
-        world
-            .protected
-            .push(scene.host.find(&ann.path("ws\\.vscode")));
-        world.absent.retain(|place| place.name != name(".vscode"));
-        Ok(world)
-    }
-
-    /// What the target of `session` attacks.
-    #[must_use]
-    pub fn world(&self, title: &str, session: &Session, siblings: &[&Session]) -> World {
-        let (host, ann) = (&self.host, &self.ann);
-        let existing = |paths: &[String]| -> Vec<NodeId> {
-            paths
-                .iter()
-                .filter_map(|path| host.fs.find(path).ok())
-                .collect()
-        };
-        let mut roots: Vec<NodeId> = Vec::new();
-        for root in &session.plan.roots {
-            roots.extend(node_of(root.object.id));
-            roots.extend(host.fs.find(&root.home.to_string()).ok());
-        }
-        let top = |below: &str| ann.path(&format!("ws\\{below}"));
-        let absent = [".codex", ".vscode"].map(|own| host.place(&top(own)));
-        World {
-            name: title.to_owned(),
-            fs: host.fs.clone(),
-            target: session.target.clone(),
-            harness: harness(ann),
-            roots,
-            protected: existing(&[top(".git"), top("lib\\.git")]),
-            absent: absent.into(),
-            secrets: existing(&[
-                top(".env"),
-                top("lib\\.env"),
-                ann.path(".ssh"),
-                self.bob.path(".ssh"),
-                "D:\\keys".into(),
-                self.bob.path("work"),
-            ]),
-            quarantine: host.find(&ann.path("AppData\\Local\\Ringfence\\quarantine")),
-            guarded: guarded(session, siblings),
-            names: vec![name(".codex"), name("n")],
-            redirects: vec![ann.path("notes")],
-        }
-    }
 }
 
 /// What the person's ledger says before anything is done.
@@ -400,143 +328,6 @@ pub fn harness(seat: &Seat) -> Token {
     let mut token = Token::new(seat.sid, &groups);
     token.privileges = Privileges::CHANGE_NOTIFY;
     token
-}
-
-/// Every right but `READ_CONTROL`, which owners keep.
-const ANYTHING: AccessMask = AccessMask(0x001d_ffff);
-
-/// The processes, tokens, pipes and desktops that the target of `session` must not get at.
-fn guarded(session: &Session, siblings: &[&Session]) -> Vec<Guarded> {
-    let mut all = objects("own", session, Whose::Own);
-    for (number, sibling) in siblings.iter().enumerate() {
-        all.extend(objects(
-            &format!("sibling {number}"),
-            sibling,
-            Whose::Sibling,
-        ));
-    }
-    all.push(persons_process(session));
-    all
-}
-
-/// Every right on such an object that is neither for reading nor for executing.
-fn writes(kind: SecurableKind) -> AccessMask {
-    let mapping = kind.mapping();
-    mapping.all - mapping.read - mapping.execute
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    Own,
-    Sibling,
-}
-
-fn objects(who: &str, session: &Session, whose: Whose) -> Vec<Guarded> {
-    let spec = session.plan.launch.as_ref().expect("there is a boundary");
-    let bind =
-        |descriptor: &SecurityDescriptor| bind_descriptor(descriptor, session.sid, session.logon);
-    let object = |what: &str, kind, descriptor, never| Guarded {
-        name: format!("{who} {what}"),
-        object: Securable { kind, descriptor },
-        never,
-    };
-    let mut all = Vec::new();
-    if let Some(runner) = &spec.runner {
-        for (what, kind, descriptor) in [
-            ("runner", SecurableKind::Process, &runner.process),
-            ("runner's thread", SecurableKind::Thread, &runner.thread),
-            ("runner's token", SecurableKind::Token, &runner.token),
-        ] {
-            all.push(object(what, kind, bind(descriptor), ANYTHING));
-        }
-    }
-    if let Some(pipe) = &spec.pipe {
-        // Targets have the runner's user in their first pass, so no entry keeps them from opening it for reading: that
-        // it has one instance, whose client is checked, does.
-        let kind = SecurableKind::Pipe;
-        all.push(object("pipe", kind, bind(&pipe.descriptor), writes(kind)));
-    }
-    if whose == Whose::Sibling {
-        all.extend(of_sibling(session, spec, &object, &bind));
-    }
-    all
-}
-
-/// What belongs to another session of the same or another account: nothing of it may be written or taken.
-fn of_sibling(
-    session: &Session,
-    spec: &LaunchSpec,
-    object: &impl Fn(&str, SecurableKind, SecurityDescriptor, AccessMask) -> Guarded,
-    bind: &impl Fn(&SecurityDescriptor) -> SecurityDescriptor,
-) -> Vec<Guarded> {
-    let made = |kind: SecurableKind| {
-        let leaf = ringfence_nt::ObjectKind::Leaf;
-        for_new(None, &session.target, None, leaf, &kind.mapping())
-    };
-    // TOKEN_ASSIGN_PRIMARY, TOKEN_DUPLICATE, TOKEN_IMPERSONATE and all that adjusts; TOKEN_QUERY_SOURCE only reads.
-    let source = AccessMask(0x10);
-    let takes = (writes(SecurableKind::Token) | AccessMask(0x1e7)) - source;
-    [
-        (
-            "target",
-            SecurableKind::Process,
-            made(SecurableKind::Process),
-            None,
-        ),
-        (
-            "target's thread",
-            SecurableKind::Thread,
-            made(SecurableKind::Thread),
-            None,
-        ),
-        (
-            "target's pipe",
-            SecurableKind::Pipe,
-            made(SecurableKind::Pipe),
-            None,
-        ),
-        (
-            "target's token",
-            SecurableKind::Token,
-            bind(&spec.token.descriptor),
-            Some(takes),
-        ),
-        (
-            "station",
-            SecurableKind::WindowStation,
-            bind(&spec.station),
-            None,
-        ),
-        ("desktop", SecurableKind::Desktop, bind(&spec.desktop), None),
-    ]
-    .into_iter()
-    .map(|(what, kind, descriptor, never)| {
-        object(
-            what,
-            kind,
-            descriptor,
-            never.unwrap_or_else(|| writes(kind)),
-        )
-    })
-    .collect()
-}
-
-/// A process and the desktop of the person themselves; the logon SID opens the desktop, and runners carry it.
-fn persons_process(session: &Session) -> Guarded {
-    let person = session.plan.person;
-    let list = Acl::new(vec![
-        Ace::allow(AceFlags::NONE, AccessMask::GENERIC_ALL, person),
-        Ace::allow(AceFlags::NONE, AccessMask::GENERIC_ALL, Sid::SYSTEM),
-        Ace::allow(AceFlags::NONE, AccessMask::GENERIC_ALL, session.logon),
-    ]);
-    Guarded {
-        name: "the person's own desktop".into(),
-        object: Securable {
-            kind: SecurableKind::Desktop,
-            descriptor: SecurityDescriptor::new(person, person, list),
-        },
-        never: ANYTHING,
-    }
 }
 
 /// An account that belongs to nobody in the scene.

@@ -21,7 +21,7 @@ pub enum Role {
     Outside,
     /// A granted root itself.
     Root,
-    /// A directory between a protected path and its root.
+    /// A directory between a root and what stays in it: a protected path, or a root of its own.
     Between,
     /// A protected path, or below one.
     Protected,
@@ -86,6 +86,10 @@ impl World {
         {
             self.collect_between(node, &mut between);
         }
+        // A root in a root stays as well.
+        for place in self.roots.iter().flat_map(|root| fs.places(*root)) {
+            self.collect_between(place.parent, &mut between);
+        }
         fs.nodes()
             .map(|(node, _)| {
                 let role = if below(node, &self.secrets) {
@@ -137,10 +141,10 @@ impl World {
         self.roles().into_iter().find_map(|(id, role)| {
             let node = self.fs.node(id)?;
             let made_inside = node.descriptor.owner == Some(self.target.user);
-            // What a target made with a list of its own may be closed to it afterwards.
+            // What has a list of its own inherits no grant; what a target made with one may be closed to it afterwards.
             let own_list = node.descriptor.control.contains(Control::DACL_PROTECTED);
             let of_target = match role {
-                _ if made_inside && own_list => AccessMask::NONE,
+                _ if own_list && (made_inside || role == Role::Inside) => AccessMask::NONE,
                 Role::Outside | Role::Secret => AccessMask::NONE,
                 Role::Protected | Role::Between => AccessMask::FILE_GENERIC_READ,
                 Role::Root if node.is_directory() => WORK - AccessMask::DELETE,

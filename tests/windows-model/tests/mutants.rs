@@ -7,6 +7,7 @@ use ringfence_windows_model::figures::record;
 use ringfence_windows_model::mutate::Mutation;
 use ringfence_windows_model::scene::Scene;
 use ringfence_windows_model::search::{Beyond, Bounds, search};
+use ringfence_windows_model::worlds::{Build, WORLDS};
 
 const BOUNDS: Bounds = Bounds {
     depth: 2,
@@ -17,30 +18,42 @@ const BOUNDS: Bounds = Bounds {
 };
 
 /// What notices the mutation, if something does.
-fn killer(mutation: Mutation) -> Option<String> {
+fn killer(mutation: Option<Mutation>) -> Option<String> {
     for class in [WriteClass::H2, WriteClass::H4, WriteClass::H3] {
-        for build in [Scene::standard, Scene::shared] {
-            let world = match build(class, Some(mutation)) {
-                Ok(world) => world,
-                Err(blocked) => return Some(format!("control: {blocked}")),
-            };
-            if let Some(blocked) = world.blocked(class) {
-                return Some(format!("control: {blocked}"));
-            }
-            if let Some(unseen) = world.unseen(class) {
-                return Some(format!("control: {unseen} can't be looked at"));
-            }
-            let report = search(&world, class, &BOUNDS);
-            if let Some((promise, example)) = report.broken.first_key_value() {
-                let steps = example.steps.len();
-                let what = &example.broken;
-                return Some(format!(
-                    "search under {class:?}, {steps} steps: {promise}: {what}"
-                ));
+        for (_, build) in WORLDS {
+            if let Some(by) = noticed(build, class, mutation) {
+                return Some(by);
             }
         }
     }
-    linted(Some(mutation)).map(|finding| format!("linter: {finding}"))
+    // Nobody plans for the person themselves where the second pass does not cover FILE_DELETE_CHILD.
+    for class in [WriteClass::H2, WriteClass::H3] {
+        if let Some(by) = noticed(Scene::same_user, class, mutation) {
+            return Some(by);
+        }
+    }
+    linted(mutation).map(|finding| format!("linter: {finding}"))
+}
+
+/// How one world notices it: by a control that fails, or by a promise that breaks.
+fn noticed(build: Build, class: WriteClass, mutation: Option<Mutation>) -> Option<String> {
+    let world = match build(class, mutation) {
+        Ok(world) => world,
+        Err(blocked) => return Some(format!("control: {blocked}")),
+    };
+    if let Some(blocked) = world.blocked(class) {
+        return Some(format!("control: {blocked}"));
+    }
+    if let Some(unseen) = world.unseen(class) {
+        return Some(format!("control: {unseen} can't be looked at"));
+    }
+    let report = search(&world, class, &BOUNDS);
+    let (promise, example) = report.broken.first_key_value()?;
+    let (steps, what) = (example.steps.len(), &example.broken);
+    Some(format!(
+        "search under {class:?}, {steps} steps, {}: {promise}: {what}",
+        report.world
+    ))
 }
 
 /// The first error that the linter finds in the plan of a project.
@@ -64,12 +77,17 @@ fn the_linter_finds_nothing_in_a_plan_that_is_whole() {
 }
 
 #[test]
+fn what_is_not_broken_is_not_killed() {
+    assert_eq!(killer(None), None);
+}
+
+#[test]
 fn every_mutant_is_killed() {
     let all = Mutation::all();
     let mut survivors = Vec::new();
     for mutation in &all {
         let name = format!("{mutation:?}");
-        if let Some(by) = killer(*mutation) {
+        if let Some(by) = killer(Some(*mutation)) {
             record(&["mutant", &name, "killed", &by]);
         } else {
             record(&["mutant", &name, "survived", ""]);

@@ -7,11 +7,11 @@ use ringfence_nt::WriteClass;
 use ringfence_plan::windows::{PlanError, plan};
 use ringfence_windows_model::World;
 use ringfence_windows_model::figures::{Size, record_search};
-use ringfence_windows_model::mutate::Mutation;
-use ringfence_windows_model::scene::{Blocked, Scene, ledger};
+use ringfence_windows_model::scene::{Scene, ledger};
 use ringfence_windows_model::search::{Beyond, Bounds, Extent, Report, search};
+use ringfence_windows_model::worlds::Build;
 
-type Build = fn(WriteClass, Option<Mutation>) -> Result<World, Blocked>;
+const HELD: [WriteClass; 3] = [WriteClass::H2, WriteClass::H3, WriteClass::H4];
 
 /// Every sequence of a few steps, with two objects made and one link at a time.
 fn wide(beyond: Beyond) -> Bounds {
@@ -21,6 +21,14 @@ fn wide(beyond: Beyond) -> Bounds {
         links: 1,
         states: 500_000,
         beyond,
+    }
+}
+
+/// Every sequence of two steps.
+fn near() -> Bounds {
+    Bounds {
+        depth: Size::asked().of(1, 2),
+        ..wide(Beyond::Stop)
     }
 }
 
@@ -88,6 +96,40 @@ fn a_project_shared_with_everyone_holds_too() {
         let report = searched(Scene::shared, class, Beyond::Stop);
         assert!(report.holds(), "{report}");
     }
+}
+
+/// The other worlds, each to half the depth: what is new in each shows in one or two steps.
+fn hold_too(worlds: &[Build], classes: &[WriteClass]) {
+    for build in worlds {
+        for class in classes {
+            let world = built(*build, *class);
+            let report = search(&world, *class, &near());
+            record_search(&report);
+            assert_ne!(report.extent, Extent::Cut, "{report}");
+            assert!(report.holds(), "{report}");
+        }
+    }
+}
+
+#[test]
+fn two_roots_and_a_root_in_a_root_hold_too() {
+    hold_too(&[Scene::two_roots, Scene::nested, Scene::inner], &HELD);
+}
+
+#[test]
+fn a_repository_that_takes_commits_or_is_given_whole_holds_too() {
+    hold_too(&[Scene::committing, Scene::whole_repository], &HELD);
+}
+
+#[test]
+fn the_online_account_holds_too() {
+    hold_too(&[Scene::online], &HELD);
+}
+
+/// Where the second pass covers `FILE_DELETE_CHILD` too; elsewhere nothing is planned.
+#[test]
+fn commands_of_the_person_themselves_change_nothing_outside() {
+    hold_too(&[Scene::same_user], &[WriteClass::H2, WriteClass::H3]);
 }
 
 #[test]

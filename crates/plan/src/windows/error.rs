@@ -25,8 +25,8 @@ pub enum PlanError {
         /// What is hidden, escaped.
         hidden: String,
     },
-    /// A session that is alive has the root under another file policy.
-    #[error("`{root}` is in use by session {session} under another file policy")]
+    /// A session that is alive has the root under another file policy, or only one of two roots that lie in each other.
+    #[error("`{root}` is in use by session {session}, under another file policy or with other roots around it")]
     RootInUse {
         /// The root, escaped.
         root: String,
@@ -166,7 +166,7 @@ impl PlanError {
             }
             Self::RootInUse { session, .. } => vec![
                 wait_for(session),
-                "or run with the same `[filesystem]` settings as it".to_owned(),
+                "or run with the same roots and `[filesystem]` settings as it".to_owned(),
             ],
             Self::RootDenied { session, .. } | Self::DeniedInUse { session, .. } => {
                 vec![wait_for(session)]

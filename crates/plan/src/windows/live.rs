@@ -24,7 +24,7 @@ impl LiveSession {
         }
     }
 
-    fn in_use(&self, root: &GrantedRoot) -> Option<PlanError> {
+    fn in_use(&self, root: &GrantedRoot, roots: &[GrantedRoot]) -> Option<PlanError> {
         let own = &root.object.path;
         // Of two roots, one in the other, the policy of either decides on what lies in both.
         let overlaps = |live: &&LiveRoot| {
@@ -34,8 +34,14 @@ impl LiveSession {
                     .as_ref()
                     .is_some_and(|path| path.starts_with(own) || own.starts_with(path))
         };
+        // And whoever has only one of the two takes the other's entries away.
+        let has_both = |live: &LiveRoot| {
+            let mut theirs = self.roots.iter();
+            theirs.any(|one| one.root == root.object.id)
+                && roots.iter().any(|one| one.object.id == live.root)
+        };
         let mut others = self.roots.iter().filter(overlaps);
-        let other = others.find(|live| live.policy != root.policy);
+        let other = others.find(|live| live.policy != root.policy || !has_both(live));
         other.map(|_| PlanError::RootInUse {
             root: own.printable(),
             session: self.id.clone(),
@@ -88,7 +94,10 @@ pub fn check_beside(plan: &WindowsPlan, sessions: &[LiveSession]) -> Result<(), 
         let in_the_way = plan
             .roots
             .iter()
-            .find_map(|root| session.in_use(root).or_else(|| session.denies(root)))
+            .find_map(|root| {
+                let in_use = session.in_use(root, &plan.roots);
+                in_use.or_else(|| session.denies(root))
+            })
             .or_else(|| session.is_denied_by(&new));
         if let Some(error) = in_the_way {
             return Err(error);

@@ -44,29 +44,50 @@ fn a_root_has_one_file_policy_while_a_session_lives() {
     ));
 }
 
-/// What lies in two roots is under the policy of both: a narrower root would take away what the wider one protects.
+/// What lies in two roots is under the policy of both: a narrower root would take away what the wider one protects,
+/// and a session of the one alone takes away what the other grants.
 #[test]
-fn a_root_in_another_sessions_root_has_that_ones_policy() {
+fn a_root_in_another_sessions_root_waits_unless_both_have_both() {
     let (facts, ledger) = ready();
     let own = policy(POLICY, &facts);
     let (same, other) = (hash(&facts, &own), "of another".to_owned());
     for at in ["C:\\Users\\ann\\src", &format!("{ROOT}\\vendor\\lib")] {
         let root = |policy: &str| LiveRoot {
-            root: facts.objects[0].object.id,
+            root: FileId {
+                volume: 1,
+                file: 4711,
+            },
             path: Some(path(at)),
             policy: policy.to_owned(),
         };
-        let with = |policy: &str| {
+        for policy in [&same, &other] {
             let mut facts = facts.clone();
             facts.sessions = vec![live(vec![root(policy)], &[])];
-            plan(&own, &facts, &ledger)
-        };
-        assert!(with(&same).is_ok(), "control: one policy");
-        assert!(
-            matches!(with(&other), Err(PlanError::RootInUse { .. })),
-            "{at}"
-        );
+            let refused = plan(&own, &facts, &ledger);
+            assert!(
+                matches!(refused, Err(PlanError::RootInUse { .. })),
+                "{at}"
+            );
+        }
     }
+    let vendor = format!("{ROOT}\\vendor");
+    let both = policy(&format!("{POLICY}").replace("D:\\scratch", &vendor), &facts);
+    let mut nested = facts.clone();
+    nested.roots[1] = ringfence_plan::windows::facts::WindowsRoot {
+        named: vendor.clone(),
+        reached: ringfence_plan::windows::facts::Reached::Directory {
+            path: path(&vendor),
+        },
+        ..nested.roots[1].clone()
+    };
+    nested.roots[1].anchors.clear();
+    let first = plan(&both, &nested, &ledger).expect("a plan");
+    assert_eq!(first.roots.len(), 2);
+    nested.sessions = vec![LiveSession::of("s1".to_owned(), &first)];
+    assert!(
+        plan(&both, &nested, &ledger).is_ok(),
+        "control: both sessions have both roots"
+    );
 }
 
 #[test]
