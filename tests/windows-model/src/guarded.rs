@@ -150,4 +150,3 @@ fn persons_process(session: &Session) -> Guarded {
         },
     }
 }
-

@@ -149,7 +149,9 @@ impl Mutation {
                 let capabilities: Vec<Sid> =
                     plan.roots.iter().map(|root| root.capability).collect();
                 edit(plan, &HELD, |aces| {
-                    aces.retain(|ace| ace.kind != AceKind::Deny || !capabilities.contains(&ace.sid));
+                    aces.retain(|ace| {
+                        ace.kind != AceKind::Deny || !capabilities.contains(&ace.sid)
+                    });
                 });
             }
             Self::DropOwnerRights => {

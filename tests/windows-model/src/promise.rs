@@ -158,9 +158,10 @@ impl Was {
         }
         let stays = stays?;
         let kept = self.places.iter().all(|place| has_exactly(fs, place, id));
-        // An empty root can be made a junction: adding a file and redirecting a directory are one right. The harness
-        // takes that back when a command ends; `unswept` judges whether it can.
-        if !kept || (self.role != Role::Root && now.reparse != self.node.reparse) {
+        // An empty directory can be made a junction: adding a file and redirecting a directory are one right. Where one
+        // must stay the harness takes that back when a command ends; `unswept` judges whether it can.
+        let is_restored = matches!(self.role, Role::Root | Role::Between);
+        if !kept || (!is_restored && now.reparse != self.node.reparse) {
             return Some(stays);
         }
         match self.role {
@@ -198,17 +199,24 @@ fn has_exactly(fs: &FileSystem, place: &Place, id: NodeId) -> bool {
     })
 }
 
-/// What the harness can't put right when the command ends: roots that lead elsewhere are directories again, and
-/// everything under a guarded absent name is carried into quarantine.
+/// What the harness can't put right when the command ends: roots, and directories in them that the plan names, are
+/// directories again where they lead elsewhere, then everything under a guarded absent name is carried into quarantine.
 #[must_use]
 pub fn unswept(world: &World, fs: &FileSystem, class: WriteClass) -> Option<(Promise, String)> {
     let found = guarded_names(world, fs);
     let redirected: Vec<NodeId> = world
-        .roots
+        .straightened
         .iter()
         .copied()
         .filter(|root| fs.node(*root).is_some_and(|node| node.reparse.is_some()))
         .collect();
+    if let Some(place) = world.absent.iter().find(|place| {
+        let parent = fs.node(place.parent);
+        parent.is_some_and(|node| node.reparse.is_some()) && !redirected.contains(&place.parent)
+    }) {
+        let said = format!("{} leads elsewhere for good", fs.path_of(place.parent));
+        return Some((Promise::AbsentQuarantined, said));
+    }
     if found.is_empty() && redirected.is_empty() {
         return None;
     }

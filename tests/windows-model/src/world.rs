@@ -55,6 +55,8 @@ pub struct World {
     pub harness: Token,
     /// The granted roots.
     pub roots: Vec<NodeId>,
+    /// Directories that the plan has made plain again when a command ends, with the roots.
+    pub straightened: Vec<NodeId>,
     /// Protected paths that exist.
     pub protected: Vec<NodeId>,
     /// Protected names that do not exist.

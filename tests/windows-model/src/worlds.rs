@@ -313,7 +313,12 @@ impl Scene {
             absent: &["ws\\.codex"],
             secrets: &[],
         };
-        let mut world = scene.told("commands of the person themselves", &session, &[&other], &told);
+        let mut world = scene.told(
+            "commands of the person themselves",
+            &session,
+            &[&other],
+            &told,
+        );
         world.secrets = vec![scene.host.find(&scene.bob.path(".ssh"))];
         Ok(world)
     }
@@ -350,10 +355,7 @@ impl Scene {
         }
         let mut secrets = existing(told.secrets);
         secrets.extend(existing(&[".ssh", "D:\\keys"]));
-        secrets.extend(existing(&[
-            &self.bob.path(".ssh"),
-            &self.bob.path("work"),
-        ]));
+        secrets.extend(existing(&[&self.bob.path(".ssh"), &self.bob.path("work")]));
         let absent: Vec<Place> = told
             .absent
             .iter()
@@ -364,6 +366,16 @@ impl Scene {
             fs: host.fs.clone(),
             target: session.target.clone(),
             harness: harness(ann),
+            straightened: roots
+                .iter()
+                .copied()
+                .chain(
+                    session
+                        .plan
+                        .emptiable()
+                        .filter_map(|object| node_of(object.id)),
+                )
+                .collect(),
             roots,
             protected: existing(told.protected),
             absent,

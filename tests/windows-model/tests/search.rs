@@ -5,11 +5,12 @@
 
 use ringfence_nt::WriteClass;
 use ringfence_plan::windows::{PlanError, plan};
-use ringfence_windows_model::World;
 use ringfence_windows_model::figures::{Size, record_search};
 use ringfence_windows_model::scene::{Scene, ledger};
 use ringfence_windows_model::search::{Beyond, Bounds, Extent, Report, search};
+use ringfence_windows_model::world::Role;
 use ringfence_windows_model::worlds::Build;
+use ringfence_windows_model::{Promise, World};
 
 const HELD: [WriteClass; 3] = [WriteClass::H2, WriteClass::H3, WriteClass::H4];
 
@@ -119,6 +120,24 @@ fn two_roots_and_a_root_in_a_root_hold_too() {
 #[test]
 fn a_repository_that_takes_commits_or_is_given_whole_holds_too() {
     hold_too(&[Scene::committing, Scene::whole_repository], &HELD);
+}
+
+/// Its control: without what the harness makes plain again, a directory that must stay leads elsewhere.
+#[test]
+fn what_may_be_made_a_junction_has_to_be_made_plain_again() {
+    let mut world = built(Scene::whole_repository, WriteClass::H2);
+    let roles = world.roles();
+    world
+        .straightened
+        .retain(|id| roles.get(id) == Some(&Role::Root));
+    world.names.truncate(1);
+    let bounds = Bounds {
+        depth: 2,
+        ..wide(Beyond::Stop)
+    };
+    let report = search(&world, WriteClass::H2, &bounds);
+    let broken: Vec<Promise> = report.broken.keys().copied().collect();
+    assert_eq!(broken, [Promise::AbsentQuarantined], "{report}");
 }
 
 #[test]

@@ -75,6 +75,9 @@ pub struct Opening {
     pub desktop: String,
     /// The directories that commands may write, the private home among them.
     pub roots: Vec<Object>,
+    /// Directories in them that must stay what they are, and could be made junctions while they are empty.
+    #[serde(default)]
+    pub stay: Vec<Object>,
 }
 
 /// What a console tells every process on it.

@@ -26,7 +26,9 @@ pub enum PlanError {
         hidden: String,
     },
     /// A session that is alive has the root under another file policy, or only one of two roots that lie in each other.
-    #[error("`{root}` is in use by session {session}, under another file policy or with other roots around it")]
+    #[error(
+        "`{root}` is in use by session {session}, under another file policy or with other roots around it"
+    )]
     RootInUse {
         /// The root, escaped.
         root: String,

@@ -1,5 +1,7 @@
 //! The plan for Windows: what is done to the machine, what with the person's own rights, and how commands start.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -13,7 +15,9 @@ use crate::windows::path::WindowsPath;
 use crate::windows::reach::Reach;
 use crate::windows::roots::trustees_of;
 use crate::windows::sids::{RootGrant, SidSecret, SidShape};
-use crate::windows::step::{AccountSids, FileId, MachineStep, Object, PersonStep, Purpose};
+use crate::windows::step::{
+    AccountSids, FileId, MachineStep, Object, ObjectKind, PersonStep, Purpose,
+};
 
 /// What was done before, for this person: what a plan needs of both ledgers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,6 +148,22 @@ impl WindowsPlan {
     #[must_use]
     pub fn reach(&self) -> Reach {
         Reach::new(self.accounts.sids().as_ref(), self.person, &[])
+    }
+
+    /// Directories inside the roots that must stay and could be made junctions while they are empty: nothing in them
+    /// has to stay too. To add a file and to make an empty directory a junction are one right.
+    pub fn emptiable(&self) -> impl Iterator<Item = &Object> {
+        let parents: HashSet<WindowsPath> = self
+            .held
+            .iter()
+            .filter_map(|held| held.object.path.parent())
+            .collect();
+        let between = self.held.iter().filter(|held| {
+            held.purpose == Purpose::Between && held.object.kind == ObjectKind::Directory
+        });
+        between
+            .map(|held| &held.object)
+            .filter(move |object| !parents.contains(&object.path))
     }
 
     /// The object that is held at `path`.

@@ -64,10 +64,7 @@ fn a_root_in_another_sessions_root_waits_unless_both_have_both() {
             let mut facts = facts.clone();
             facts.sessions = vec![live(vec![root(policy)], &[])];
             let refused = plan(&own, &facts, &ledger);
-            assert!(
-                matches!(refused, Err(PlanError::RootInUse { .. })),
-                "{at}"
-            );
+            assert!(matches!(refused, Err(PlanError::RootInUse { .. })), "{at}");
         }
     }
     let vendor = format!("{ROOT}\\vendor");

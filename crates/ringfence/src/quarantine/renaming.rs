@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ringfence_policy::AbsolutePath;
+use ringfence_policy::escape::escape_os;
 
 use super::naming::{ASIDE, OBJECT, RECORD};
 use super::{
@@ -26,6 +27,12 @@ impl Quarantine {
     pub fn take(&self, taking: &Taking<'_>) -> Result<Option<Entry>, QuarantineError> {
         let path = taking.path.as_path();
         let failed = |source| object_error(path, "quarantined", source);
+        let is_link = |directory: &Path| match fs::symlink_metadata(directory) {
+            Ok(metadata) => Ok(metadata.is_symlink()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        };
+        check_way(taking.root.as_path(), path, is_link).map_err(failed)?;
         let metadata = match fs::symlink_metadata(path) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -205,10 +212,52 @@ fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path).or_else(|_| fs::remove_dir(path))
 }
 
+/// Whether no directory from `root` down to `path` leads elsewhere.
+///
+/// # Security
+/// A command may make an empty directory a junction: what lies under the guarded name behind it is the person's own.
+fn check_way(
+    root: &Path,
+    path: &Path,
+    is_link: impl Fn(&Path) -> io::Result<bool>,
+) -> io::Result<()> {
+    let directories = path.ancestors().skip(1);
+    for directory in directories.take_while(|directory| directory.starts_with(root)) {
+        if is_link(directory)? {
+            return Err(io::Error::other(format!(
+                "`{}` on the way has become a link, and nothing behind it was touched",
+                escape_os(directory)
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn object_error(path: &Path, action: &'static str, source: io::Error) -> QuarantineError {
     QuarantineError::Object {
         path: path.to_owned(),
         action,
         source: Box::new(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_behind_a_link_is_not_taken() {
+        let (root, path) = (Path::new("C:\\w"), Path::new("C:\\w\\lib\\deep\\.git"));
+        let linked = |at: &'static str| move |one: &Path| Ok(one == Path::new(at));
+        assert!(check_way(root, path, |_| Ok(false)).is_ok(), "control");
+        assert!(
+            check_way(root, path, linked("C:\\")).is_ok(),
+            "control: above the root"
+        );
+        for at in ["C:\\w", "C:\\w\\lib", "C:\\w\\lib\\deep"] {
+            assert!(check_way(root, path, linked(at)).is_err(), "{at}");
+        }
+        let unreadable = |_: &Path| Err(io::Error::from(io::ErrorKind::PermissionDenied));
+        assert!(check_way(root, path, unreadable).is_err());
     }
 }

@@ -218,6 +218,7 @@ fn launch(plan: &Plan) -> Result<Running, WindowsLaunchError> {
         .map(|own| own.with_file_name(RUNNER))
         .map_err(WindowsLaunchError::Runner)?;
     let tended = tended(windows, &mut Disk)?;
+    let stay: Vec<Object> = windows.emptiable().cloned().collect();
     let (account, stubs) = match spec.identity {
         Identity::Account(role) => (Some(files.account(windows.person, role)?), None),
         Identity::Person => (None, Some(Stubs(files.new_stubs()?))),
@@ -235,6 +236,7 @@ fn launch(plan: &Plan) -> Result<Running, WindowsLaunchError> {
         person: windows.person,
         shape: kept.shape,
         roots: &tended,
+        stay: &stay,
         runner: &runner,
         account: who,
     })

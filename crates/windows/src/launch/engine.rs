@@ -159,7 +159,7 @@ impl Engine {
             Identity::Person => lacking.extend([Lacking::NetworkBoundary, Lacking::Secrets]),
         }
         proven.push("job: killed on close, no breakaway".to_owned());
-        let keeper = Keeper::new(tender, &opening.roots, collecting);
+        let keeper = Keeper::new(tender, (&opening.roots, &opening.stay), collecting);
         let limits_reached = session.as_ref().map(LimitPort::of).transpose();
         let shared = Shared {
             limits_reached: limits_reached.map_err(called)?,

@@ -61,7 +61,12 @@ pub(super) enum Collecting {
 }
 
 impl Keeper {
-    pub(super) fn new(tender: Tender, roots: &[Object], collecting: Collecting) -> Self {
+    /// Keeps roots, and in them directories that must stay what they are.
+    pub(super) fn new(
+        tender: Tender,
+        (roots, stay): (&[Object], &[Object]),
+        collecting: Collecting,
+    ) -> Self {
         let root = |object: &Object| Root {
             object: object.clone(),
             watching: match collecting {
@@ -71,9 +76,14 @@ impl Keeper {
                 }
             },
         };
+        // What changes in them is seen from their root.
+        let stay = stay.iter().map(|object| Root {
+            object: object.clone(),
+            watching: Watching::No,
+        });
         Self {
             tender,
-            roots: roots.iter().map(root).collect(),
+            roots: roots.iter().map(root).chain(stay).collect(),
             turn: Mutex::default(),
         }
     }

@@ -46,6 +46,8 @@ pub struct Order<'a> {
     pub shape: SidShape,
     /// The directories that commands may write, the private home among them: tended when a command has ended.
     pub roots: &'a [Object],
+    /// Directories in them that are made plain again where a command made them junctions.
+    pub stay: &'a [Object],
     /// The runner's program, by absolute path: it also hosts consoles in same-user mode.
     pub runner: &'a Path,
     /// Who runs the commands.
@@ -481,6 +483,7 @@ fn opening(order: &Order<'_>, session: Sid, desktop: String) -> Opening {
         person: order.person,
         desktop,
         roots: order.roots.to_vec(),
+        stay: order.stay.to_vec(),
     }
 }
 

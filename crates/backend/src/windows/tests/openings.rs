@@ -21,6 +21,7 @@ fn a_planned_launch_fits_a_frame_and_arrives_as_it_was_planned() {
             person: plan.person,
             desktop: r"Service-0x0-1$\ringfence".to_owned(),
             roots: plan.roots.iter().map(|root| root.object.clone()).collect(),
+            stay: plan.emptiable().cloned().collect(),
         };
         assert_ne!(opening.session, Sid::NULL);
         let request = Request::Open(Box::new(opening));

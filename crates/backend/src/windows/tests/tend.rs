@@ -216,6 +216,27 @@ fn an_empty_root_that_was_made_a_junction_is_plain_again() {
     assert_eq!(tend(&mut files, &root, &names(&[])), []);
 }
 
+/// A directory in the root that must stay is kept as a root is: a guarded name in it is looked for there, and nowhere
+/// else.
+#[test]
+fn a_directory_that_must_stay_is_made_plain_again_where_it_stands() {
+    let mut files = workspace();
+    let at = path(&format!("{ROOT}\\src"));
+    let stays = Object {
+        id: files.id(&at).unwrap(),
+        path: at.clone(),
+        kind: ObjectKind::Directory,
+    };
+    let node = files.open(&at).unwrap().unwrap();
+    files.tree.node_mut(node).unwrap().reparse = Some(Reparse {
+        kind: ReparseKind::Junction,
+        target: "C:\\Users\\ada\\out".to_owned(),
+    });
+    let done = tend(&mut files, &stays, &names(&[]));
+    assert_eq!(done, [("\\src".to_owned(), Tended::Unlinked)]);
+    assert!(files.tree.node(node).unwrap().reparse.is_none());
+}
+
 #[test]
 fn another_object_in_place_of_the_root_is_left_alone_and_reported() {
     let mut files = workspace();

@@ -109,6 +109,7 @@ fn opening(identity: Identity) -> Opening {
         person: person(),
         desktop: String::new(),
         roots: Vec::new(),
+        stay: Vec::new(),
     }
 }
 

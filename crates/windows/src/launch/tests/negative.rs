@@ -74,6 +74,7 @@ fn not_enforced_the_whole_way_into_a_session_ends_in_that_refusal() {
         person: super::person(),
         shape: SidShape::Null,
         roots: &[],
+        stay: &[],
         runner: &program,
         account: Account::Person { stubs: &stubs },
     })
@@ -96,6 +97,7 @@ fn not_enforced_a_logon_that_makes_nobody_starts_nothing() {
         person: super::person(),
         shape: SidShape::Null,
         roots: &[],
+        stay: &[],
         runner: &program,
         account: Account::Sandbox(logon),
     };
