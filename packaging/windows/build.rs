@@ -31,6 +31,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rustc-link-arg-bins=/MANIFESTINPUT:{manifest}");
         // The linker would add a level of its own.
         println!("cargo::rustc-link-arg-bins=/MANIFESTUAC:NO");
+        // Libraries that the program is linked with come from the system's directory, never from beside the program:
+        // LOAD_LIBRARY_SEARCH_SYSTEM32.
+        println!("cargo::rustc-link-arg-bins=/DEPENDENTLOADFLAG:0x800");
     } else {
         let object = compile(Path::new(&out))?;
         println!("cargo::rustc-link-arg-bins={object}");

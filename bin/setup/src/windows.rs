@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::ops::ControlFlow;
+use std::os::windows::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use ringfence_backend::windows::{
@@ -53,19 +54,33 @@ fn failed(verb: SetupVerb, outcome: SetupOutcome, causes: Vec<String>) -> SetupR
     receipt
 }
 
-/// The request, if there is one. Its bytes are an attacker's.
+/// The request, if there is one. Its bytes are an attacker's, and so is what stands at its path.
 fn read(path: Option<&Path>) -> Result<Option<SetupRequest>, Vec<String>> {
     let Some(path) = path else {
         return Ok(None);
     };
     let object = format!("the request {} can't be read", path.display());
     let mut bytes = Vec::new();
-    File::open(path)
+    open(path)
         .and_then(|file| file.take(MAX_REQUEST + 1).read_to_end(&mut bytes))
         .map_err(|error| vec![object.clone(), error.to_string()])?;
     read_request(&bytes)
         .map(Some)
         .map_err(|error| vec![object, error.to_string()])
+}
+
+/// Opens a file and nothing else. Whoever answers in its place, as a pipe does, learns who this is and can't act as it.
+fn open(path: &Path) -> io::Result<File> {
+    /// `SECURITY_IDENTIFICATION`
+    const IDENTIFICATION: u32 = 0x0001_0000;
+    let file = File::options()
+        .read(true)
+        .security_qos_flags(IDENTIFICATION)
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::other("it is no file"))
 }
 
 fn act(verb: &Verb, request: Option<&SetupRequest>, consented: &str) -> SetupReceipt {
@@ -173,6 +188,36 @@ fn deliver(receipt: &SetupReceipt, asked: &Asked) -> bool {
 }
 
 fn print(bytes: &[u8]) -> bool {
-    let mut out = std::io::stdout();
+    let mut out = io::stdout();
     out.write_all(bytes).and_then(|()| out.flush()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use ringfence_nt::SecurityDescriptor;
+    use ringfence_windows::sys::pipe::PipeServer;
+
+    use super::*;
+
+    // Wine's pipes are pipes; how far a server may act as its client is not seen there.
+    #[test]
+    fn plumbing_only_a_request_is_a_file_and_nothing_that_answers_in_its_place() {
+        let own = std::env::temp_dir().join(format!("ringfence-request-{}", std::process::id()));
+        std::fs::write(&own, b"{").unwrap();
+        let told = read(Some(&own)).unwrap_err();
+        assert!(
+            told.iter()
+                .any(|line| line.contains("JSON") || line.contains("EOF")),
+            "{told:?}"
+        );
+        std::fs::remove_file(&own).unwrap();
+        let name = PipeName::random().unwrap();
+        let everybody = SecurityDescriptor::from_sddl("O:WDG:WDD:(A;;GA;;;WD)").unwrap();
+        let server = PipeServer::new(name.clone(), &everybody).unwrap();
+        let opened = open(Path::new(name.as_str()));
+        assert!(opened.is_err(), "a pipe was taken for a file");
+        drop(server);
+        assert!(open(&std::env::temp_dir()).is_err());
+        assert!(matches!(read(None), Ok(None)));
+    }
 }

@@ -19,7 +19,8 @@ pub fn user_descriptor(condition: &Condition) -> Option<SecurityDescriptor> {
         Condition::Loopback
         | Condition::Tcp
         | Condition::RemotePorts(_)
-        | Condition::RawEndpoint => return None,
+        | Condition::RawEndpoint
+        | Condition::Promiscuous => return None,
     };
     let Trustee::Sid(sid) = trustee else {
         return None;

@@ -36,8 +36,10 @@ pub enum Protocol {
 pub enum Endpoint {
     /// One of a protocol.
     Ordinary,
-    /// A raw or promiscuous one.
+    /// A raw one.
     Raw,
+    /// One that receives what is sent to others.
+    Promiscuous,
 }
 
 /// One attempt, as a layer sees it.
@@ -167,6 +169,7 @@ fn matches(
                 (*first..=*last).contains(&attempt.port)
             }
             Condition::RawEndpoint => attempt.endpoint == Endpoint::Raw,
+            Condition::Promiscuous => attempt.endpoint == Endpoint::Promiscuous,
         })
 }
 

@@ -143,7 +143,7 @@ fn attempts() -> Vec<Attempt> {
                 DYNAMIC.first,
                 DYNAMIC.last,
             ] {
-                for endpoint in [Endpoint::Ordinary, Endpoint::Raw] {
+                for endpoint in [Endpoint::Ordinary, Endpoint::Raw, Endpoint::Promiscuous] {
                     for layer in [
                         Layer::ConnectV4,
                         Layer::ConnectV6,
@@ -328,6 +328,11 @@ fn broken(filters: &[Filter]) -> Vec<(String, Vec<Filter>)> {
         filter
             .conditions
             .retain(|one| *one != Condition::RawEndpoint);
+    });
+    each("no promiscuous endpoint is asked for", &|filter| {
+        filter
+            .conditions
+            .retain(|one| *one != Condition::Promiscuous);
     });
     all
 }

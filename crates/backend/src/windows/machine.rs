@@ -16,9 +16,9 @@ use ringfence_plan::windows::step::{
 
 use crate::call::CallFailure;
 
-/// A local group.
+/// A local group or account.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
+pub struct Principal {
     /// Its SID.
     pub sid: Sid,
     /// What an administrator reads.
@@ -36,6 +36,15 @@ pub enum Logon {
     Wrong,
     /// There is no record, or it can't be unsealed.
     NoRecord,
+}
+
+/// Whether an account's password is as set-up makes it: it never expires, and the account can't change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordRule {
+    /// It is.
+    Kept,
+    /// Somebody has changed that, or the system never kept it.
+    Loose,
 }
 
 /// Whether an account's profile and registry hive carry the entries that keep its targets from writing them.
@@ -60,6 +69,8 @@ pub struct Account {
     pub groups: BTreeSet<Sid>,
     /// Whether it can be used.
     pub logon: Logon,
+    /// What holds of its password.
+    pub password: PasswordRule,
     /// Whether its targets can write its profile.
     pub profile: ProfileGuard,
 }
@@ -180,12 +191,14 @@ pub struct Remnant {
 )]
 pub trait Machine {
     /// The local group of that name; a domain's group of that name is none (`NetLocalGroupGetInfo`).
-    fn observe_group(&mut self, name: &str) -> Result<Option<Group>, CallFailure>;
+    fn observe_group(&mut self, name: &str) -> Result<Option<Principal>, CallFailure>;
     /// Makes a local group (`NetLocalGroupAdd`).
     fn make_group(&mut self, name: &str, comment: &str) -> Result<(), CallFailure>;
     /// Deletes the local group of that name (`NetLocalGroupDel`).
     fn remove_group(&mut self, name: &str) -> Result<(), CallFailure>;
 
+    /// The local account of that name; nobody signs in (`NetUserGetInfo`).
+    fn observe_user(&mut self, name: &str) -> Result<Option<Principal>, CallFailure>;
     /// The local account of that name, tried with one real logon (`NetUserGetInfo`, `LogonUser`).
     fn observe_account(&mut self, account: AccountName<'_>)
     -> Result<Option<Account>, CallFailure>;
@@ -237,7 +250,8 @@ pub trait Machine {
         key_before: KeyBefore,
     ) -> Result<(), CallFailure>;
 
-    /// Those filters of our provider that have one of these keys.
+    /// Those filters of our provider that have one of these keys and are in force; one of another form than a plan has
+    /// is left out. A filter of somebody else under such a key is a failure.
     fn observe_filters(&mut self, keys: &[Guid]) -> Result<Vec<Filter>, CallFailure>;
     /// Deletes the filters of these keys and adds these, in one transaction; provider and sublayer come with the first
     /// filter and go with the last.

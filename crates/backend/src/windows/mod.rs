@@ -38,8 +38,8 @@ pub use grants::{
     Refusal, Revoked, WalkReport, Walking,
 };
 pub use machine::{
-    Account, AccountName, Directory, Group, KeyBefore, Logon, Machine, NewAccount, ProfileGuard,
-    Remnant, RemnantKind, Reservation, StoredValue,
+    Account, AccountName, Directory, KeyBefore, Logon, Machine, NewAccount, PasswordRule,
+    Principal, ProfileGuard, Remnant, RemnantKind, Reservation, StoredValue,
 };
 pub use merge::{merge, same};
 pub use operations::render_operations;
@@ -49,7 +49,7 @@ pub use request::{
     Check, DAMAGED_ARGUMENT, Fault, MAX_RECEIPT, MAX_REQUEST, PLAN_ARGUMENT, Proof,
     RECEIPT_ARGUMENT, REQUEST_ARGUMENT, REQUEST_VERSION, RequestError, SCAN_ARGUMENT,
     SETUP_PROGRAM, SetupOutcome, SetupReceipt, SetupRequest, SetupVerb, Surroundings, admit,
-    read_request,
+    agreed, read_request,
 };
 pub use scan::{
     everything_of_machine, leftover_beside, leftover_of_files, leftover_of_machine,

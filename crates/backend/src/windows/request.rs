@@ -201,9 +201,22 @@ pub fn admit(
         .map_err(|error| RequestError::Unreadable {
             reason: error.to_string(),
         })?;
+    agreed(request, consented)?;
+    Ok(steps)
+}
+
+/// Whether a request's steps are those that were consented to. Asked for every verb: an uninstall for somebody else than
+/// the person who asked would take their set-up away.
+///
+/// # Errors
+/// [`RequestError::Hash`].
+///
+/// # Security
+/// The file may have been changed since the person saw it; the hash on the command line can't.
+pub fn agreed(request: &SetupRequest, consented: &str) -> Result<(), RequestError> {
     let made = request.subject.hash().unwrap_or_default();
     for claimed in [request.plan.as_str(), consented] {
-        if claimed != made {
+        if claimed != made || made.is_empty() {
             return Err(RequestError::Hash {
                 made,
                 consented: claimed
@@ -214,7 +227,7 @@ pub fn admit(
             });
         }
     }
-    Ok(steps)
+    Ok(())
 }
 
 /// Whether a SID of the shape `S-1-5-21-a-b-c-d` is nobody's: not of this machine, not of the person's domain.

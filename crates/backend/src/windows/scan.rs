@@ -22,6 +22,8 @@ use super::machine::{Machine, Remnant, RemnantKind};
 struct Expected {
     named: BTreeSet<(RemnantKind, String)>,
     directories: Vec<WindowsPath>,
+    /// Accounts, in lower case: their profiles are named after them.
+    accounts: Vec<String>,
 }
 
 impl Expected {
@@ -34,6 +36,7 @@ impl Expected {
             MachineStep::EnsureGroup { name, .. } => self.name(RemnantKind::Group, name),
             MachineStep::EnsureAccount { name, record, .. } => {
                 self.name(RemnantKind::Account, name);
+                self.accounts.push(name.to_lowercase());
                 self.name(RemnantKind::Record, &record.to_string());
             }
             MachineStep::MakeDirectory { path, .. } => self.directories.push(path.clone()),
@@ -54,11 +57,22 @@ impl Expected {
         }
     }
 
+    /// Whether a directory is named after an account as profiles are: `NAME`, `NAME.COMPUTER`, `NAME.000`.
+    fn is_profile(&self, path: &WindowsPath) -> bool {
+        let name = path.name().unwrap_or_default().to_lowercase();
+        self.accounts.iter().any(|account| {
+            let rest = name.strip_prefix(account.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    }
+
     fn has(&self, remnant: &Remnant) -> bool {
         let named = (remnant.kind, remnant.object.to_lowercase());
         self.named.contains(&named)
             || WindowsPath::parse(&remnant.object).is_ok_and(|path| match remnant.kind {
-                RemnantKind::Directory => self.directories.contains(&path),
+                RemnantKind::Directory => {
+                    self.directories.contains(&path) || self.is_profile(&path)
+                }
                 // The state and the marker, which go with their directory.
                 RemnantKind::Record => self
                     .directories

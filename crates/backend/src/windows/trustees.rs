@@ -112,7 +112,8 @@ impl KnownAccounts {
                 Condition::Loopback
                 | Condition::Tcp
                 | Condition::RemotePorts(_)
-                | Condition::RawEndpoint => *condition,
+                | Condition::RawEndpoint
+                | Condition::Promiscuous => *condition,
             })
         };
         Some(Filter {

@@ -107,7 +107,8 @@ pub fn match_descriptor(
         Condition::Loopback
         | Condition::Tcp
         | Condition::RemotePorts(_)
-        | Condition::RawEndpoint => return None,
+        | Condition::RawEndpoint
+        | Condition::Promiscuous => return None,
     };
     // An access check wants an owner and a group; SYSTEM's implicit rights do not hold this one.
     Some(SecurityDescriptor::new(
@@ -120,7 +121,7 @@ pub fn match_descriptor(
 /// The filters of the Offline account; the Online account has none: it is used for `network.mode = "open"` alone.
 #[must_use]
 pub fn filters_of(subject: &Subject) -> Vec<Filter> {
-    use Condition::{Loopback as OnLoopback, RawEndpoint, RemotePorts, Tcp};
+    use Condition::{Loopback as OnLoopback, Promiscuous, RawEndpoint, RemotePorts, Tcp};
     let Subject {
         marker,
         proxy,
@@ -154,6 +155,7 @@ pub fn filters_of(subject: &Subject) -> Vec<Filter> {
     }
     for layer in [Layer::AssignmentV4, Layer::AssignmentV6] {
         set.block(layer, "raw endpoints", &[RawEndpoint]);
+        set.block(layer, "promiscuous endpoints", &[Promiscuous]);
     }
     set.filters
 }

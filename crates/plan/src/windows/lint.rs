@@ -499,7 +499,8 @@ fn user_of(filter: &Filter) -> User {
             Condition::Loopback
             | Condition::Tcp
             | Condition::RemotePorts(_)
-            | Condition::RawEndpoint => None,
+            | Condition::RawEndpoint
+            | Condition::Promiscuous => None,
         });
     match spoken {
         Some((Trustee::Account(_), user)) => user,
@@ -517,7 +518,8 @@ fn without_user(filter: &Filter) -> Vec<Condition> {
         Condition::Loopback
         | Condition::Tcp
         | Condition::RemotePorts(_)
-        | Condition::RawEndpoint => false,
+        | Condition::RawEndpoint
+        | Condition::Promiscuous => false,
     };
     let rest = filter.conditions.iter().filter(|one| !is_user(one));
     rest.copied().collect()

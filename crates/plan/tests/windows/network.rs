@@ -201,7 +201,7 @@ fn every_block_of_the_complement_lies_beneath_a_permit_for_everybody_else() {
             .iter()
             .filter(|one| one.action == FilterAction::Block)
             .collect();
-        assert_eq!(blocks.len(), 6);
+        assert_eq!(blocks.len(), 8);
         assert_eq!(all.len(), named.len() + blocks.len());
         let (facts, _) = stored();
         assert_eq!(lint(&plan, &facts), []);

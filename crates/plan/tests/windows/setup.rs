@@ -139,12 +139,15 @@ fn the_offline_account_reaches_the_proxy_and_dynamic_loopback_alone() {
         );
     }
     for layer in [Layer::AssignmentV4, Layer::AssignmentV6] {
-        // Every bind passes this layer, also the implicit one of a connect: only raw endpoints are blocked.
-        assert!(
-            of(layer, FilterAction::Block)
+        // Every bind passes this layer, also the implicit one of a connect: only these endpoints are blocked.
+        let blocks = of(layer, FilterAction::Block);
+        for endpoint in [Condition::RawEndpoint, Condition::Promiscuous] {
+            let naming = blocks
                 .iter()
-                .all(|one| one.conditions.contains(&Condition::RawEndpoint))
-        );
+                .filter(|one| one.conditions.contains(&endpoint));
+            assert_eq!(naming.count(), 1, "{layer:?} {endpoint:?}");
+        }
+        assert_eq!(blocks.len(), 2);
     }
     let (facts, ledger) = stored();
     let narrow = policy(

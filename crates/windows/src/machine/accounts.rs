@@ -12,14 +12,14 @@ use std::time::Duration;
 use ringfence_backend::call::CallFailure;
 use ringfence_backend::windows::guard::Guarded;
 use ringfence_backend::windows::{
-    Account, AccountName, Logon, NewAccount, ProfileGuard, StoredValue,
+    Account, AccountName, Files as _, Logon, NewAccount, Principal, ProfileGuard, StoredValue,
 };
 use ringfence_nt::Sid;
 use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::machine::{ENTROPY, OWN_KEY};
 
 use super::{WindowsMachine, profile, registry};
-use crate::files::{failure, open_path};
+use crate::files::{NtFiles, failure, open_path};
 use crate::password;
 use crate::sys::account::{self, Enabled, Membership};
 use crate::sys::ending::end_all_of;
@@ -124,6 +124,18 @@ fn groups_of(name: &str) -> Result<Vec<(String, Sid)>, CallFailure> {
         .collect()
 }
 
+/// The local account of that name, without signing in to it.
+pub(super) fn observe_user(name: &str) -> Result<Option<Principal>, CallFailure> {
+    let Some(user) = account::user(name).map_err(failure)? else {
+        return Ok(None);
+    };
+    let sid = system::sid_of(name).map_err(failure)?;
+    Ok(sid.map(|sid| Principal {
+        sid,
+        comment: user.comment,
+    }))
+}
+
 impl WindowsMachine {
     pub(super) fn look_at_account(
         &mut self,
@@ -162,6 +174,7 @@ impl WindowsMachine {
             comment: user.comment,
             groups,
             logon,
+            password: user.password,
             profile,
         }))
     }
@@ -263,12 +276,20 @@ pub(super) fn quiesce(name: &str) -> Result<(), CallFailure> {
 }
 
 /// Deletes profile, record and account.
-pub(super) fn remove(name: &str, record: &WindowsPath) -> Result<(), CallFailure> {
+pub(super) fn remove(
+    files: &mut NtFiles,
+    name: &str,
+    record: &WindowsPath,
+) -> Result<(), CallFailure> {
     let sid = sid_of(name)?;
-    if profile::directory(sid)?.is_some() {
+    if let Some(directory) = profile::directory(sid)? {
         signon::delete_profile(sid).map_err(failure)?;
         if profile::directory(sid)?.is_some() {
             return Err(CallFailure::new("DeleteProfileW", name, BUSY));
+        }
+        // It may take the profile off the system's list and leave files of it.
+        if let Some(left) = files.open(&directory)? {
+            files.remove_directory(&left)?;
         }
     }
     for name in [file(record, ".new"), file(record, "")] {

@@ -3,7 +3,7 @@
 //! It decides nothing and keeps no record. Every look is a question to the system; whoever changes something looks
 //! again afterwards, because some of these calls say yes and do nothing. Not executed on Windows yet.
 //!
-//! Invariant: outside of the accounts that it is given, it writes only below our own directory, our own key, and the
+//! Invariant: outside of the accounts that it is given and their profiles, it writes only below our own directory, our own key, and the
 //! list of accounts that the sign-in screen does not show.
 
 pub mod accounts;
@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 
 use ringfence_backend::call::CallFailure;
 use ringfence_backend::windows::{
-    Account, AccountName, Directory, Files as _, Group, KeyBefore, Logon, Machine, NewAccount,
+    Account, AccountName, Directory, Files as _, KeyBefore, Logon, Machine, NewAccount, Principal,
     Redirection, Remnant, Reservation, StoredValue,
 };
 use ringfence_nt::{SecurityDescriptor, Sid};
@@ -122,12 +122,12 @@ fn exclusion(verb: &str, ports: PortRange) -> Vec<String> {
 }
 
 impl Machine for WindowsMachine {
-    fn observe_group(&mut self, name: &str) -> Result<Option<Group>, CallFailure> {
+    fn observe_group(&mut self, name: &str) -> Result<Option<Principal>, CallFailure> {
         let Some(comment) = account::group_comment(name).map_err(failure)? else {
             return Ok(None);
         };
         let sid = system::sid_of(name).map_err(failure)?;
-        Ok(sid.map(|sid| Group { sid, comment }))
+        Ok(sid.map(|sid| Principal { sid, comment }))
     }
 
     fn make_group(&mut self, name: &str, comment: &str) -> Result<(), CallFailure> {
@@ -136,6 +136,10 @@ impl Machine for WindowsMachine {
 
     fn remove_group(&mut self, name: &str) -> Result<(), CallFailure> {
         account::delete_group(name).map_err(failure)
+    }
+
+    fn observe_user(&mut self, name: &str) -> Result<Option<Principal>, CallFailure> {
+        accounts::observe_user(name)
     }
 
     fn observe_account(
@@ -156,7 +160,7 @@ impl Machine for WindowsMachine {
 
     fn remove_account(&mut self, name: &str, record: &WindowsPath) -> Result<(), CallFailure> {
         self.check_own(record)?;
-        accounts::remove(name, record)
+        accounts::remove(&mut self.files, name, record)
     }
 
     fn observe_denied_logons(&mut self, account: Sid) -> Result<BTreeSet<LogonRight>, CallFailure> {

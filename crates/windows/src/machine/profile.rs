@@ -28,6 +28,16 @@ pub(super) fn directory(account: Sid) -> Result<Option<WindowsPath>, CallFailure
     .transpose()
 }
 
+/// The directory that profiles are made in.
+pub(super) fn above() -> Result<Option<WindowsPath>, CallFailure> {
+    let key = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList";
+    let path = registry::text(Hive::Machine, key, "ProfilesDirectory").map_err(failure)?;
+    path.map(|path| {
+        WindowsPath::parse(&path).map_err(|_| CallFailure::new("RegGetValueW", key, 13))
+    })
+    .transpose()
+}
+
 /// The hives that are loaded for an account: its own, and that of its classes.
 fn hives(account: Sid, access: KeyAccess) -> Result<Vec<Key>, CallFailure> {
     let own = Key::open(Root::Users, &account.to_string(), access).map_err(failure)?;

@@ -8,6 +8,7 @@ use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::machine::{HIDDEN_ACCOUNTS, OWN_KEY};
 use ringfence_plan::windows::step::ObjectKind;
 
+use super::profile;
 use crate::files::{NtFiles, failure};
 use crate::sys::account;
 use crate::sys::firewall::Firewall;
@@ -64,6 +65,29 @@ pub(super) fn observe(files: &mut NtFiles, own: &WindowsPath) -> Result<Vec<Remn
         add(RemnantKind::FirewallRule, name);
     }
     found.extend(directories(files, own)?);
+    found.extend(profiles(files)?);
+    Ok(found)
+}
+
+/// Profiles that are named as ours, whether their accounts are there or not.
+fn profiles(files: &mut NtFiles) -> Result<Vec<Remnant>, CallFailure> {
+    let Some(above) = profile::above()? else {
+        return Ok(Vec::new());
+    };
+    let Some(directory) = files.open(&above)? else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    for name in files.list(&directory)? {
+        if is_ours(&name.to_string())
+            && let Ok(path) = above.join_observed(&name)
+        {
+            found.push(Remnant {
+                kind: RemnantKind::Directory,
+                object: path.to_string(),
+            });
+        }
+    }
     Ok(found)
 }
 

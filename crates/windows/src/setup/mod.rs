@@ -21,7 +21,7 @@ use ringfence_backend::ledger::{Ledger, LedgerError, read_untrusted};
 use ringfence_backend::windows::{
     Fault, InstalledState, MachineBook, MachineReceipt, RequestError, STATE_VERSION, Setup,
     SetupError, SetupOutcome, SetupReceipt, SetupRequest, SetupVerb, StepError, Surroundings,
-    admit, explain_code, leftover_of_files, marker_of,
+    admit, agreed, explain_code, leftover_of_files, marker_of,
 };
 use ringfence_nt::Sid;
 use ringfence_plan::windows::WindowsPath;
@@ -152,6 +152,12 @@ pub(crate) type Answer = Result<SetupReceipt, SetupFault>;
 /// None: what failed is in the receipt.
 #[must_use]
 pub fn run(order: &Order<'_>) -> SetupReceipt {
+    // Whatever is asked: the file may be another one than the person saw.
+    if let Some(request) = order.request
+        && let Err(error) = agreed(request, order.consented)
+    {
+        return refused(order.verb, &SetupFault::Request(error));
+    }
     let answer = match (order.verb, order.request) {
         (SetupVerb::Install | SetupVerb::Repair, Some(request)) => install(order, request),
         (SetupVerb::Install | SetupVerb::Repair, None) => {

@@ -6,6 +6,7 @@
 use std::mem::size_of;
 use std::ptr::{null, null_mut};
 
+use ringfence_backend::windows::PasswordRule;
 use ringfence_nt::Sid;
 use windows_sys::Win32::NetworkManagement::NetManagement::{
     FILTER_NORMAL_ACCOUNT, LOCALGROUP_INFO_0, LOCALGROUP_INFO_1, LOCALGROUP_MEMBERS_INFO_0,
@@ -13,8 +14,8 @@ use windows_sys::Win32::NetworkManagement::NetManagement::{
     NetApiBufferFree, NetLocalGroupAdd, NetLocalGroupAddMembers, NetLocalGroupDel,
     NetLocalGroupDelMembers, NetLocalGroupEnum, NetLocalGroupGetInfo, NetUserAdd, NetUserDel,
     NetUserEnum, NetUserGetInfo, NetUserGetLocalGroups, NetUserSetInfo, UF_ACCOUNTDISABLE,
-    UF_DONT_EXPIRE_PASSWD, UF_NORMAL_ACCOUNT, UF_PASSWD_CANT_CHANGE, UF_SCRIPT, USER_INFO_0,
-    USER_INFO_1, USER_INFO_1003, USER_INFO_1008, USER_PRIV_USER,
+    UF_DONT_EXPIRE_PASSWD, UF_NORMAL_ACCOUNT, UF_PASSWD_CANT_CHANGE, UF_PASSWD_NOTREQD, UF_SCRIPT,
+    USER_INFO_0, USER_INFO_1, USER_INFO_1003, USER_INFO_1008, USER_PRIV_USER,
 };
 
 use super::error::{CallError, Win32Error};
@@ -46,6 +47,18 @@ pub struct LocalUser {
     pub comment: String,
     /// Whether it may be signed in to.
     pub enabled: Enabled,
+    /// Whether its password never expires and can't be changed by it.
+    pub password: PasswordRule,
+}
+
+/// What the flags of a user say of its password.
+const fn password_rule(flags: u32) -> PasswordRule {
+    const KEPT: u32 = UF_DONT_EXPIRE_PASSWD | UF_PASSWD_CANT_CHANGE;
+    if flags & (KEPT | UF_PASSWD_NOTREQD) == KEPT {
+        PasswordRule::Kept
+    } else {
+        PasswordRule::Loose
+    }
 }
 
 /// Memory of the network management functions, given back when dropped.
@@ -163,6 +176,7 @@ pub fn user(name: &str) -> Result<Option<LocalUser>, CallError> {
     let entries: &[USER_INFO_1] = unsafe { buffer.entries(1) };
     Ok(entries.first().map(|user| LocalUser {
         comment: text(user.usri1_comment),
+        password: password_rule(user.usri1_flags),
         enabled: if user.usri1_flags & UF_ACCOUNTDISABLE == 0 {
             Enabled::Yes
         } else {
@@ -370,3 +384,22 @@ pub fn groups() -> Result<Vec<String>, CallError> {
 }
 
 const _: () = assert!(size_of::<LOCALGROUP_MEMBERS_INFO_0>() == size_of::<usize>());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_that_set_up_sets_are_the_ones_that_it_asks_for() {
+        assert_eq!(password_rule(FLAGS), PasswordRule::Kept);
+        assert_eq!(password_rule(FLAGS | UF_ACCOUNTDISABLE), PasswordRule::Kept);
+        for flags in [
+            FLAGS & !UF_DONT_EXPIRE_PASSWD,
+            FLAGS & !UF_PASSWD_CANT_CHANGE,
+            FLAGS | UF_PASSWD_NOTREQD,
+            0,
+        ] {
+            assert_eq!(password_rule(flags), PasswordRule::Loose, "{flags:#x}");
+        }
+    }
+}

@@ -14,8 +14,8 @@ use crate::call::CallFailure;
 use crate::fault::Faults;
 use crate::windows::guard::Guarded;
 use crate::windows::machine::{
-    Account, AccountName, Directory, Group, KeyBefore, Logon, Machine, NewAccount, ProfileGuard,
-    Remnant, Reservation, StoredValue,
+    Account, AccountName, Directory, KeyBefore, Logon, Machine, NewAccount, PasswordRule,
+    Principal, ProfileGuard, Remnant, Reservation, StoredValue,
 };
 
 use super::profile::{FakeProfile, ProfilePart};
@@ -52,6 +52,10 @@ pub struct FakeAccount {
     pub password: u64,
     /// Whether it can be signed in to.
     pub enabled: bool,
+    /// What an attempt to sign in ends with, whatever the password.
+    pub locked: Option<u32>,
+    /// What holds of its password.
+    pub rule: PasswordRule,
     /// How many of its processes run.
     pub processes: u32,
     /// Its profile, if it is there.
@@ -77,6 +81,8 @@ pub struct World {
     pub values: BTreeMap<(String, String), StoredValue>,
     /// Filters of our provider; provider and sublayer are there as long as one of them is.
     pub filters: BTreeMap<Guid, Filter>,
+    /// Filters of our provider that are disabled, or that somebody has changed.
+    pub changed_filters: BTreeSet<Guid>,
     /// Filters of others.
     pub foreign_filters: u32,
     /// Firewall rules.
@@ -173,9 +179,9 @@ fn overlap(one: PortRange, other: PortRange) -> bool {
 }
 
 impl Machine for FakeMachine {
-    fn observe_group(&mut self, name: &str) -> Result<Option<Group>, CallFailure> {
+    fn observe_group(&mut self, name: &str) -> Result<Option<Principal>, CallFailure> {
         self.faults.look("NetLocalGroupGetInfo", name)?;
-        Ok(self.world.groups.get(&folded(name)).map(|group| Group {
+        Ok(self.world.groups.get(&folded(name)).map(|group| Principal {
             sid: group.sid,
             comment: group.comment.clone(),
         }))
@@ -207,6 +213,15 @@ impl Machine for FakeMachine {
         })
     }
 
+    fn observe_user(&mut self, name: &str) -> Result<Option<Principal>, CallFailure> {
+        self.faults.look("NetUserGetInfo", name)?;
+        let account = self.world.accounts.get(&folded(name));
+        Ok(account.map(|account| Principal {
+            sid: account.sid,
+            comment: account.comment.clone(),
+        }))
+    }
+
     fn observe_account(
         &mut self,
         AccountName {
@@ -223,6 +238,9 @@ impl Machine for FakeMachine {
             None => Logon::NoRecord,
             Some(_) if !account.enabled => Logon::Disabled,
             Some(sealed) => {
+                if let Some(code) = account.locked {
+                    return Err(CallFailure::new("LogonUserW", name, code));
+                }
                 self.logons = self.logons.saturating_add(1);
                 if *sealed == account.password {
                     Logon::Works
@@ -236,6 +254,7 @@ impl Machine for FakeMachine {
             comment: account.comment.clone(),
             groups: account.groups.clone(),
             logon,
+            password: account.rule,
             profile: match (&account.profile, group_of(&account.groups)) {
                 (None, _) => ProfileGuard::Absent,
                 (Some(profile), Some(group)) if profile.is_guarded(Guarded { marker, group }) => {
@@ -259,11 +278,14 @@ impl Machine for FakeMachine {
             groups: BTreeSet::new(),
             password: 0,
             enabled: true,
+            locked: None,
+            rule: PasswordRule::Kept,
             processes: 0,
             profile: None,
         };
         self.change("NetUserAdd", new.name, |world| {
-            world.accounts.entry(key.clone()).or_insert(account).enabled = true;
+            let account = world.accounts.entry(key.clone()).or_insert(account);
+            (account.enabled, account.rule) = (true, PasswordRule::Kept);
             Ok(())
         })?;
         let groups: BTreeSet<Sid> = new.groups.iter().copied().collect();
@@ -471,6 +493,7 @@ impl Machine for FakeMachine {
         self.change("FwpmTransactionCommit0", "filters", |world| {
             let mut filters = world.filters.clone();
             filters.retain(|key, _| !remove.contains(key));
+            world.changed_filters.retain(|key| !remove.contains(key));
             for filter in add {
                 if filters.insert(filter.key, filter.clone()).is_some() {
                     return Err(FILTER_EXISTS);

@@ -22,6 +22,7 @@ pub(super) fn observe(world: &World) -> Vec<Remnant> {
         keys,
         values,
         filters,
+        changed_filters,
         rules,
         ..
     } = world;
@@ -55,7 +56,8 @@ pub(super) fn observe(world: &World) -> Vec<Remnant> {
     found.extend(
         directories
             .keys()
-            .filter(own_path)
+            // A profile that was not deleted bears its account's name.
+            .filter(|path| own_path(path) || path.name().is_some_and(|name| ours(&&folded(name))))
             .map(ToString::to_string)
             .map(remnant(RemnantKind::Directory)),
     );
@@ -75,6 +77,7 @@ pub(super) fn observe(world: &World) -> Vec<Remnant> {
     found.extend(
         filters
             .keys()
+            .chain(changed_filters)
             .map(ToString::to_string)
             .map(remnant(RemnantKind::Filter)),
     );

@@ -65,6 +65,20 @@ fn what_was_not_consented_to_is_refused() {
 }
 
 #[test]
+fn a_request_for_somebody_else_is_not_what_was_consented_to() {
+    let request = request();
+    assert_eq!(agreed(&request, &request.plan), Ok(()), "the control");
+    assert!(agreed(&request, "").is_err(), "nobody consented");
+    // Written over between the consent and the reading: another person, with the hash that fits them.
+    let (theirs, _) = asking(|one| one.person = Sid::new(5, &[21, 1, 2, 3, 1002]).unwrap());
+    assert!(matches!(
+        agreed(&theirs, &request.plan),
+        Err(RequestError::Hash { .. })
+    ));
+    assert!(agreed(&theirs, &theirs.plan).is_ok(), "the control");
+}
+
+#[test]
 fn nothing_that_a_request_chooses_can_hurt_somebody_else() {
     let field = |change: fn(&mut Subject)| {
         let (request, here) = asking(change);

@@ -15,7 +15,7 @@ use crate::call::CallFailure;
 use crate::ledger::{Direction, Entry, Ledger, LedgerError, LedgerStore, Sequence, Undone};
 
 use super::books::{MachineBook, MachineIntent, MachineReceipt};
-use super::machine::{AccountName, Machine};
+use super::machine::Machine;
 use super::trustees::KnownAccounts;
 use super::verbs::{Known, StepError, describe};
 
@@ -219,25 +219,15 @@ impl<S: LedgerStore, M: Machine> Setup<'_, S, M> {
                 .map_err(SetupError::Ledger)?;
         }
         for intent in accounts {
-            let MachineStep::EnsureAccount {
-                name,
-                record,
-                marker,
-                ..
-            } = &intent.step
-            else {
+            let MachineStep::EnsureAccount { name, .. } = &intent.step else {
                 continue;
             };
             let failed = |failure| SetupError::Quiesce {
                 object: describe(&intent.step),
                 cause: StepError::Call(failure),
             };
-            let account = AccountName {
-                name,
-                record,
-                marker: *marker,
-            };
-            let found = self.machine.observe_account(account).map_err(failed)?;
+            // Nobody signs in: an account that is locked out, or that policy keeps out, goes all the same.
+            let found = self.machine.observe_user(name).map_err(failed)?;
             let ours = self.accounts();
             if found.is_some_and(|account| ours.sids().any(|sid| sid == account.sid)) {
                 self.machine.quiesce_account(name).map_err(failed)?;

@@ -11,8 +11,8 @@ use crate::fault::{Fault, Faults};
 use crate::ledger::{Ledger, MemoryStore, Undone};
 use crate::windows::fake::{FakeAccount, FakeFiles, FakeGroup};
 use crate::windows::{
-    Directory, Machine, PersonBook, PersonIntent, Remnant, RemnantKind, Setup, SetupError,
-    StepError, StoredValue, leftover_of_machine,
+    Directory, Machine, PasswordRule, PersonBook, PersonIntent, Remnant, RemnantKind, Setup,
+    SetupError, StepError, StoredValue, leftover_of_machine,
 };
 
 fn cause(error: SetupError) -> StepError {
@@ -115,6 +115,8 @@ fn an_account_or_group_that_we_did_not_make_stops_set_up() {
                 groups: BTreeSet::new(),
                 password: 9,
                 enabled: true,
+                locked: None,
+                rule: PasswordRule::Kept,
                 processes: 0,
                 profile: None,
             };
@@ -291,6 +293,93 @@ fn a_failed_upgrade_leaves_the_earlier_set_up() {
             assert!(bench.is_untouched(), "{fault:?} at {call}");
         }
     }
+}
+
+#[test]
+fn an_account_that_nobody_can_sign_in_to_stops_a_set_up_with_its_code_and_no_uninstall() {
+    /// `ERROR_ACCOUNT_LOCKED_OUT`, `ERROR_LOGON_TYPE_NOT_GRANTED`
+    const CODES: [u32; 2] = [1909, 1385];
+    for code in CODES {
+        let mut bench = Bench::new();
+        bench.install(ada()).unwrap();
+        let accounts = &mut bench.machine.world.accounts;
+        accounts.get_mut("ringfenceoff-a").unwrap().locked = Some(code);
+        let StepError::Call(failure) = cause(bench.install(ada()).unwrap_err()) else {
+            panic!("another cause");
+        };
+        assert_eq!(failure.code, code);
+        let logons = bench.machine.logons;
+        let removed = bench.uninstall(ada()).unwrap();
+        assert!(removed.failed.is_empty(), "{:?}", removed.failed);
+        assert_eq!(
+            bench.machine.logons, logons,
+            "an uninstall signs in to nothing"
+        );
+        assert!(bench.is_untouched());
+    }
+}
+
+#[test]
+fn a_password_that_may_expire_again_is_mended() {
+    let mut bench = Bench::new();
+    bench.install(ada()).unwrap();
+    let (world, passwords) = (bench.machine.world.clone(), bench.machine.passwords);
+    let accounts = &mut bench.machine.world.accounts;
+    accounts.get_mut("ringfenceon-a").unwrap().rule = PasswordRule::Loose;
+    let mended = bench.install(ada()).unwrap();
+    assert_eq!(mended.changed, ["the account RingfenceOn-A"]);
+    assert_eq!(bench.machine.world, world);
+    assert_eq!(bench.machine.passwords, passwords, "the password is kept");
+}
+
+#[test]
+fn a_filter_that_is_disabled_counts_as_missing_and_goes_by_its_key() {
+    let mut bench = Bench::new();
+    bench.install(ada()).unwrap();
+    let whole = bench.machine.world.clone();
+    let disable = |bench: &mut Bench| {
+        let world = &mut bench.machine.world;
+        let (key, _) = world.filters.pop_first().unwrap();
+        world.changed_filters.insert(key);
+    };
+    disable(&mut bench);
+    let mended = bench.install(ada()).unwrap();
+    assert_eq!(mended.changed.len(), 1, "{:?}", mended.changed);
+    assert_eq!(bench.machine.world, whole);
+    // Every one of them: nothing of ours is seen any more, and all of it goes.
+    while !bench.machine.world.filters.is_empty() {
+        disable(&mut bench);
+    }
+    let removed = bench.uninstall(ada()).unwrap();
+    assert!(removed.failed.is_empty(), "{:?}", removed.failed);
+    assert!(bench.is_untouched());
+    assert_eq!(leftover(&mut bench), []);
+}
+
+#[test]
+fn a_profile_that_stays_when_its_account_goes_is_left_and_one_of_an_account_is_not() {
+    let mut bench = Bench::new();
+    bench.install(ada()).unwrap();
+    let profile = |bench: &mut Bench, name: &str| {
+        let directory = Directory {
+            id: ringfence_plan::windows::step::FileId {
+                volume: 1,
+                file: 99,
+            },
+            descriptor: plain(ada()),
+        };
+        let place = path(&format!("C:\\Users\\{name}"));
+        bench.machine.world.directories.insert(place, directory);
+    };
+    for name in ["RingfenceOff-A", "RingfenceOn-A.COMPUTER"] {
+        profile(&mut bench, name);
+    }
+    assert_eq!(leftover(&mut bench), [], "the accounts are there");
+    profile(&mut bench, "RingfenceOff-AB");
+    let left = |bench: &mut Bench| leftover(bench).len();
+    assert_eq!(left(&mut bench), 1, "that account is not");
+    bench.uninstall(ada()).unwrap();
+    assert_eq!(left(&mut bench), 3);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use ringfence_plan::windows::step::{
 
 use crate::windows::books::{Before, MachineReceipt};
 use crate::windows::machine::{
-    AccountName, KeyBefore, Logon, Machine, ProfileGuard, Reservation, StoredValue,
+    AccountName, KeyBefore, Logon, Machine, PasswordRule, ProfileGuard, Reservation, StoredValue,
 };
 use crate::windows::merge::same;
 use crate::windows::trustees::descriptor_of;
@@ -113,8 +113,12 @@ fn look_account<M: Machine>(
         ProfileGuard::Guarded => true,
         ProfileGuard::Open | ProfileGuard::Absent => false,
     };
+    let ruled = match account.password {
+        PasswordRule::Kept => true,
+        PasswordRule::Loose => false,
+    };
     Ok(
-        if usable && guarded && account.groups == [Sid::USERS, group].into() {
+        if usable && ruled && guarded && account.groups == [Sid::USERS, group].into() {
             Standing::Done(MachineReceipt::Principal(account.sid))
         } else {
             Standing::Absent(Before::Principal)

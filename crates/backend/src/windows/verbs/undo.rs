@@ -11,7 +11,7 @@ use ringfence_plan::windows::step::{
 
 use crate::ledger::Undone;
 use crate::windows::books::{Before, MachineReceipt};
-use crate::windows::machine::{AccountName, KeyBefore, Machine, Reservation};
+use crate::windows::machine::{KeyBefore, Machine, Reservation};
 use crate::windows::merge::same;
 
 use super::look::{is_value, sorted};
@@ -29,16 +29,8 @@ pub(in crate::windows) fn undo<M: Machine>(
             name,
             comment,
             record,
-            marker,
             ..
-        } => {
-            let account = AccountName {
-                name,
-                record,
-                marker: *marker,
-            };
-            undo_account(machine, verb, account, comment)
-        }
+        } => undo_account(machine, verb, (name, comment), record),
         MachineStep::DenyLogon { role, rights } => {
             let already = before.logons();
             undo_logons(machine, verb, *role, (rights, already))
@@ -104,11 +96,10 @@ fn undo_group<M: Machine>(
 fn undo_account<M: Machine>(
     machine: &mut M,
     verb: &Verb<'_>,
-    account: AccountName<'_>,
-    comment: &str,
+    (name, comment): (&str, &str),
+    record: &WindowsPath,
 ) -> Result<Undone, StepError> {
-    let AccountName { name, record, .. } = account;
-    let observe = |machine: &mut M| machine.observe_account(account).map_err(StepError::Call);
+    let observe = |machine: &mut M| machine.observe_user(name).map_err(StepError::Call);
     let Some(found) = observe(machine)? else {
         return Ok(absent(verb.known));
     };
@@ -238,16 +229,19 @@ fn undo_filters<M: Machine>(
         let found = machine.observe_filters(&keys).map_err(StepError::Call)?;
         Ok(sorted(&found))
     };
-    if observe(machine)? == sorted(older) {
-        return Ok(absent(verb.known));
-    }
+    let already = observe(machine)? == sorted(older);
+    // In any case: one that is disabled, or that somebody has changed, is not seen and goes by its key.
     machine
         .replace_filters(&keys, older)
         .map_err(StepError::Call)?;
     if observe(machine)? != sorted(older) {
         return Err(not_kept(verb));
     }
-    Ok(Undone::Restored)
+    Ok(if already {
+        absent(verb.known)
+    } else {
+        Undone::Restored
+    })
 }
 
 fn undo_rule<M: Machine>(

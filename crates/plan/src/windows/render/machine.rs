@@ -201,7 +201,8 @@ fn user_sddl(condition: &Condition, names: &Names) -> Option<String> {
         Condition::Loopback
         | Condition::Tcp
         | Condition::RemotePorts(_)
-        | Condition::RawEndpoint => return None,
+        | Condition::RawEndpoint
+        | Condition::Promiscuous => return None,
     };
     let descriptor = match_descriptor(condition, |_| stand_in)?;
     let mut sddl = "O:SYG:SYD:".to_owned();
@@ -265,5 +266,6 @@ fn condition_words(condition: &Condition, names: &Names) -> String {
         Condition::Tcp => "TCP".to_owned(),
         Condition::RemotePorts(range) => format!("remote ports {}", ports(*range)),
         Condition::RawEndpoint => "raw endpoint".to_owned(),
+        Condition::Promiscuous => "promiscuous endpoint".to_owned(),
     }
 }

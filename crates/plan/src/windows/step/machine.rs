@@ -84,8 +84,10 @@ pub enum Condition {
     Tcp,
     /// The remote port lies in the range.
     RemotePorts(PortRange),
-    /// The endpoint is raw; promiscuous ones have a condition of their own, which no filter of ours has.
+    /// The endpoint is raw.
     RawEndpoint,
+    /// The endpoint receives what is sent to others: `SIO_RCVALL` and its two kinds for groups.
+    Promiscuous,
 }
 
 /// What a filter does.

@@ -25,18 +25,24 @@ use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::{
     FwpmProviderAdd0, FwpmProviderDeleteByKey0, FwpmSubLayerAdd0, FwpmSubLayerDeleteByKey0,
     FwpmTransactionAbort0, FwpmTransactionBegin0, FwpmTransactionCommit0,
 };
+use windows_sys::Win32::Networking::WinSock::{SIO_RCVALL, SIO_RCVALL_IGMPMCAST, SIO_RCVALL_MCAST};
 use windows_sys::Win32::System::Rpc::RPC_C_AUTHN_WINNT;
 use windows_sys::core::GUID;
 
 use super::error::{CallError, Win32Error};
 use super::wide::WideText;
 use parts::Parts;
-use read::{is_ours, read_filter};
+use read::{Seen, is_ours, see};
 
 /// Our provider, by which all of our filters are found.
 const PROVIDER: GUID = GUID::from_u128(0x52e6_9a01_8c3f_4b7d_9a51_7269_6e67_0001);
-/// A sublayer of ours weighs nearly as much as one can: it is asked early.
-const SUBLAYER_WEIGHT: u16 = 0xfff0;
+/// A sublayer of ours weighs as much as one can: a permit that nobody below may override counts where it is asked first
+/// (learn.microsoft.com "Filter Arbitration").
+const SUBLAYER_WEIGHT: u16 = u16::MAX;
+/// The service that our provider stands on: the filtering engine's own, without which no filter works. The filters of a
+/// provider that names no service, or one that is not started with the system, are disabled when the engine starts
+/// (learn.microsoft.com `FWPM_PROVIDER0`, `FWPM_FILTER0`).
+const SERVICE: &str = "BFE";
 
 /// `FWP_E_FILTER_NOT_FOUND`
 const FILTER_NOT_FOUND: u32 = 0x8032_0003;
@@ -51,6 +57,9 @@ const IN_USE: u32 = 0x8032_000a;
 
 /// `IPPROTO_TCP`
 const TCP: u8 = 6;
+/// The ways in which a socket receives what is sent to others; their numbers are neighbours, `SIO_RCVALL_MCAST` between.
+const PROMISCUOUS: [u32; 2] = [SIO_RCVALL, SIO_RCVALL_IGMPMCAST];
+const _: () = assert!(SIO_RCVALL_MCAST == SIO_RCVALL + 1 && SIO_RCVALL_IGMPMCAST == SIO_RCVALL + 2);
 
 /// The platform's engine, open.
 #[derive(Debug)]
@@ -163,17 +172,19 @@ impl Engine {
         Ok(Self(handle))
     }
 
-    /// Those filters of ours that have one of these keys.
+    /// Those filters of ours that have one of these keys, are in force and of a form that a plan has; any other of our
+    /// provider's is left out, as if it were not there.
     ///
     /// # Errors
-    /// `FwpmFilterGetByKey0`'s; 13 (invalid data) for a filter under a key of ours that we did not make so.
+    /// `FwpmFilterGetByKey0`'s; 13 (invalid data) for a filter of somebody else's under a key of ours.
     pub fn filters(&self, keys: &[Guid]) -> Result<Vec<Filter>, CallError> {
         const CALL: &str = "FwpmFilterGetByKey0";
         let mut found = Vec::new();
         for key in keys {
-            let bad = || CallError::new(CALL, key, Win32Error(13));
-            if let Some(filter) = self.with_filter(*key, read_filter)? {
-                found.push(filter.ok_or_else(bad)?);
+            match self.with_filter(*key, see)? {
+                Some(Seen::Ours(filter)) => found.push(filter),
+                Some(Seen::Foreign) => return Err(CallError::new(CALL, key, Win32Error(13))),
+                Some(Seen::Changed) | None => {}
             }
         }
         Ok(found)
@@ -282,10 +293,12 @@ impl Engine {
             name: name.as_ptr().cast_mut(),
             description: what.as_ptr().cast_mut(),
         };
+        let service = text(SERVICE)?;
         let provider = FWPM_PROVIDER0 {
             providerKey: PROVIDER,
             displayData: display(),
             flags: FWPM_PROVIDER_FLAG_PERSISTENT,
+            serviceName: service.as_ptr().cast_mut(),
             ..FWPM_PROVIDER0::default()
         };
         // SAFETY: the engine is open; the structure and its texts live for the call; no descriptor is given.
@@ -399,6 +412,7 @@ mod tests {
             Condition::Tcp,
             Condition::RemotePorts(ports),
             Condition::RawEndpoint,
+            Condition::Promiscuous,
         ] {
             let mut held = Parts::default();
             let raw = held.condition(&condition).unwrap();
@@ -406,6 +420,38 @@ mod tests {
         }
         let unmade = Condition::User(Trustee::Account(AccountRole::Offline));
         assert!(Parts::default().condition(&unmade).is_err());
+    }
+
+    #[test]
+    fn a_filter_that_is_disabled_or_of_another_form_counts_as_missing_and_one_of_somebody_else_as_foreign()
+     {
+        use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::FWPM_FILTER_FLAG_DISABLED;
+        let name = text("a name").unwrap();
+        let mut key = PROVIDER;
+        let mut filter = FWPM_FILTER0 {
+            providerKey: &raw mut key,
+            flags: FWPM_FILTER_FLAG_PERSISTENT,
+            layerKey: FWPM_LAYER_ALE_AUTH_CONNECT_V4,
+            ..FWPM_FILTER0::default()
+        };
+        filter.displayData.name = name.as_ptr().cast_mut();
+        filter.weight.r#type = FWP_UINT8;
+        filter.action.r#type = FWP_ACTION_BLOCK;
+        assert!(matches!(see(&filter), Seen::Ours(found) if found.conditions.is_empty()));
+        let changes: [fn(&mut FWPM_FILTER0); 5] = [
+            |filter| filter.flags |= FWPM_FILTER_FLAG_DISABLED,
+            |filter| filter.flags = 0,
+            |filter| filter.weight.r#type = 0,
+            |filter| filter.action.r#type = 0,
+            |filter| filter.layerKey = PROVIDER,
+        ];
+        for change in changes {
+            let mut other = filter;
+            change(&mut other);
+            assert_eq!(see(&other), Seen::Changed);
+        }
+        filter.providerKey = null_mut();
+        assert_eq!(see(&filter), Seen::Foreign);
     }
 
     #[test]

@@ -7,12 +7,12 @@ use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::{
     FWP_BYTE_BLOB, FWP_CONDITION_FLAG_IS_LOOPBACK, FWP_CONDITION_FLAG_IS_RAW_ENDPOINT,
     FWP_CONDITION_VALUE0, FWP_CONDITION_VALUE0_0, FWP_MATCH_EQUAL, FWP_MATCH_FLAGS_ALL_SET,
     FWP_MATCH_RANGE, FWP_RANGE_TYPE, FWP_RANGE0, FWP_SECURITY_DESCRIPTOR_TYPE, FWP_UINT8,
-    FWP_UINT16, FWP_UINT32, FWP_VALUE0, FWP_VALUE0_0, FWPM_CONDITION_ALE_USER_ID,
-    FWPM_CONDITION_FLAGS, FWPM_CONDITION_IP_PROTOCOL, FWPM_CONDITION_IP_REMOTE_PORT,
-    FWPM_FILTER_CONDITION0,
+    FWP_UINT16, FWP_UINT32, FWP_VALUE0, FWP_VALUE0_0, FWPM_CONDITION_ALE_PROMISCUOUS_MODE,
+    FWPM_CONDITION_ALE_USER_ID, FWPM_CONDITION_FLAGS, FWPM_CONDITION_IP_PROTOCOL,
+    FWPM_CONDITION_IP_REMOTE_PORT, FWPM_FILTER_CONDITION0,
 };
 
-use super::TCP;
+use super::{PROMISCUOUS, TCP};
 use crate::condition::user_descriptor;
 use crate::sys::access::descriptor_bytes;
 use crate::sys::error::{CallError, Win32Error};
@@ -21,6 +21,13 @@ const fn short(value: u16) -> FWP_VALUE0 {
     FWP_VALUE0 {
         r#type: FWP_UINT16,
         Anonymous: FWP_VALUE0_0 { uint16: value },
+    }
+}
+
+const fn long(value: u32) -> FWP_VALUE0 {
+    FWP_VALUE0 {
+        r#type: FWP_UINT32,
+        Anonymous: FWP_VALUE0_0 { uint32: value },
     }
 }
 
@@ -71,25 +78,34 @@ impl Parts {
                 matchType: FWP_MATCH_EQUAL,
                 conditionValue: value(FWP_UINT8, FWP_CONDITION_VALUE0_0 { uint8: TCP }),
             },
-            Condition::RemotePorts(ports) => {
-                self.ranges.push(Box::new(FWP_RANGE0 {
-                    valueLow: short(ports.first),
-                    valueHigh: short(ports.last),
-                }));
-                let range = self
-                    .ranges
-                    .last_mut()
-                    .map_or(null_mut(), |range| &raw mut **range);
+            Condition::RemotePorts(ports) => FWPM_FILTER_CONDITION0 {
+                fieldKey: FWPM_CONDITION_IP_REMOTE_PORT,
+                matchType: FWP_MATCH_RANGE,
+                conditionValue: self.range(short(ports.first), short(ports.last)),
+            },
+            Condition::Promiscuous => {
+                let [first, last] = PROMISCUOUS;
                 FWPM_FILTER_CONDITION0 {
-                    fieldKey: FWPM_CONDITION_IP_REMOTE_PORT,
+                    fieldKey: FWPM_CONDITION_ALE_PROMISCUOUS_MODE,
                     matchType: FWP_MATCH_RANGE,
-                    conditionValue: value(
-                        FWP_RANGE_TYPE,
-                        FWP_CONDITION_VALUE0_0 { rangeValue: range },
-                    ),
+                    conditionValue: self.range(long(first), long(last)),
                 }
             }
         })
+    }
+
+    /// Both ends included.
+    fn range(&mut self, low: FWP_VALUE0, high: FWP_VALUE0) -> FWP_CONDITION_VALUE0 {
+        self.ranges.push(Box::new(FWP_RANGE0 {
+            valueLow: low,
+            valueHigh: high,
+        }));
+        let range = self.ranges.last_mut();
+        let range = range.map_or(null_mut(), |range| &raw mut **range);
+        FWP_CONDITION_VALUE0 {
+            r#type: FWP_RANGE_TYPE,
+            Anonymous: FWP_CONDITION_VALUE0_0 { rangeValue: range },
+        }
     }
 
     fn descriptor(&mut self, condition: &Condition) -> Result<*mut FWP_BYTE_BLOB, CallError> {
