@@ -5,9 +5,11 @@
 
 mod table;
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use ringfence_policy::decision::Process;
+use ringfence_policy::policy::NetworkPolicy;
 
 use crate::decide::Subject;
 
@@ -77,4 +79,30 @@ impl Attribution for OneSession {
 pub(crate) struct Caller {
     pub(crate) subject: Subject,
     pub(crate) ends: Ends,
+    pub(crate) program: Program,
+}
+
+/// Which program a caller is, where some rule asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// No rule asked when it came.
+    Unasked,
+    /// Its path, or that it could not be found out.
+    Asked(Option<String>),
+}
+
+impl Program {
+    /// `policy` as it is for this program.
+    ///
+    /// # Security
+    /// One that came before a rule asked is known to none.
+    pub(crate) fn of<'p>(&self, policy: &'p NetworkPolicy) -> Cow<'p, NetworkPolicy> {
+        if !policy.asks_for_programs() {
+            return Cow::Borrowed(policy);
+        }
+        Cow::Owned(match self {
+            Self::Unasked => policy.for_program(None),
+            Self::Asked(program) => policy.for_program(program.as_deref()),
+        })
+    }
 }

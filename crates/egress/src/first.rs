@@ -8,7 +8,10 @@
 //!
 //! Sources: RFC 9112 §2.2 and §3 (empty lines before a request, white space in it), RFC 4253 §4.2 (SSH's first line).
 
+use ringfence_policy::allow::ServerName;
+use ringfence_policy::decision::Decision;
 use ringfence_policy::host::Host;
+use ringfence_policy::policy::NetworkPolicy;
 use ringfence_policy::rule::RuleId;
 
 use crate::hello::{ClientHello, EncryptedHello, HANDSHAKE_RECORD, HelloError};
@@ -32,6 +35,17 @@ pub enum FirstFlight {
     Opaque,
 }
 
+/// Whom a client's greeting must be for.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// The host that was decided on.
+    pub host: &'a Host,
+    /// Its port.
+    pub port: u16,
+    /// Whether the server name of TLS must be the host.
+    pub server_name: ServerName,
+}
+
 /// Why a client may not go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FirstFlightError {
@@ -53,6 +67,23 @@ pub enum FirstFlightError {
 }
 
 impl FirstFlightError {
+    /// The refusal of it, with the option that lifts it where there is one.
+    #[must_use]
+    pub fn refusal(&self, policy: &NetworkPolicy, expected: &Expected<'_>) -> Decision {
+        let grant = match self {
+            Self::Encrypted | Self::NoServerName => {
+                policy.grant_server_name(expected.host, expected.port)
+            }
+            // The other server has a name of its own, which a rule can allow.
+            Self::Hello(_) | Self::OtherServer(_) | Self::NotTls => None,
+        };
+        Decision::Deny {
+            rule: self.rule(),
+            origin: self.to_string(),
+            grant,
+        }
+    }
+
     /// The rule that refuses it.
     #[must_use]
     pub fn rule(&self) -> RuleId {
@@ -64,14 +95,18 @@ impl FirstFlightError {
 }
 
 impl FirstFlight {
-    /// Judges the beginning of what a client sends to `host` at `port`.
+    /// Judges the beginning of what a client sends where it is expected to go.
     ///
     /// # Errors
     /// [`FirstFlightError`].
     ///
     /// # Security
     /// The target chooses every byte, and how they arrive.
-    pub fn parse(bytes: &[u8], host: &Host, port: u16) -> Result<Progress<Self>, FirstFlightError> {
+    pub fn parse(
+        bytes: &[u8],
+        expected: &Expected<'_>,
+    ) -> Result<Progress<Self>, FirstFlightError> {
+        let port = expected.port;
         let settled = |value| Ok(Progress::Done { value, used: 0 });
         let Some(first) = bytes.first() else {
             return Ok(Progress::NeedMore);
@@ -83,10 +118,10 @@ impl FirstFlight {
         }
         match port {
             443 if *first != HANDSHAKE_RECORD => Err(FirstFlightError::NotTls),
-            443 => parse_hello(bytes, host),
+            443 => parse_hello(bytes, expected),
             80 => settled(Self::Http),
             _ => match is_beginning(bytes, &[HANDSHAKE_RECORD, 3]) {
-                Beginning::Whole => parse_hello(bytes, host),
+                Beginning::Whole => parse_hello(bytes, expected),
                 Beginning::Part => Ok(Progress::NeedMore),
                 Beginning::No => match is_request_line(bytes) {
                     Beginning::Whole => settled(Self::Http),
@@ -186,11 +221,17 @@ fn is_request_line(bytes: &[u8]) -> Beginning {
     }
 }
 
-fn parse_hello(bytes: &[u8], host: &Host) -> Result<Progress<FirstFlight>, FirstFlightError> {
+fn parse_hello(
+    bytes: &[u8],
+    expected: &Expected<'_>,
+) -> Result<Progress<FirstFlight>, FirstFlightError> {
     match ClientHello::parse(bytes).map_err(FirstFlightError::Hello)? {
         Progress::NeedMore => Ok(Progress::NeedMore),
         Progress::Done { value: hello, .. } => {
-            check_hello(&hello, host)?;
+            match expected.server_name {
+                ServerName::Same => check_hello(&hello, expected.host)?,
+                ServerName::Any => {}
+            }
             Ok(Progress::Done {
                 value: FirstFlight::Tls,
                 used: 0,
@@ -226,7 +267,12 @@ mod tests {
     }
 
     fn parse(bytes: &[u8], port: u16) -> Result<Progress<FirstFlight>, FirstFlightError> {
-        FirstFlight::parse(bytes, &host("example.com"), port)
+        let expected = Expected {
+            host: &host("example.com"),
+            port,
+            server_name: ServerName::Same,
+        };
+        FirstFlight::parse(bytes, &expected)
     }
 
     fn settled(bytes: &[u8], port: u16) -> FirstFlight {
@@ -271,7 +317,14 @@ mod tests {
     fn the_greeting_must_be_for_the_host() {
         let read = |name: Option<&[u8]>, further: &[(u16, &[u8])], to: &str| {
             let bytes = records(&message(name, further), 1 << 14);
-            FirstFlight::parse(&bytes, &host(to), 443).map(drop)
+            let host = host(to);
+            let expected = |server_name| Expected {
+                host: &host,
+                port: 443,
+                server_name,
+            };
+            assert!(FirstFlight::parse(&bytes, &expected(ServerName::Any)).is_ok());
+            FirstFlight::parse(&bytes, &expected(ServerName::Same)).map(drop)
         };
         assert_eq!(read(Some(b"EXAMPLE.com"), &[], "example.com"), Ok(()));
         assert_eq!(read(None, &[], "11.22.33.44"), Ok(()));

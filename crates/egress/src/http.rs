@@ -14,5 +14,7 @@ mod tests;
 pub use chunks::{Chunks, ChunksError, Piece};
 pub(crate) use head::is_token;
 pub use head::{Header, MAX_HEAD, MAX_HEADERS, MAX_LINE, Persistence, Version};
-pub use request::{Authority, BodyLength, RequestError, RequestHead, Scheme, Target, Upgrade};
+pub use request::{
+    Authority, BodyLength, Changing, RequestError, RequestHead, Scheme, Target, Upgrade,
+};
 pub use response::{ResponseBody, ResponseError, ResponseHead};

@@ -240,9 +240,13 @@ pub struct NetworkDocument {
     /// names below it, `**.example.com` itself too. A name opens only public addresses: where it leads to a private
     /// one, that address is named too. With methods and paths behind it (`HOST GET,HEAD /v1/**`, or a table) only
     /// those requests of HTTP: the proxy then reads what is said to that host, TLS too, with a certificate of the
-    /// session's own, which is added to what the session's programs trust; programs that accept none fail.
+    /// session's own, which is added to what the session's programs trust; programs that accept none fail. Terms come
+    /// last (`HOST upgrade=websocket bytes-out=10MiB`, or keys of the table): `upgrade` names the protocols that a request
+    /// may change to, which are then not read; `bytes_out` is the most that may leave under the rule in one session;
+    /// `server_name = "any"` lets TLS leave out, hide (ECH) or change the server's name; `programs` (`program=PATH`) means
+    /// these programs alone: a help, not a wall, since a program can be made to serve another.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("default" = [], "examples" = [["packages.example.org", "*.example.net", "example.com:22", { "host": "api.example.com", "methods": ["GET"], "paths": ["/v1/**"] }]]))]
+    #[schemars(extend("default" = [], "examples" = [["packages.example.org", "*.example.net", "example.com:22", { "host": "api.example.com", "methods": ["GET"], "paths": ["/v1/**"] }, { "host": "chat.example.com", "upgrade": ["websocket"], "bytes_out": "10MiB" }]]))]
     pub allow: Vec<AllowRule>,
     /// Destinations that are refused whatever `allow` says; without a port on every port.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -202,6 +202,7 @@ fn lift_denial(words: &mut Words, git: GitAccess, denial: Match<'_>, path: &Path
         | RuleId::HostMismatch
         | RuleId::Malformed
         | RuleId::Upgrade
+        | RuleId::OtherProgram
         | RuleId::RequestScope
         | RuleId::TlsTermination
         | RuleId::UnknownCaller

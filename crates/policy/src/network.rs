@@ -4,6 +4,8 @@
 //! the proxy asks again ([`NetworkPolicy::decide_addresses`]).
 //! Invariant: metadata addresses are refused in every mode but `full-access`.
 
+mod terms;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -234,16 +236,22 @@ impl NetworkPolicy {
         if matches!(decision, Decision::Deny { .. }) || self.reach(host, port) == Reach::Whole {
             return decision;
         }
-        let mut ambiguous = None;
+        let (mut ambiguous, mut found) = (None, None);
         for rule in self.rules_for(host, port) {
             let Some(scope) = rule.scope() else {
                 return decision;
             };
             match scope.allows(method, target) {
-                Ok(true) => return allow(RuleId::AllowedHost, rule.to_string()),
+                Ok(true) => {
+                    let limits = |known: &&AllowRule| terms::limits(known);
+                    found = found.into_iter().chain([rule]).min_by_key(limits);
+                }
                 Ok(false) => {}
                 Err(error) => ambiguous = Some(error),
             }
+        }
+        if let Some(rule) = found {
+            return allow(RuleId::AllowedHost, rule.to_string());
         }
         // A query is no part of the judgement, and may hold a secret.
         let path = target.split('?').next().unwrap_or_default();
@@ -359,7 +367,7 @@ impl NetworkPolicy {
         // One without a scope says more of the destination than one with.
         let rule = self
             .rules_for(host, port)
-            .min_by_key(|rule| rule.scope().is_some())?;
+            .min_by_key(|rule| terms::limits(rule))?;
         Some(allow(RuleId::AllowedHost, rule.to_string()))
     }
 

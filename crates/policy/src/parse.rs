@@ -354,9 +354,11 @@ fn judge_value(entry: &Found<'_>, schema: &Json) -> Option<ParseFault> {
         "network.allow" => {
             let reason = match word.parse::<AllowRule>().err()? {
                 AllowError::Host(error) => host_reason(&entry.key, word, &error),
-                error @ (AllowError::Scope(_) | AllowError::Order(_) | AllowError::NoScope) => {
-                    format!("{error}; {}", error.hint())
-                }
+                error @ (AllowError::Scope(_)
+                | AllowError::Term(_)
+                | AllowError::Order(_)
+                | AllowError::NoScope
+                | AllowError::ScopeWithoutName) => format!("{error}; {}", error.hint()),
             };
             return Some(ParseFault::BadValue(reason));
         }

@@ -93,7 +93,7 @@ pub enum RuleId {
     /// What can't be read strictly: a host, a request, a greeting, a DNS question.
     #[serde(rename = "net.malformed")]
     Malformed,
-    /// A change of protocol inside a connection that no rule allows: a WebSocket, `CONNECT` inside `CONNECT`.
+    /// A change of protocol inside a connection that no rule's `upgrade` names: a WebSocket, `CONNECT` inside `CONNECT`.
     #[serde(rename = "net.upgrade")]
     Upgrade,
     /// A request that no rule for its host means by its method and path, or whose path can be read in two ways; and
@@ -104,6 +104,9 @@ pub enum RuleId {
     /// certificate is not trusted, or the program does not accept the session's.
     #[serde(rename = "net.tls-termination")]
     TlsTermination,
+    /// A rule allows the destination to other programs than the one that tried, or it is not known which that is.
+    #[serde(rename = "net.other-program")]
+    OtherProgram,
     /// A program that connects to the proxy and belongs to no command of the session.
     #[serde(rename = "net.unknown-caller")]
     UnknownCaller,

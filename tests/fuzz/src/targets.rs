@@ -7,12 +7,13 @@ use ringfence_backend::windows::{MachineBook, PersonBook};
 use ringfence_backend::wire;
 use ringfence_egress::Progress;
 use ringfence_egress::dns::Question;
-use ringfence_egress::first::FirstFlight;
+use ringfence_egress::first::{Expected, FirstFlight};
 use ringfence_egress::hello::ClientHello;
 use ringfence_egress::http::{Chunks, RequestHead, ResponseHead};
 use ringfence_egress::socks::{Greeting, Request};
 use ringfence_nt::SecurityDescriptor;
 use ringfence_plan::windows::WindowsPath;
+use ringfence_policy::allow::ServerName;
 use ringfence_policy::host::{Host, HostRule};
 use ringfence_windows::command_line;
 
@@ -199,7 +200,17 @@ fn socks(data: &[u8]) {
 fn hello(data: &[u8]) {
     in_pieces(data, |bytes| text(ClientHello::parse(bytes)));
     if let Ok(host) = Host::parse(b"w.example.com") {
-        in_pieces(data, |bytes| text(FirstFlight::parse(bytes, &host, 443)));
+        in_pieces(data, |bytes| {
+            text(FirstFlight::parse(bytes, &expected(&host, 443)))
+        });
+    }
+}
+
+fn expected(host: &Host, port: u16) -> Expected<'_> {
+    Expected {
+        host,
+        port,
+        server_name: ServerName::Same,
     }
 }
 
@@ -209,9 +220,11 @@ fn first(data: &[u8]) {
         return;
     };
     for port in [22, 80, 443, 9000] {
-        in_pieces(data, |bytes| text(FirstFlight::parse(bytes, &host, port)));
+        in_pieces(data, |bytes| {
+            text(FirstFlight::parse(bytes, &expected(&host, port)))
+        });
         let is_unread = matches!(
-            FirstFlight::parse(data, &host, port),
+            FirstFlight::parse(data, &expected(&host, port)),
             Ok(Progress::Done {
                 value: FirstFlight::Opaque,
                 ..

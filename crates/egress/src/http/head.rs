@@ -260,6 +260,17 @@ fn connection_words<'a>(headers: &'a [Header<'a>]) -> impl Iterator<Item = &'a [
         .flat_map(|header| words(header.value))
 }
 
+/// Whether a `Connection` header names `upgrade`.
+pub(super) fn names_upgrade(headers: &[Header<'_>]) -> bool {
+    connection_words(headers).any(|word| word.eq_ignore_ascii_case(b"upgrade"))
+}
+
+/// Writes the headers of a change to `protocol`.
+pub(super) fn write_change(protocol: &str, out: &mut Vec<u8>) {
+    write_header(b"Connection", b"upgrade", out);
+    write_header(b"Upgrade", protocol.as_bytes(), out);
+}
+
 /// Writes the headers that go on to the next hop.
 pub(super) fn write_end_to_end(headers: &[Header<'_>], also_not: &str, out: &mut Vec<u8>) {
     for header in headers {

@@ -1,7 +1,7 @@
 //! The head of a request: what is asked of whom, and how its body ends.
 //!
 //! Knows absolute form, origin form and `CONNECT`. `h2c` is stripped, any other upgrade only named: whether it may
-//! be is decided elsewhere. Invariant: in every form the host that is asked for stands in one place of the result,
+//! be is decided elsewhere, and it goes on only when [`RequestHead::write_forward`] is told so. Invariant: in every form the host that is asked for stands in one place of the result,
 //! and a `Host` header that says another is an error.
 
 use std::io::Write as _;
@@ -10,7 +10,7 @@ use ringfence_policy::host::{Host, HostError, parse_port};
 
 use super::head::{
     ConnectionWords, Framing, Header, LineError, Lines, Persistence, Version, is_token,
-    parse_lines, read_framing, words, write_end_to_end, write_header,
+    names_upgrade, parse_lines, read_framing, words, write_change, write_end_to_end, write_header,
 };
 use crate::progress::Progress;
 
@@ -92,6 +92,15 @@ pub enum Upgrade {
     None,
     /// It does: a WebSocket for one.
     Wanted,
+}
+
+/// What becomes of a change of protocol that a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changing<'a> {
+    /// It is left out.
+    Nothing,
+    /// It goes on, to this protocol.
+    To(&'a str),
 }
 
 /// A request without its body.
@@ -225,7 +234,13 @@ impl<'a> RequestHead<'a> {
     }
 
     /// Writes the head anew, in origin form, for `authority`: without what concerns one hop, with one length.
-    pub fn write_forward(&self, authority: &Authority, scheme: Scheme, out: &mut Vec<u8>) {
+    pub fn write_forward(
+        &self,
+        authority: &Authority,
+        scheme: Scheme,
+        changing: Changing<'_>,
+        out: &mut Vec<u8>,
+    ) {
         let path = match &self.target {
             Target::Absolute { path, .. } | Target::Origin { path, .. } => path,
             // A tunnel has no path and is never forwarded as a request.
@@ -247,7 +262,28 @@ impl<'a> RequestHead<'a> {
             }
             BodyLength::Chunked => write_header(b"Transfer-Encoding", b"chunked", out),
         }
+        match changing {
+            Changing::Nothing => {}
+            Changing::To(protocol) => write_change(protocol, out),
+        }
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// The only protocol that it asks for, in lower case; `None` for several, and for a request that can't ask: not GET,
+    /// with a body, without naming `upgrade` in `Connection`, or of HTTP/1.0 (RFC 9110, 7.8; RFC 6455, 4.1).
+    #[must_use]
+    pub fn wanted_protocol(&self) -> Option<String> {
+        let mut wanted = wanted_protocols(&self.headers);
+        let (Some(protocol), None) = (wanted.next(), wanted.next()) else {
+            return None;
+        };
+        let can_ask = self.method == "GET"
+            && self.version == Version::Http11
+            && self.body == BodyLength::Bytes(0)
+            && names_upgrade(&self.headers);
+        let name = std::str::from_utf8(protocol).ok();
+        let name = name.filter(|name| is_token(protocol) && name.len() <= 64);
+        name.filter(|_| can_ask).map(str::to_ascii_lowercase)
     }
 
     fn says_length(&self) -> bool {
@@ -425,13 +461,17 @@ fn read_host(
     }
 }
 
-fn read_upgrade(headers: &[Header<'_>]) -> Upgrade {
-    let wanted = headers
+/// The protocols that are asked for, but for the one that is left out.
+fn wanted_protocols<'a>(headers: &'a [Header<'a>]) -> impl Iterator<Item = &'a [u8]> {
+    headers
         .iter()
         .filter(|header| header.is("upgrade"))
         .flat_map(|header| words(header.value))
-        .any(|word| !word.eq_ignore_ascii_case(b"h2c"));
-    if wanted {
+        .filter(|word| !word.eq_ignore_ascii_case(b"h2c"))
+}
+
+fn read_upgrade(headers: &[Header<'_>]) -> Upgrade {
+    if wanted_protocols(headers).next().is_some() {
         Upgrade::Wanted
     } else {
         Upgrade::None

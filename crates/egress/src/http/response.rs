@@ -6,8 +6,9 @@ use std::io::Write as _;
 
 use super::head::{
     ConnectionWords, Framing, Header, LineError, Lines, Persistence, Version, is_field_text,
-    parse_lines, read_framing, write_end_to_end, write_header,
+    names_upgrade, parse_lines, read_framing, write_change, write_end_to_end, write_header,
 };
+use super::request::Changing;
 use crate::progress::Progress;
 
 /// How the body of an answer ends.
@@ -51,8 +52,8 @@ pub enum ResponseError {
     /// `Connection` lists a header that must go on.
     #[error("the Connection header takes away a header that must stay")]
     ConnectionHeader,
-    /// The origin changes the protocol, though nobody asked it to.
-    #[error("the origin changes the protocol without being asked")]
+    /// The origin changes the protocol, though nobody asked it to, or to another one.
+    #[error("the origin changes the protocol without being asked, or to another one")]
     Switched,
 }
 
@@ -71,17 +72,39 @@ impl<'a> ResponseHead<'a> {
     /// # Security
     /// The origin chooses every byte.
     pub fn parse(bytes: &'a [u8], method: &str) -> Result<Progress<Self>, ResponseError> {
-        match parse_lines(bytes, |first| parse_status_line(first).map(drop))? {
+        Self::parse_changing(bytes, method, Changing::Nothing)
+    }
+
+    /// Reads the head of the answer to a request of `method` that may change the protocol.
+    ///
+    /// # Errors
+    /// As [`ResponseHead::parse`].
+    ///
+    /// # Security
+    /// The origin chooses every byte.
+    pub fn parse_changing(
+        bytes: &'a [u8],
+        method: &str,
+        changing: Changing<'_>,
+    ) -> Result<Progress<Self>, ResponseError> {
+        match parse_lines(bytes, |first| parse_status_line(first, changing).map(drop))? {
             Progress::NeedMore => Ok(Progress::NeedMore),
             Progress::Done { value, used } => Ok(Progress::Done {
-                value: Self::from_lines(value, method)?,
+                value: Self::from_lines(value, method, changing)?,
                 used,
             }),
         }
     }
 
-    fn from_lines(lines: Lines<'a>, method: &str) -> Result<Self, ResponseError> {
-        let (version, status, reason) = parse_status_line(lines.first)?;
+    fn from_lines(
+        lines: Lines<'a>,
+        method: &str,
+        changing: Changing<'_>,
+    ) -> Result<Self, ResponseError> {
+        let (version, status, reason) = parse_status_line(lines.first, changing)?;
+        if let (101, Changing::To(protocol)) = (status, changing) {
+            check_change(&lines.headers, protocol)?;
+        }
         let headers = lines.headers;
         let framing = read_framing(&headers, version).ok_or(ResponseError::Framing)?;
         let bodiless = method == "HEAD" || matches!(status, 100..=199 | 204 | 304);
@@ -109,17 +132,34 @@ impl<'a> ResponseHead<'a> {
     /// Whether another answer to the same request follows.
     #[must_use]
     pub fn is_interim(&self) -> bool {
-        (100..200).contains(&self.status)
+        (100..200).contains(&self.status) && !self.is_change()
     }
 
-    /// Writes the head anew for a caller of version `caller`, with the origin's framing and what the caller must know
-    /// of this hop.
-    pub fn write_forward(&self, caller: Version, persistence: Persistence, out: &mut Vec<u8>) {
+    /// Whether the protocol changes behind it.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        self.status == 101
+    }
+
+    /// Writes the head of a change to `protocol` anew.
+    pub fn write_change(&self, protocol: &str, out: &mut Vec<u8>) {
+        self.write_beginning(out);
+        write_change(protocol, out);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn write_beginning(&self, out: &mut Vec<u8>) {
         // Writing to a Vec can't fail.
         let _ = write!(out, "{} {} ", self.version.text(), self.status);
         out.extend_from_slice(self.reason);
         out.extend_from_slice(b"\r\n");
         write_end_to_end(&self.headers, "connection", out);
+    }
+
+    /// Writes the head anew for a caller of version `caller`, with the origin's framing and what the caller must know
+    /// of this hop.
+    pub fn write_forward(&self, caller: Version, persistence: Persistence, out: &mut Vec<u8>) {
+        self.write_beginning(out);
         let framing =
             |header: &&Header<'_>| header.is("content-length") || header.is("transfer-encoding");
         // As the origin said it: an answer to HEAD, or 304, says the length of a body that does not follow.
@@ -139,7 +179,26 @@ impl<'a> ResponseHead<'a> {
     }
 }
 
-fn parse_status_line(line: &[u8]) -> Result<(Version, u16, &[u8]), ResponseError> {
+/// A change to `protocol`, of one that was asked for alone, and with nothing that ends a body.
+fn check_change(headers: &[Header<'_>], protocol: &str) -> Result<(), ResponseError> {
+    let mut said = headers.iter().filter(|header| header.is("upgrade"));
+    let is_asked = match (said.next(), said.next()) {
+        (Some(header), None) => header.value.eq_ignore_ascii_case(protocol.as_bytes()),
+        (Some(_) | None, _) => false,
+    };
+    let is_framed =
+        |header: &Header<'_>| header.is("content-length") || header.is("transfer-encoding");
+    if is_asked && names_upgrade(headers) && !headers.iter().any(is_framed) {
+        Ok(())
+    } else {
+        Err(ResponseError::Switched)
+    }
+}
+
+fn parse_status_line<'a>(
+    line: &'a [u8],
+    changing: Changing<'_>,
+) -> Result<(Version, u16, &'a [u8]), ResponseError> {
     let mut parts = line.splitn(3, |byte| *byte == b' ');
     let version = parts.next().and_then(Version::parse);
     let status = parts.next().unwrap_or_default();
@@ -150,7 +209,7 @@ fn parse_status_line(line: &[u8]) -> Result<(Version, u16, &[u8]), ResponseError
         .and_then(|text| text.parse::<u16>().ok())
         .filter(|number| three_digits && (100..600).contains(number));
     match (version, number) {
-        (_, Some(101)) => Err(ResponseError::Switched),
+        (_, Some(101)) if changing == Changing::Nothing => Err(ResponseError::Switched),
         (Some(version), Some(number)) if is_field_text(reason) => Ok((version, number, reason)),
         (Some(_) | None, Some(_) | None) => Err(ResponseError::StatusLine),
     }

@@ -21,7 +21,7 @@ fn forward(bytes: &[u8]) -> String {
         Target::Origin { authority, .. } => authority.clone().unwrap(),
     };
     let mut out = Vec::new();
-    head.write_forward(&authority, Scheme::Http, &mut out);
+    head.write_forward(&authority, Scheme::Http, Changing::Nothing, &mut out);
     String::from_utf8(out).unwrap()
 }
 
@@ -438,7 +438,7 @@ proptest! {
             Target::Absolute { authority, .. } | Target::Origin { authority: Some(authority), .. } => authority.clone(),
         };
         let mut out = Vec::new();
-        value.write_forward(&authority, Scheme::Http, &mut out);
+        value.write_forward(&authority, Scheme::Http, Changing::Nothing, &mut out);
         let Ok(Progress::Done { value: again, used }) = RequestHead::parse(&out) else {
             return Err(TestCaseError::fail(String::from_utf8_lossy(&out).into_owned()));
         };

@@ -37,11 +37,11 @@ pub(super) async fn serve(
     let Ok(admission) = shared.gate.admit(caller, &attempt, &mut client).await else {
         return say_refusal(client, port).await;
     };
-    if shared.is_scoped(&attempt, &admission) {
+    if shared.is_scoped(caller, &attempt, &admission) {
         return scoped::serve(shared, caller, attempt, client).await;
     }
     if ingress == Ingress::CapturedTls {
-        match read_first_flight(shared, &mut client, &attempt).await {
+        match read_first_flight(shared, caller, &mut client, &attempt).await {
             None => return,
             Some(Ok(FirstFlight::Tls | FirstFlight::Opaque | FirstFlight::Http)) => {}
             Some(Err(error)) => {
@@ -80,7 +80,7 @@ pub(super) async fn relay(
 
 /// Port 80: requests, but for SSH, which some run there.
 async fn serve_http(shared: &Shared, caller: &Caller, attempt: &Attempt, mut client: Wire) {
-    match read_first_flight(shared, &mut client, attempt).await {
+    match read_first_flight(shared, caller, &mut client, attempt).await {
         None => {}
         Some(Ok(FirstFlight::Http)) => {
             let authority = Authority {
@@ -96,7 +96,7 @@ async fn serve_http(shared: &Shared, caller: &Caller, attempt: &Attempt, mut cli
         }
         Some(Ok(FirstFlight::Opaque | FirstFlight::Tls)) => {
             let opened = match shared.gate.admit(caller, attempt, &mut client).await {
-                Ok(admission) if shared.is_scoped(attempt, &admission) => {
+                Ok(admission) if shared.is_scoped(caller, attempt, &admission) => {
                     return scoped::serve(shared, caller, attempt.clone(), client).await;
                 }
                 Ok(admission) => shared.open(caller, attempt, &admission).await.ok(),

@@ -6,16 +6,18 @@
 
 use std::io;
 
+use ringfence_policy::decision::Decision;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::live::Live;
+use super::copy;
+use super::live::{Carries, Change, Live};
 use super::message::{self, ExchangeError, Outcome};
 use super::open::{OpenError, destination};
 use super::request::{Forward, Plan, plan_request, refuse_malformed};
 use super::wire::Wire;
 use crate::caller::Caller;
-use crate::decide::{Attempt, Ingress, refuse};
+use crate::decide::{Attempt, Ingress, parts, refuse};
 use crate::event::CloseCause;
 use crate::http::{Authority, BodyLength, MAX_LINE, Persistence, RequestHead, Scheme};
 use crate::progress::Progress;
@@ -251,7 +253,20 @@ async fn forward_one(
             return After::Say(http_refusal(&forward.method, &destination, &decision));
         }
     };
-    let kept = kept.filter(|origin| origin.waits_for(&forward.authority));
+    let carries = match refuse_change(shared, caller, &attempt, forward).await {
+        Ok(carries) => carries,
+        Err(decision) => {
+            let destination = destination(&attempt);
+            return After::Say(http_refusal(&forward.method, &destination, &decision));
+        }
+    };
+    let (_, allowed_by, _) = parts(&admission.decision);
+    let kept = kept.filter(|origin| {
+        // What changes is no longer a connection for requests.
+        carries == Carries::Requests
+            && origin.live.is_allowed_by(allowed_by)
+            && origin.waits_for(&forward.authority)
+    });
     let mut origin = match kept {
         Some(origin) => {
             let gate = &shared.gate;
@@ -260,7 +275,7 @@ async fn forward_one(
             origin
         }
         None => match shared
-            .open_for_requests(caller, &attempt, &admission, scheme)
+            .open_for_requests(caller, &attempt, &admission, (scheme, carries.clone()))
             .await
         {
             Ok((wire, live)) => Origin::opened(forward.authority.clone(), wire, live),
@@ -272,7 +287,21 @@ async fn forward_one(
         let exchanged = message::exchange(client, &mut origin.wire, &origin.live, forward);
         let error = match origin.live.watch(exchanged).await {
             Err(_) => return After::Close,
-            Ok(Ok(outcome)) => return after(outcome, origin),
+            Ok(Ok(Outcome::Messages {
+                client,
+                origin: persistence,
+            })) if carries == Carries::Requests => return after(client, persistence, origin),
+            // It was opened for a change, which the origin did not make.
+            Ok(Ok(Outcome::Messages { client, .. })) => {
+                return match client {
+                    Persistence::Close => After::Close,
+                    Persistence::KeepAlive => After::Next(None),
+                };
+            }
+            Ok(Ok(Outcome::Changed)) => {
+                copy::relay(client, &mut origin.wire, &origin.live).await;
+                return After::Close;
+            }
             Ok(Err(error)) => error,
         };
         // A connection that was kept may have been closed by the origin just now: not the request's fault. Only what
@@ -281,7 +310,8 @@ async fn forward_one(
         let again = used == Used::Before && safe && forward.body == BodyLength::Bytes(0);
         let reason = match &error {
             ExchangeError::NoAnswer(_) if again => {
-                let opened = shared.reopen_for_requests(caller, &attempt, &admission, scheme);
+                let how = (scheme, carries.clone());
+                let opened = shared.reopen_for_requests(caller, &attempt, &admission, how);
                 origin = match opened.await {
                     Ok((wire, live)) => Origin::opened(forward.authority.clone(), wire, live),
                     Err(error) => return After::Say(say_open_error(&attempt, &error)),
@@ -300,8 +330,34 @@ async fn forward_one(
     }
 }
 
-fn after(outcome: Outcome, origin: Origin) -> After {
-    match (outcome.client, outcome.origin) {
+/// What a request that was admitted makes of its connection; a change of protocol that no rule names is refused.
+async fn refuse_change(
+    shared: &Shared,
+    caller: &Caller,
+    attempt: &Attempt,
+    forward: &Forward,
+) -> Result<Carries, Decision> {
+    let Some(protocol) = forward.protocol.clone() else {
+        return Ok(Carries::Requests);
+    };
+    let change = Change {
+        method: forward.method.clone(),
+        path: forward.path.clone(),
+        protocol,
+    };
+    let policy = shared.gate.policy_for(caller);
+    let request = (change.method.as_str(), change.path.as_str());
+    match policy.decide_upgrade(&attempt.host, attempt.port, request, &change.protocol) {
+        Decision::Allow { .. } => Ok(Carries::Change(change)),
+        refused @ Decision::Deny { .. } => {
+            shared.gate.record_attempt(caller, attempt, &refused).await;
+            Err(refused)
+        }
+    }
+}
+
+fn after(client: Persistence, persistence: Persistence, origin: Origin) -> After {
+    match (client, persistence) {
         (Persistence::Close, _) => After::Close,
         (Persistence::KeepAlive, Persistence::Close) => After::Next(None),
         (Persistence::KeepAlive, Persistence::KeepAlive) => After::Next(Some(origin)),

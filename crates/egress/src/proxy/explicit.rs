@@ -76,7 +76,7 @@ async fn open_tunnel(shared: &Shared, caller: &Caller, authority: Authority, mut
         path: None,
     };
     let opened = match shared.gate.admit(caller, &attempt, &mut client).await {
-        Ok(admission) if shared.is_scoped(&attempt, &admission) => {
+        Ok(admission) if shared.is_scoped(caller, &attempt, &admission) => {
             if write_all(&client.write, CONNECTED).await.is_ok() {
                 scoped::serve(shared, caller, attempt, client).await;
             }
@@ -137,7 +137,7 @@ async fn serve_socks(shared: &Shared, caller: &Caller, mut client: Wire) {
         path: None,
     };
     let opened = match shared.gate.admit(caller, &attempt, &mut client).await {
-        Ok(admission) if shared.is_scoped(&attempt, &admission) => {
+        Ok(admission) if shared.is_scoped(caller, &attempt, &admission) => {
             let said = write_all(&client.write, &Reply::Succeeded.bytes()).await;
             if said.is_ok() {
                 scoped::serve(shared, caller, attempt, client).await;

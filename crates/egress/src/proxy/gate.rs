@@ -3,6 +3,7 @@
 //! Invariant: every verdict is recorded once, with the decision that held; an allowed attempt is recorded when it is
 //! known what its addresses are.
 
+use std::borrow::Cow;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ringfence_policy::decision::{Decision, Process};
@@ -15,7 +16,7 @@ use super::live::Basis;
 use super::naming::Naming;
 use super::open::destination;
 use super::wire::Wire;
-use crate::caller::{Caller, Ends, UnknownCaller};
+use crate::caller::{Caller, Ends, Program, UnknownCaller};
 use crate::decide::{Attempt, Ingress, Subject, Verdict, decide, decide_name, refuse};
 use crate::event::{ConnectionDecision, Event, NameDecision, Question, Sink};
 use crate::limits::Limits;
@@ -125,7 +126,39 @@ impl Gate {
     /// Who is at the other end.
     pub(crate) fn caller(&self, ends: Ends) -> Result<Caller, UnknownCaller> {
         let subject = self.parts.attribution.subject(ends)?;
-        Ok(Caller { subject, ends })
+        Ok(Caller {
+            subject,
+            ends,
+            program: Program::Unasked,
+        })
+    }
+
+    /// Finds out which program the caller is, where some rule asks.
+    pub(crate) async fn ask_program(&self, caller: &mut Caller) {
+        if self.policy().asks_for_programs() {
+            caller.program = Program::Asked(self.naming.program(caller.ends).await);
+        }
+    }
+
+    /// The policy for this caller's program.
+    pub(crate) fn policy_for(&self, caller: &Caller) -> Arc<NetworkPolicy> {
+        let policy = self.policy();
+        match caller.program.of(&policy) {
+            Cow::Borrowed(_) => policy,
+            Cow::Owned(own) => Arc::new(own),
+        }
+    }
+
+    /// The verdict on an attempt by this caller.
+    fn judge(&self, caller: &Caller, attempt: &Attempt) -> Verdict {
+        let policy = self.policy();
+        let verdict = decide(&caller.program.of(&policy), attempt);
+        match verdict {
+            Verdict::Final(refused @ Decision::Deny { .. }) => {
+                Verdict::Final(policy.refuse_program(&attempt.host, attempt.port, refused))
+            }
+            Verdict::Final(Decision::Allow { .. }) | Verdict::Ask(_) => verdict,
+        }
     }
 
     /// Records that an unknown caller gets nothing.
@@ -136,7 +169,11 @@ impl Gate {
         };
         let decision = refuse(RuleId::UnknownCaller, ends.peer.to_string());
         let destination = ends.local.to_string();
-        let caller = Caller { subject, ends };
+        let caller = Caller {
+            subject,
+            ends,
+            program: Program::Unasked,
+        };
         self.record(&caller, Ingress::CapturedTcp, destination, None, &decision)
             .await;
     }
@@ -150,7 +187,7 @@ impl Gate {
         attempt: &Attempt,
         client: &mut Wire,
     ) -> Result<Admission, Decision> {
-        match decide(&self.policy(), attempt) {
+        match self.judge(caller, attempt) {
             Verdict::Final(decision @ Decision::Allow { .. }) => Ok(Admission {
                 decision,
                 basis: Basis::Policy,

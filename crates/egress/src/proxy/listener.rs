@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use super::published::Published;
 use super::wire::Wire;
 use super::{ServeError, Shared, captured, explicit, name_server};
-use crate::caller::{Caller, Ends, Transport};
+use crate::caller::{Caller, Ends, Program, Transport};
 use crate::decide::{Ingress, Subject, refuse};
 use crate::reach::Dial;
 
@@ -232,6 +232,7 @@ fn welcome(shared: &Shared, stream: &TcpStream, peer: SocketAddr, role: &Role) -
         Role::Published(published) => Caller {
             subject: published.subject.clone(),
             ends,
+            program: Program::Unasked,
         },
         Role::Captured(_) | Role::Explicit | Role::NameServer | Role::Connected(_) => {
             match shared.gate.caller(ends) {
@@ -246,8 +247,15 @@ fn welcome(shared: &Shared, stream: &TcpStream, peer: SocketAddr, role: &Role) -
     }
 }
 
-async fn serve(shared: &Arc<Shared>, caller: Caller, stream: TcpStream, role: Role) {
+async fn serve(shared: &Arc<Shared>, mut caller: Caller, stream: TcpStream, role: Role) {
     let local = caller.ends.local;
+    match role {
+        Role::Captured(_) | Role::Explicit | Role::NameServer => {
+            shared.gate.ask_program(&mut caller).await;
+        }
+        // What `connect` and `publish` name is for every program.
+        Role::Connected(_) | Role::Published(_) => {}
+    }
     let wire = Wire::new(stream);
     match role {
         Role::Captured(port) => {

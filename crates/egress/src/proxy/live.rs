@@ -14,11 +14,13 @@ use ringfence_policy::host::Host;
 use ringfence_policy::network::{Destination, Reach};
 use ringfence_policy::policy::NetworkPolicy;
 use ringfence_policy::rule::RuleId;
+use ringfence_policy::units::ByteSize;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 
-use crate::decide::{Subject, parts, refuse};
-use crate::event::{CloseCause, ConnectionClosed, Event, Sink};
+use crate::caller::Program;
+use crate::decide::{Ingress, Subject, parts, refuse};
+use crate::event::{CloseCause, ConnectionClosed, ConnectionDecision, Event, Sink};
 use crate::limits::Limits;
 
 /// What an open connection rests on.
@@ -31,12 +33,22 @@ pub(crate) enum Basis {
 }
 
 /// What goes over an open connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Carries {
     /// Anything, unread.
     Anything,
     /// Requests, each of which is decided.
     Requests,
+    /// One request, and then the protocol to which it changes, unread.
+    Change(Change),
+}
+
+/// A request that changes the protocol of its connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) protocol: String,
 }
 
 /// A connection that is about to be opened.
@@ -44,6 +56,8 @@ pub(crate) enum Carries {
 pub(crate) struct Opening {
     pub(crate) subject: Subject,
     pub(crate) port: u16,
+    /// By which way it came.
+    pub(crate) ingress: Ingress,
     pub(crate) route: Route,
 }
 
@@ -59,6 +73,7 @@ pub(crate) enum Route {
         /// What allowed it: the counter of its bytes.
         allowed_by: String,
         carries: Carries,
+        program: Program,
     },
     /// From the host's loopback into the session.
     In,
@@ -85,6 +100,14 @@ impl Opening {
             Route::In | Route::Socket { .. } => self.destination(),
         }
     }
+
+    /// The most bytes that may leave under its rule.
+    fn most(&self, policy: &NetworkPolicy) -> Option<u64> {
+        match &self.route {
+            Route::Out { allowed_by, .. } => policy.bytes_out(allowed_by),
+            Route::In | Route::Socket { .. } => None,
+        }
+    }
 }
 
 /// All open connections of one proxy.
@@ -101,6 +124,8 @@ pub(crate) struct Registry {
 
 struct Entry {
     opening: Opening,
+    /// The most bytes that may leave under its rule.
+    most: u64,
     ended: Notify,
     cause: Mutex<Option<CloseCause>>,
 }
@@ -142,14 +167,17 @@ impl Registry {
         }
     }
 
-    /// Puts a connection into the table.
-    pub(crate) fn register(self: &Arc<Self>, opening: Opening) -> Live {
+    /// Puts a connection that `policy` allows into the table.
+    pub(crate) fn register(self: &Arc<Self>, opening: Opening, policy: &NetworkPolicy) -> Live {
+        let limits = [opening.most(policy), self.limits.bytes_out_per_rule];
+        let most = limits.into_iter().flatten().min().unwrap_or(u64::MAX);
         let spent = lock(&self.spent)
             .entry(opening.counter())
             .or_default()
             .clone();
         let entry = Arc::new(Entry {
             opening,
+            most,
             ended: Notify::new(),
             cause: Mutex::new(None),
         });
@@ -173,7 +201,10 @@ impl Registry {
         let same_requests = policy.scoped_rules().eq(before.scoped_rules());
         for entry in lock(&self.entries).values() {
             let other_requests = !same_requests && carries_requests(&entry.opening, policy);
-            if other_requests || refused_now(&entry.opening, policy).is_some() {
+            if other_requests
+                || is_counted_anew(&entry.opening, policy)
+                || refused_now(&entry.opening, policy).is_some()
+            {
                 entry.end(CloseCause::Revoked);
             }
         }
@@ -199,8 +230,29 @@ fn carries_requests(opening: &Opening, policy: &NetworkPolicy) -> bool {
     match &opening.route {
         Route::In | Route::Socket { .. } => false,
         Route::Out { host, carries, .. } => {
-            *carries == Carries::Requests && policy.reach(host, opening.port) == Reach::Requests
+            *carries != Carries::Anything && policy.reach(host, opening.port) == Reach::Requests
         }
+    }
+}
+
+/// Whether `policy` limits the bytes of an open connection by another rule than the one that they are counted under.
+fn is_counted_anew(opening: &Opening, policy: &NetworkPolicy) -> bool {
+    let Route::Out {
+        host,
+        allowed_by,
+        carries,
+        program,
+        ..
+    } = &opening.route
+    else {
+        return false;
+    };
+    match program.of(policy).decide_outbound(host, opening.port) {
+        // Single requests are allowed by rules of their own.
+        Decision::Allow { origin, .. } if *carries != Carries::Requests => {
+            origin != *allowed_by && policy.bytes_out(&origin).is_some()
+        }
+        Decision::Allow { .. } | Decision::Deny { .. } => false,
     }
 }
 
@@ -217,14 +269,20 @@ fn refused_now(opening: &Opening, policy: &NetworkPolicy) -> Option<Decision> {
             address,
             basis,
             carries,
+            program,
             ..
         } => {
+            let policy = program.of(policy);
             let unread = *carries == Carries::Anything && *basis == Basis::Policy;
             if unread && policy.reach(host, opening.port) == Reach::Requests {
                 let reason = "only requests are allowed now".to_owned();
                 return Some(refuse(RuleId::RequestScope, reason));
             }
-            let decision = policy.decide_outbound(host, opening.port);
+            let mut decision = policy.decide_outbound(host, opening.port);
+            if let (Carries::Change(change), Decision::Allow { .. }) = (carries, &decision) {
+                let request = (change.method.as_str(), change.path.as_str());
+                decision = policy.decide_upgrade(host, opening.port, request, &change.protocol);
+            }
             (decision, *address, *basis)
         }
     };
@@ -240,6 +298,15 @@ fn refused_now(opening: &Opening, policy: &NetworkPolicy) -> Option<Decision> {
 }
 
 impl Entry {
+    fn exhausted(&self) -> Decision {
+        let rule = self.opening.counter();
+        let reason = format!(
+            "no more than {} may leave under `{rule}`",
+            ByteSize(self.most)
+        );
+        refuse(RuleId::NetworkLimit, reason)
+    }
+
     fn end(&self, cause: CloseCause) {
         lock(&self.cause).get_or_insert(cause);
         self.ended.notify_one();
@@ -247,9 +314,20 @@ impl Entry {
 }
 
 impl Live {
-    /// The refusal by `policy`, asked again after the connection stands in the table.
+    /// The refusal by `policy`, asked again after the connection stands in the table; also where no more bytes may
+    /// leave.
     pub(crate) fn refused_now(&self, policy: &NetworkPolicy) -> Option<Decision> {
-        refused_now(&self.entry.opening, policy)
+        let spent = self.spent.load(Ordering::Relaxed);
+        let exhausted = (spent >= self.entry.most).then(|| self.entry.exhausted());
+        refused_now(&self.entry.opening, policy).or(exhausted)
+    }
+
+    /// Whether a request that is allowed by `origin` may go over it: its bytes are counted under one rule.
+    pub(crate) fn is_allowed_by(&self, origin: &str) -> bool {
+        match &self.entry.opening.route {
+            Route::Out { allowed_by, .. } => allowed_by == origin,
+            Route::In | Route::Socket { .. } => false,
+        }
     }
 
     /// Counts bytes that are about to go.
@@ -263,14 +341,28 @@ impl Live {
             Direction::Out => {
                 self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
                 let before = self.spent.fetch_add(bytes, Ordering::Relaxed);
-                let most = self.registry.limits.bytes_out_per_rule;
-                if most.is_some_and(|most| before.saturating_add(bytes) > most) {
+                if before.saturating_add(bytes) > self.entry.most {
                     self.set_cause(CloseCause::Limit);
+                    self.record_exhausted();
                     return Err(Exhausted);
                 }
             }
         }
         Ok(())
+    }
+
+    fn record_exhausted(&self) {
+        let opening = &self.entry.opening;
+        let decision = self.entry.exhausted();
+        let sink = &self.registry.sink;
+        sink.record(Event::Connection(ConnectionDecision {
+            subject: opening.subject.clone(),
+            ingress: opening.ingress,
+            destination: opening.destination(),
+            method: None,
+            decision,
+            process: None,
+        }));
     }
 
     /// Does `work` unless the connection is to end: by a narrower policy, or by its time.

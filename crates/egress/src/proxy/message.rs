@@ -12,7 +12,8 @@ use super::live::{Direction, Live};
 use super::request::Forward;
 use super::wire::{Inbox, READ_BYTES, ReadEnd, Wire, WriteEnd, write_all};
 use crate::http::{
-    BodyLength, Chunks, Persistence, Piece, ResponseBody, ResponseError, ResponseHead, Version,
+    BodyLength, Changing, Chunks, Persistence, Piece, ResponseBody, ResponseError, ResponseHead,
+    Version,
 };
 use crate::progress::Progress;
 
@@ -33,11 +34,16 @@ pub(super) enum ExchangeError {
     Body(#[source] CopyError),
 }
 
-/// Whether the connections may carry another exchange.
+/// What the connections may carry after an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Outcome {
-    pub(super) client: Persistence,
-    pub(super) origin: Persistence,
+pub(super) enum Outcome {
+    /// Another exchange, where both stay open.
+    Messages {
+        client: Persistence,
+        origin: Persistence,
+    },
+    /// The protocol that was asked for.
+    Changed,
 }
 
 /// Sends the request and its body, and brings the answer back.
@@ -78,7 +84,7 @@ pub(super) async fn exchange(
             Ok(if is_sent.load(Ordering::Relaxed) {
                 outcome
             } else {
-                Outcome {
+                Outcome::Messages {
                     client: Persistence::Close,
                     origin: Persistence::Close,
                 }
@@ -130,15 +136,15 @@ async fn receive_answer(
     loop {
         let mut out = Vec::new();
         let answer = read_head(server, inbox, forward, &mut out).await?;
-        if let Answer::Interim = answer {
-            lane.count(out.len()).map_err(ExchangeError::Body)?;
-            write_all(client, &out)
-                .await
-                .map_err(ExchangeError::Client)?;
-            continue;
-        }
-        let Answer::Last(body, outcome) = answer else {
-            continue;
+        let (body, outcome) = match answer {
+            Answer::Last(body, outcome) => (body, outcome),
+            Answer::Interim => {
+                lane.count(out.len()).map_err(ExchangeError::Body)?;
+                write_all(client, &out)
+                    .await
+                    .map_err(ExchangeError::Client)?;
+                continue;
+            }
         };
         let mut left = body;
         if let ResponseBody::Bytes(bytes) = body {
@@ -183,9 +189,16 @@ async fn read_head(
     out: &mut Vec<u8>,
 ) -> Result<Answer, ExchangeError> {
     loop {
-        let head = ResponseHead::parse(inbox.unread(), &forward.method);
+        let changing = forward.protocol.as_deref();
+        let changing = changing.map_or(Changing::Nothing, Changing::To);
+        let head = ResponseHead::parse_changing(inbox.unread(), &forward.method, changing);
         match head.map_err(ExchangeError::BadAnswer)? {
             Progress::Done { value, used } => {
+                if let (true, Changing::To(protocol)) = (value.is_change(), changing) {
+                    value.write_change(protocol, out);
+                    inbox.consume(used);
+                    return Ok(Answer::Last(ResponseBody::Bytes(0), Outcome::Changed));
+                }
                 let client = match value.body {
                     ResponseBody::UntilClose => Persistence::Close,
                     ResponseBody::Bytes(_) | ResponseBody::Chunked => forward.persistence,
@@ -194,7 +207,7 @@ async fn read_head(
                     Answer::Interim
                 } else {
                     let origin = value.persistence;
-                    Answer::Last(value.body, Outcome { client, origin })
+                    Answer::Last(value.body, Outcome::Messages { client, origin })
                 };
                 // A client of HTTP/1.0 knows no answer before the answer.
                 if !(value.is_interim() && forward.version == Version::Http10) {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ringfence_policy::decision::Process;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::lock;
 use crate::caller::{Attribution, Ends};
@@ -47,6 +47,18 @@ impl Naming {
         if !lock(&self.budget).take(Instant::now()) {
             return None;
         }
+        self.search(ends, place).await
+    }
+
+    /// The program at the caller's end, for a rule that asks: the caller waits for its turn, and pays for it itself.
+    pub(super) async fn program(&self, ends: Ends) -> Option<String> {
+        let turn = Arc::clone(&self.places).acquire_owned();
+        let place = tokio::time::timeout(PATIENCE, turn).await.ok()?.ok()?;
+        let found = self.search(ends, place).await?;
+        Some(found.program)
+    }
+
+    async fn search(&self, ends: Ends, place: OwnedSemaphorePermit) -> Option<Process> {
         let attribution = Arc::clone(&self.attribution);
         let search = tokio::task::spawn_blocking(move || {
             let found = attribution.process(ends);

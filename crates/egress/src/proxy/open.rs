@@ -55,10 +55,10 @@ impl Shared {
         caller: &Caller,
         attempt: &Attempt,
         admission: &Admission,
-        scheme: Scheme,
+        (scheme, carries): (Scheme, Carries),
     ) -> Result<(Wire, Live), OpenError> {
         let opened = self
-            .reopen_for_requests(caller, attempt, admission, scheme)
+            .reopen_for_requests(caller, attempt, admission, (scheme, carries))
             .await;
         self.record_opened(caller, attempt, admission, &opened)
             .await;
@@ -71,11 +71,9 @@ impl Shared {
         caller: &Caller,
         attempt: &Attempt,
         admission: &Admission,
-        scheme: Scheme,
+        (scheme, carries): (Scheme, Carries),
     ) -> Result<(Wire, Live), OpenError> {
-        let (wire, live) = self
-            .reopen(caller, attempt, admission, Carries::Requests)
-            .await?;
+        let (wire, live) = self.reopen(caller, attempt, admission, carries).await?;
         match scheme {
             Scheme::Http => Ok((wire, live)),
             Scheme::Https => {
@@ -135,7 +133,7 @@ impl Shared {
         admission: &Admission,
         carries: Carries,
     ) -> Result<(Wire, Live), OpenError> {
-        let policy = self.gate.policy();
+        let policy = self.gate.policy_for(caller);
         let proxy = policy
             .upstream_proxy
             .as_ref()
@@ -153,28 +151,32 @@ impl Shared {
         let opening = |address| Opening {
             subject: caller.subject.clone(),
             port: attempt.port,
+            ingress: attempt.ingress,
             route: Route::Out {
                 host: attempt.host.clone(),
                 address,
                 basis: admission.basis,
                 allowed_by: origin.to_owned(),
-                carries,
+                carries: carries.clone(),
+                program: caller.program.clone(),
             },
         };
         let (wire, live) = if let Some(proxy) = proxy {
-            let live = self.registry.register(opening(addresses.first().copied()));
+            let live = self
+                .registry
+                .register(opening(addresses.first().copied()), &policy);
             let wire = upstream::connect(&self.parts, proxy, attempt).await;
             (wire.map_err(OpenError::Unreachable)?, live)
         } else {
             let (address, stream) = self.dial(attempt, &addresses).await?;
-            let live = self.registry.register(opening(Some(address)));
+            let live = self.registry.register(opening(Some(address)), &policy);
             (Wire::new(stream), live)
         };
         // What was replaced meanwhile did not see this connection to close it.
         let policy = self.gate.policy();
         let refused = live
             .refused_now(&policy)
-            .or_else(|| refused_request(&policy, attempt));
+            .or_else(|| refused_request(&caller.program.of(&policy), attempt));
         match refused {
             None => Ok((wire, live)),
             Some(refused) => {

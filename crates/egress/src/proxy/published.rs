@@ -42,11 +42,14 @@ impl Published {
         let Ok(Ok((_, stream))) = tokio::time::timeout(shared.limits.dial, dialled).await else {
             return client.reset();
         };
-        let live = shared.registry.register(Opening {
+        let opening = Opening {
             subject: self.subject.clone(),
             port: self.port,
+            ingress: Ingress::Published,
             route: Route::In,
-        });
+        };
+        let policy = shared.gate.policy();
+        let live = shared.registry.register(opening, &policy);
         if live.refused_now(&shared.gate.policy()).is_some() {
             return client.reset();
         }

@@ -8,7 +8,8 @@ use ringfence_policy::rule::RuleId;
 use super::exchange::Serving;
 use crate::decide::Ingress;
 use crate::http::{
-    Authority, BodyLength, Persistence, RequestError, RequestHead, Target, Upgrade, Version,
+    Authority, BodyLength, Changing, Persistence, RequestError, RequestHead, Target, Upgrade,
+    Version,
 };
 
 /// What is to be done with one request.
@@ -40,6 +41,8 @@ pub(super) struct Forward {
     pub(super) path: String,
     /// A header by which some servers take the request for another one.
     pub(super) disguise: Option<&'static str>,
+    /// The protocol to which it asks to change, which has to be allowed, too.
+    pub(super) protocol: Option<String>,
     /// The head as it goes on.
     pub(super) head: Vec<u8>,
 }
@@ -117,14 +120,17 @@ pub(super) fn plan_request(serving: &Serving, head: &RequestHead<'_>) -> Plan {
             },
         ) => (authority, *ingress),
     };
-    if head.upgrade == Upgrade::Wanted {
-        return refuse(
-            RuleId::Upgrade,
-            "the request asks for another protocol, such as WebSocket: that is carried inside TLS alone, to hosts whose rule has no methods and paths",
-        );
-    }
+    let protocol = match (head.upgrade, head.wanted_protocol()) {
+        (Upgrade::None, _) => None,
+        (Upgrade::Wanted, Some(protocol)) => Some(protocol),
+        (Upgrade::Wanted, None) => {
+            let reason = "the request asks for several protocols at once, or as no request may";
+            return refuse(RuleId::Upgrade, reason);
+        }
+    };
     let mut forward = Vec::with_capacity(512);
-    head.write_forward(authority, scheme, &mut forward);
+    let changing = protocol.as_deref().map_or(Changing::Nothing, Changing::To);
+    head.write_forward(authority, scheme, changing, &mut forward);
     let (Target::Absolute { path, .. } | Target::Origin { path, .. }) = &head.target else {
         return refuse(RuleId::Upgrade, "CONNECT inside a connection");
     };
@@ -137,6 +143,7 @@ pub(super) fn plan_request(serving: &Serving, head: &RequestHead<'_>) -> Plan {
         persistence: head.persistence,
         path: (*path).to_owned(),
         disguise: find_disguise(head),
+        protocol,
         head: forward,
     })
 }
@@ -249,7 +256,7 @@ mod tests {
         assert_eq!(
             plan(
                 &fixed(),
-                "GET / HTTP/1.1\r\nHost: example.com\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+                "GET / HTTP/1.1\r\nHost: example.com\r\nConnection: upgrade\r\nUpgrade: websocket, irc\r\n\r\n"
             ),
             Err(RuleId::Upgrade)
         );

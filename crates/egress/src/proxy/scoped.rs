@@ -24,9 +24,15 @@ use crate::http::{Authority, Scheme};
 
 impl Shared {
     /// Whether what is said on a connection that was admitted has to be read.
-    pub(super) fn is_scoped(&self, attempt: &Attempt, admission: &Admission) -> bool {
+    pub(super) fn is_scoped(
+        &self,
+        caller: &Caller,
+        attempt: &Attempt,
+        admission: &Admission,
+    ) -> bool {
+        let policy = self.gate.policy_for(caller);
         admission.basis == Basis::Policy
-            && self.gate.policy().reach(&attempt.host, attempt.port) == Reach::Requests
+            && policy.reach(&attempt.host, attempt.port) == Reach::Requests
     }
 
     /// The refusal of a request that some servers would take for another, to a host where that matters.
@@ -37,7 +43,12 @@ impl Shared {
         disguise: Option<&'static str>,
     ) -> Option<Decision> {
         let header = disguise?;
-        if self.gate.policy().reach(&attempt.host, attempt.port) == Reach::Whole {
+        if self
+            .gate
+            .policy_for(caller)
+            .reach(&attempt.host, attempt.port)
+            == Reach::Whole
+        {
             return None;
         }
         let reason = format!("the header {header} asks for another request");
@@ -92,7 +103,7 @@ const NO_CERTIFICATE: &str =
 
 /// Serves a connection that was admitted; the client has been told so, where its protocol has a word for it.
 pub(super) async fn serve(shared: &Shared, caller: &Caller, attempt: Attempt, mut client: Wire) {
-    let first = read_first_flight(shared, &mut client, &attempt).await;
+    let first = read_first_flight(shared, caller, &mut client, &attempt).await;
     let scheme = match first {
         None => return,
         Some(Ok(FirstFlight::Http)) => Scheme::Http,

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use super::live::{Opening, Route};
 use super::wire::Wire;
 use super::{Shared, copy};
-use crate::caller::{Caller, Ends, Transport};
+use crate::caller::{Caller, Ends, Program, Transport};
 use crate::decide::{Ingress, Subject, refuse};
 
 /// Tells the program inside what came of its connect.
@@ -60,6 +60,7 @@ impl SocketWish {
                 local: nowhere,
                 transport: Transport::Pair,
             },
+            program: Program::Unasked,
         };
         let destination = Destination::UnixPath(path.as_path());
         let decision = shared.gate.policy().decide(&destination);
@@ -79,11 +80,13 @@ impl SocketWish {
         if matches!(decision, Decision::Deny { .. }) {
             return answer.answer(Err(io::ErrorKind::PermissionDenied.into()));
         }
-        let live = shared.registry.register(Opening {
+        let opening = Opening {
             subject,
             port: 0,
+            ingress: Ingress::UnixSocket,
             route: Route::Socket { path },
-        });
+        };
+        let live = shared.registry.register(opening, &shared.gate.policy());
         if live.refused_now(&shared.gate.policy()).is_some() {
             return answer.answer(Err(io::ErrorKind::PermissionDenied.into()));
         }

@@ -11,6 +11,7 @@ mod lifetimes;
 mod names;
 mod scoped;
 mod sockets;
+mod terms;
 mod trust;
 mod tunnels;
 mod world;

@@ -10,12 +10,24 @@ use super::exchange::{self, Origin, Serving};
 use super::live::{Direction, Live};
 use super::wire::Wire;
 use crate::caller::Caller;
-use crate::decide::{Attempt, refuse};
+use crate::decide::Attempt;
 use crate::event::CloseCause;
-use crate::first::{FirstFlight, FirstFlightError};
+use crate::first::{Expected, FirstFlight, FirstFlightError};
 use crate::hello::{ACCESS_DENIED_ALERT, HANDSHAKE_RECORD};
 use crate::http::{Authority, Scheme};
 use crate::progress::Progress;
+
+impl Shared {
+    /// Whom the greeting on a connection by `caller` must be for.
+    fn expected<'a>(&self, caller: &Caller, attempt: &'a Attempt) -> Expected<'a> {
+        let policy = self.gate.policy_for(caller);
+        Expected {
+            host: &attempt.host,
+            port: attempt.port,
+            server_name: policy.server_name(&attempt.host, attempt.port),
+        }
+    }
+}
 
 /// Serves a connection that was decided on and opened.
 pub(super) async fn serve(
@@ -27,7 +39,12 @@ pub(super) async fn serve(
     live: Live,
 ) {
     let begun = live
-        .watch(await_client(&mut client, &mut server, &live, &attempt))
+        .watch(await_client(
+            &mut client,
+            &mut server,
+            &live,
+            &shared.expected(caller, &attempt),
+        ))
         .await;
     match begun {
         Err(_) => {}
@@ -60,7 +77,7 @@ async fn await_client(
     client: &mut Wire,
     server: &mut Wire,
     live: &Live,
-    attempt: &Attempt,
+    expected: &Expected<'_>,
 ) -> Option<Result<FirstFlight, FirstFlightError>> {
     let lane = Lane {
         live,
@@ -77,13 +94,13 @@ async fn await_client(
     );
     let first = async {
         loop {
-            match FirstFlight::parse(inbox.unread(), &attempt.host, attempt.port) {
+            match FirstFlight::parse(inbox.unread(), expected) {
                 Ok(Progress::Done { value, .. }) => return Some(Ok(value)),
                 Err(error) => return Some(Err(error)),
                 Ok(Progress::NeedMore) => {}
             }
             match inbox.fill(read).await {
-                Ok(0) => return FirstFlight::at_end(inbox.unread(), attempt.port).map(Ok),
+                Ok(0) => return FirstFlight::at_end(inbox.unread(), expected.port).map(Ok),
                 Err(_) => return None,
                 Ok(_) => {}
             }
@@ -106,12 +123,14 @@ async fn await_client(
 /// Reads what a client says first, before anything is opened for it.
 pub(super) async fn read_first_flight(
     shared: &Shared,
+    caller: &Caller,
     client: &mut Wire,
     attempt: &Attempt,
 ) -> Option<Result<FirstFlight, FirstFlightError>> {
+    let expected = shared.expected(caller, attempt);
     let read = async {
         loop {
-            match FirstFlight::parse(client.inbox.unread(), &attempt.host, attempt.port) {
+            match FirstFlight::parse(client.inbox.unread(), &expected) {
                 Ok(Progress::Done { value, .. }) => return Some(Ok(value)),
                 Err(error) => return Some(Err(error)),
                 Ok(Progress::NeedMore) => {}
@@ -136,7 +155,8 @@ pub(super) async fn refuse_first_flight(
     client: Wire,
     error: &FirstFlightError,
 ) {
-    let decision = refuse(error.rule(), error.to_string());
+    let policy = shared.gate.policy_for(caller);
+    let decision = error.refusal(&policy, &shared.expected(caller, attempt));
     shared.gate.record_attempt(caller, attempt, &decision).await;
     say_refusal(client, attempt.port).await;
 }

@@ -122,9 +122,12 @@ fn denial(decided: &Decided) -> Option<Denial> {
     };
     let object = match rule {
         // The destination alone would not say what was wrong with it.
-        RuleId::RequestScope | RuleId::TlsTermination | RuleId::Upgrade => {
-            format!("{object}: {origin}")
-        }
+        RuleId::RequestScope
+        | RuleId::TlsTermination
+        | RuleId::Upgrade
+        | RuleId::HostMismatch
+        | RuleId::OtherProgram
+        | RuleId::NetworkLimit => format!("{object}: {origin}"),
         _ => object.clone(),
     };
     Some(Denial {

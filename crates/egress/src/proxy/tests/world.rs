@@ -15,7 +15,7 @@ use ringfence_policy::policy::NetworkPolicy;
 use ringfence_policy::rule::RuleId;
 use tokio::sync::mpsc;
 
-use crate::caller::{Caller, Ends, OneSession, Transport};
+use crate::caller::{Attribution, Caller, Ends, OneSession, Program, Transport};
 use crate::decide::{Ingress, Subject, parts};
 use crate::event::{Event, Sink};
 use crate::hello;
@@ -170,10 +170,22 @@ pub(super) fn world_reading(
     reviewer: Arc<dyn Review>,
     terminator: Option<Arc<Terminator>>,
 ) -> World {
+    let one = Arc::new(OneSession(subject()));
+    world_of(policy, limits, reviewer, terminator, one)
+}
+
+/// A world whose callers `attribution` knows.
+pub(super) fn world_of(
+    policy: NetworkPolicy,
+    limits: Limits,
+    reviewer: Arc<dyn Review>,
+    terminator: Option<Arc<Terminator>>,
+    attribution: Arc<dyn Attribution>,
+) -> World {
     let internet = Arc::new(Internet::default());
     let log = Arc::new(Log::default());
     let parts = Parts {
-        attribution: Arc::new(OneSession(subject())),
+        attribution,
         resolver: Arc::clone(&internet) as Arc<dyn Resolve>,
         dialer: Arc::new(Dialer(Arc::clone(&internet))),
         reviewer,
@@ -223,16 +235,18 @@ fn run(proxy: Proxy, mut arrivals: mpsc::UnboundedReceiver<(TcpStream, Host, u16
                 let shared = Arc::clone(&shared);
                 stream.set_nonblocking(true).unwrap();
                 let stream = tokio::net::TcpStream::from_std(stream).unwrap();
-                let caller = Caller {
+                let mut caller = Caller {
                     subject: subject(),
                     ends: Ends {
                         peer: stream.peer_addr().unwrap(),
                         local: stream.local_addr().unwrap(),
                         transport: Transport::Tcp,
                     },
+                    program: Program::Unasked,
                 };
                 tokio::spawn(async move {
                     let wire = Wire::new(stream);
+                    shared.gate.ask_program(&mut caller).await;
                     captured::serve(&shared, &caller, host, port, wire).await;
                 });
             }
