@@ -396,7 +396,7 @@ fn a_failure_that_a_hidden_secret_may_explain_names_it() {
     }
     let without = home.run(&["run", "--", "cat", ".env"]);
     assert!(
-        !without.stderr.contains("(hidden: [SCRATCH]/home"),
+        !without.stderr.contains("ringfence"),
         "{}",
         without.snapshot()
     );
@@ -406,7 +406,7 @@ fn a_failure_that_a_hidden_secret_may_explain_names_it() {
     assert!(
         failed
             .stderr
-            .contains("(hidden: [SCRATCH]/home/project/.env"),
+            .contains("denied read [SCRATCH]/home/project/.env (rule fs.secret)"),
         "{}",
         failed.snapshot()
     );
@@ -420,4 +420,34 @@ fn a_failure_that_a_hidden_secret_may_explain_names_it() {
         "{}",
         watched.snapshot()
     );
+}
+
+#[test]
+fn a_failure_with_nothing_refused_is_not_commented_on_and_a_hint_is_given_once() {
+    let home = Home::new();
+    if boundary(&home) == Boundary::Less {
+        return;
+    }
+    home.write("project/.env", "TOKEN=x\n");
+    let search = ["run", "--", "grep", "nothing-like-this", "/etc/passwd"];
+    for _ in 0..2 {
+        let failed = home.run(&search);
+        assert_eq!(failed.status, Some(1), "{}", failed.snapshot());
+        assert_eq!(failed.stderr, "", "{}", failed.snapshot());
+    }
+    let with_token = |home: &Home| {
+        let mut command = home.command();
+        command.args(search).env("EXAMPLE_TOKEN", "x");
+        home.finish(command)
+    };
+    let first = with_token(&home);
+    assert!(
+        first
+            .stderr
+            .contains("withheld from the environment: EXAMPLE_TOKEN"),
+        "{}",
+        first.snapshot()
+    );
+    let second = with_token(&home);
+    assert_eq!(second.stderr, "", "{}", second.snapshot());
 }

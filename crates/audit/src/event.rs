@@ -89,7 +89,7 @@ pub enum Event {
     FsDenied {
         /// The command, where only one was running.
         command: Option<u64>,
-        /// What was tried: `read`, `write` or `syscall`.
+        /// What was tried: `read`, `write`, `syscall`, `signal` or `trace`.
         operation: String,
         /// The path or the system call, escaped.
         object: String,
@@ -98,9 +98,10 @@ pub enum Event {
         /// The option that would allow just that; absent for a hard block.
         #[serde(skip_serializing_if = "Option::is_none")]
         grant: Option<Vec<String>>,
-        /// The system call.
+        /// The system call; empty where it is not known.
         syscall: String,
-        /// `refused` by the filter, or `predicted` from the rules that the mounts hold.
+        /// `refused` by the filter, `predicted` from the rules that the mounts hold, or `reached`: a look-up ended at what
+        /// hides the path.
         evidence: String,
         /// How often, since the last event on the same.
         count: u32,

@@ -9,6 +9,9 @@ use std::os::unix::ffi::OsStringExt;
 use ringfence_policy::decision::Process;
 use ringfence_policy::escape::escape;
 
+/// How many parents are asked for.
+const MAX_DEPTH: usize = 4096;
+
 /// The path of the program that `process` executes (proc(5) `exe`), or where that is hidden the name that it goes by;
 /// `None` when it is gone.
 pub(crate) fn program(process: u32) -> Option<Vec<u8>> {
@@ -30,6 +33,30 @@ pub(crate) fn of_thread(thread: u32) -> Option<Process> {
     })?;
     let program = escape(&program(id)?).into_owned();
     Some(Process { id, program })
+}
+
+/// The parent of `pid`: the fourth field of proc(5) `stat`, after the name in parentheses, which may hold anything.
+pub(crate) fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// Whether the chain of parents of `process` leads to `ancestor`; `None` when it is gone. Of itself nothing is a child.
+pub(crate) fn is_child_of(process: u32, ancestor: u32) -> Option<bool> {
+    let mut parent = parent_of(process)?;
+    // The chain ends with process 1, whose parent is 0; one that changes meanwhile ends as well.
+    for _ in 0..MAX_DEPTH {
+        if parent == ancestor {
+            return Some(true);
+        }
+        match parent_of(parent) {
+            Some(above) => parent = above,
+            None => return Some(false),
+        }
+    }
+    Some(false)
 }
 
 #[cfg(test)]

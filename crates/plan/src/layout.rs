@@ -125,6 +125,9 @@ pub struct HiddenFact<P = AbsolutePath> {
     pub entry: Entry<P>,
     /// What exists of the policy entry's exceptions below it; never a symbolic link.
     pub shown: Vec<Child<P>>,
+    /// What else lies in a directory that shows something; in part, where it is much.
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    pub masked: Vec<Child<P>>,
 }
 
 /// A path inside a root that git configuration leads to.

@@ -381,12 +381,20 @@ pub fn render_step(step: &Step) -> String {
         Step::Protect { path } => format!("protect {}", printable(path)),
         Step::ProtectLink { path } => format!("protect link {}", printable(path)),
         Step::Unprotect { path } => format!("unprotect {}", printable(path)),
-        Step::Hide { path, placeholder } => {
+        Step::Hide {
+            path,
+            placeholder,
+            mount_point,
+        } => {
             let placeholder = match placeholder {
                 Placeholder::Directory => "directory",
                 Placeholder::File => "file",
             };
-            format!("hide {placeholder} {}", printable(path))
+            let made = match mount_point {
+                MountPoint::Existing => "",
+                MountPoint::MakeDirectory | MountPoint::MakeFile => ", made for it",
+            };
+            format!("hide {placeholder} {}{made}", printable(path))
         }
         Step::LimitMemory {
             bytes,

@@ -298,6 +298,8 @@ pub enum Step {
         path: AbsolutePath,
         /// File or directory.
         placeholder: Placeholder,
+        /// What is there; made only in an empty directory of ours.
+        mount_point: MountPoint,
     },
     /// Limits memory.
     LimitMemory {

@@ -16,6 +16,10 @@ pub enum Operation {
     Connect,
     /// Makes a system call that is refused for what it is.
     Syscall,
+    /// Signals a process, or opens it to signal it.
+    Signal,
+    /// Traces a process.
+    Trace,
 }
 
 /// The exact option that would allow just what was refused.
@@ -60,7 +64,7 @@ pub struct Denial {
     pub rule: RuleId,
     /// The narrowest grant; `None` for a hard block.
     pub grant: Option<Grant>,
-    /// The name of the system call that tried.
+    /// The name of the system call that tried; empty where it is not known.
     pub syscall: String,
     /// Whether the boundary itself answered, or the observer predicts it from the same rules.
     pub evidence: Evidence,
@@ -87,6 +91,9 @@ pub enum Evidence {
     Refused,
     /// The observer saw the call and `decide` says that the mounts refuse it.
     Predicted,
+    /// A look-up ended at what hides the path: it was opened, gone through, or only looked at by its name. Which call it
+    /// was is not known.
+    Reached,
 }
 
 /// What the object's own permissions say about the call.

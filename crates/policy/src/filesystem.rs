@@ -173,7 +173,7 @@ impl PathAccess {
         match operation {
             Operation::Read => self >= Self::ReadOnly,
             Operation::Write => self == Self::ReadWrite,
-            Operation::Connect | Operation::Syscall => false,
+            Operation::Connect | Operation::Syscall | Operation::Signal | Operation::Trace => false,
         }
     }
 }
@@ -299,7 +299,9 @@ impl FilesystemRules {
         if let Some(found) = self.first_denial(operation, path) {
             return self.deny(found, operation, path);
         }
-        if let Operation::Connect | Operation::Syscall = operation {
+        if let Operation::Connect | Operation::Syscall | Operation::Signal | Operation::Trace =
+            operation
+        {
             return self.deny(self.default_match(operation), operation, path);
         }
         match self.deepest_place(path) {
@@ -335,6 +337,7 @@ impl FilesystemRules {
         match (operation, self.scope.mode) {
             (Operation::Connect, _) => RuleId::UnixSocket,
             (Operation::Syscall, _) => RuleId::Syscall,
+            (Operation::Signal | Operation::Trace, _) => RuleId::OutsideProcess,
             (Operation::Read, _) => RuleId::ReadDefault,
             (Operation::Write, Mode::ReadOnly) => RuleId::ReadOnlyMode,
             (Operation::Write, Mode::WorkspaceWrite | Mode::FullAccess) => {
@@ -487,7 +490,11 @@ impl CompiledGlob {
 fn lets_pass(access: PathAccess, operation: Operation) -> bool {
     match operation {
         Operation::Connect => access > PathAccess::Hidden,
-        Operation::Read | Operation::Write | Operation::Syscall => access.permits(operation),
+        Operation::Read
+        | Operation::Write
+        | Operation::Syscall
+        | Operation::Signal
+        | Operation::Trace => access.permits(operation),
     }
 }
 

@@ -141,7 +141,7 @@ pub(crate) fn for_path(
             escape_os(path),
             socket_power(path).map_or("", SocketPower::caution),
         ),
-        Operation::Syscall => return None,
+        Operation::Syscall | Operation::Signal | Operation::Trace => return None,
         Operation::Read | Operation::Write => lift_place(&mut words, rules, operation, path)?,
     }
     words.finish()
@@ -186,6 +186,7 @@ fn lift_denial(words: &mut Words, git: GitAccess, denial: Match<'_>, path: &Path
         | RuleId::PrivateDirectory
         | RuleId::Device
         | RuleId::NewEntry
+        | RuleId::OutsideProcess
         | RuleId::ProcessLimit
         | RuleId::ReadDefault
         | RuleId::OutsideWritableRoots

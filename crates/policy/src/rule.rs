@@ -122,6 +122,9 @@ pub enum RuleId {
     /// A system call that the filter refuses.
     #[serde(rename = "kernel.syscall")]
     Syscall,
+    /// A process that the session did not start: it can't be seen, signalled or traced.
+    #[serde(rename = "process.outside")]
+    OutsideProcess,
     /// The policy's limit on processes and threads.
     #[serde(rename = "limit.processes")]
     ProcessLimit,

@@ -21,6 +21,10 @@ pub fn compose(
     for (name, value) in session {
         let name = OsString::from(name);
         environment.kept.retain(|(kept, _)| !is_same(kept, &name));
+        // It is there, with the session's own value.
+        environment
+            .withheld
+            .retain(|(withheld, _)| !is_same(withheld, &name));
         environment.kept.push((name, OsString::from(value)));
     }
     environment.kept.sort();

@@ -43,6 +43,7 @@ pub mod state;
 pub mod stdio;
 pub mod sweep;
 mod text_file;
+pub mod told;
 pub mod trust;
 
 pub use digest::Digest;

@@ -4,10 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal as _, stderr};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::render::escape::escape_os;
 use ringfence::own_file::{self, OwnFile};
 use ringfence::state::SESSION_VARIABLE;
+use ringfence::told;
 use ringfence::{
     CommandSpec, Report, Session, SessionOptions, StateDirectory, Swept, clock, sweep_leftovers,
 };
@@ -17,11 +19,11 @@ use ringfence_plan::{Level, Plan, Step};
 use ringfence_policy::{AbsolutePath, ExitCode, Policy};
 
 use crate::cli::{PolicyOptions, ReportOptions, Run, Shell};
-use crate::context;
+use crate::context::{self, Context};
 use crate::failure::Failure;
 use crate::output;
 use crate::render::report::{
-    Audience, Frame, JsonReport, Verbosity, render_end, render_start, render_swept,
+    Audience, Frame, JsonReport, Verbosity, render_end, render_hints, render_start, render_swept,
 };
 use crate::render::style::Colour;
 
@@ -114,6 +116,7 @@ fn session_of_one(
         },
         report,
         &ended,
+        &context,
     )?;
     clear_old(&context.state);
     Ok(ended.exit_status())
@@ -122,7 +125,7 @@ fn session_of_one(
 /// Takes away what no session has used for long. The command's report is out, and its status stays its own.
 #[cfg(target_os = "linux")]
 fn clear_old(state: &StateDirectory) {
-    if let Err(error) = ringfence::expire::expire(state, std::time::SystemTime::now()) {
+    if let Err(error) = ringfence::expire::expire(state, SystemTime::now()) {
         let cause = std::error::Error::source(&error)
             .map_or_else(String::new, |source| format!(": {source}"));
         output::message(&format!(
@@ -220,7 +223,13 @@ fn uncounted_limit(plan: &Plan) -> Option<u32> {
     })
 }
 
-fn conclude(frame: Frame<'_>, options: &ReportOptions, report: &Report) -> Result<(), Failure> {
+fn conclude(
+    frame: Frame<'_>,
+    options: &ReportOptions,
+    report: &Report,
+    context: &Context,
+) -> Result<(), Failure> {
+    let (state, workspace) = (&context.state, &context.loaded.policy.workspace);
     if options.json {
         let mut line =
             serde_json::to_string(&JsonReport::new(report)).map_err(Failure::internal)?;
@@ -228,8 +237,21 @@ fn conclude(frame: Frame<'_>, options: &ReportOptions, report: &Report) -> Resul
         output::message(&line);
     } else {
         output::message(&render_end(report, frame));
+        hint(&render_hints(report, frame), state, workspace);
     }
     Ok(())
+}
+
+/// Says what may help after a failure, once a day for each workspace: it is the same after each `grep` that finds
+/// nothing. The record and `--json` have it each time.
+fn hint(text: &str, state: &StateDirectory, workspace: &AbsolutePath) {
+    if text.is_empty() {
+        return;
+    }
+    let key = format!("{}\n{text}", escape_os(workspace.as_path()));
+    if told::is_news(state, &key, SystemTime::now()) {
+        output::message(text);
+    }
 }
 
 /// Opens the event file for appending, where no command can write it or choose where it lies; close-on-exec as all

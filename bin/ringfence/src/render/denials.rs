@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use ringfence_policy::decision::{Denial, Operation, OwnPermissions, Process};
+use ringfence_policy::decision::{Denial, Evidence, Operation, OwnPermissions, Process};
 use ringfence_policy::{Grant, RuleId};
 
 use crate::render::escape::{one_line, shell_words};
@@ -35,6 +35,7 @@ struct Group<'a> {
     rule: RuleId,
     grant: Option<&'a Grant>,
     own_permissions: OwnPermissions,
+    evidence: Evidence,
     objects: Vec<&'a str>,
     /// Who tried, as far as it is known.
     processes: Vec<&'a Process>,
@@ -90,6 +91,7 @@ fn group<'a>(denials: &[Counted<'a>]) -> Vec<Group<'a>> {
                 && group.rule == denial.rule
                 && group.own_permissions == denial.own_permissions
                 && group.grant == denial.grant.as_ref()
+                && (group.evidence == Evidence::Reached) == (denial.evidence == Evidence::Reached)
         });
         match same {
             Some(group) => {
@@ -106,6 +108,7 @@ fn group<'a>(denials: &[Counted<'a>]) -> Vec<Group<'a>> {
                 rule: denial.rule,
                 grant: denial.grant.as_ref(),
                 own_permissions: denial.own_permissions,
+                evidence: denial.evidence,
                 objects: vec![&denial.object],
                 processes: denial.process.as_deref().into_iter().collect(),
                 count: *count,
@@ -141,6 +144,13 @@ fn render_group(text: &mut String, group: &Group<'_>, verb: &str, colour: Colour
              to allow one by its path: ringfence {verb} --unix-socket PATH ... (`ringfence explain connect PATH`)"
         );
         return;
+    }
+    if group.rule == RuleId::OutsideProcess {
+        text.push_str("  the session has started no such process; others can't be reached, and no option allows it\n");
+        return;
+    }
+    if group.evidence == Evidence::Reached {
+        text.push_str("  it is hidden; the command came to it, or only looked at its name (`--observe all` tells)\n");
     }
     if group.rule == RuleId::NewEntry {
         text.push_str("  nothing can be made, removed or renamed directly in that directory at the partial level: work in one below it (`ringfence doctor` says what is missing)\n");
@@ -226,13 +236,14 @@ pub(crate) fn operation(operation: Operation) -> &'static str {
         Operation::Write => "write",
         Operation::Connect => "connect",
         Operation::Syscall => "syscall",
+        Operation::Signal => "signal",
+        Operation::Trace => "trace",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringfence_policy::decision::Evidence;
 
     fn denial(object: &str, grant: Option<&str>) -> Denial {
         Denial {
@@ -347,6 +358,37 @@ mod tests {
         let text = rendered(&[entry]);
         assert!(text.contains("work in one below it"), "{text}");
         assert!(!text.contains("no option"), "{text}");
+    }
+
+    #[test]
+    fn a_hidden_path_that_was_reached_is_told_as_what_it_is() {
+        let mut reached = denial("/home/ann/.netrc", None);
+        reached.operation = Operation::Read;
+        reached.rule = RuleId::Secret;
+        reached.evidence = Evidence::Reached;
+        reached.grant = Some(Grant {
+            arguments: vec!["--allow-read".to_owned(), "~/.netrc".to_owned()],
+            caution: String::new(),
+        });
+        assert_eq!(
+            rendered(&[reached]),
+            "ringfence: denied read /home/ann/.netrc (rule fs.secret)\n  \
+             it is hidden; the command came to it, or only looked at its name (`--observe all` tells)\n  \
+             to allow: ringfence run --allow-read ~/.netrc ...\n"
+        );
+    }
+
+    #[test]
+    fn a_process_outside_is_said_to_be_out_of_reach_of_every_option() {
+        let mut signal = denial("process 4321", None);
+        signal.operation = Operation::Signal;
+        signal.rule = RuleId::OutsideProcess;
+        let text = rendered(&[signal]);
+        assert!(
+            text.starts_with("ringfence: denied signal process 4321 (rule process.outside)\n"),
+            "{text}"
+        );
+        assert!(text.contains("no option allows it"), "{text}");
     }
 
     #[test]

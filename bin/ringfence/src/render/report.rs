@@ -9,7 +9,6 @@ use ringfence::{Report, Swept};
 use ringfence_backend::Ending;
 use ringfence_plan::step::Observe;
 use ringfence_plan::{Level, Missing};
-use ringfence_policy::AbsolutePath;
 use ringfence_policy::environment::WithheldReason;
 use serde::Serialize;
 
@@ -135,7 +134,14 @@ pub(crate) fn render_end(report: &Report, frame: Frame<'_>) -> String {
         text.push_str(&denials::render(&counted, frame.verb, frame.colour));
     }
     text.push_str(&quarantined(&report.quarantined));
-    if failed && frame.verbosity == Verbosity::Normal {
+    text
+}
+
+/// What may have to do with a failure, for all that is known. It is the same after each failure, so that the caller says
+/// it once in a while.
+pub(crate) fn render_hints(report: &Report, frame: Frame<'_>) -> String {
+    let mut text = String::new();
+    if report.exit_status() != 0 && frame.verbosity == Verbosity::Normal {
         text.push_str(&withheld(&report.withheld, frame.verb));
         if let Some(limit) = frame.unseen_limit {
             let _ = writeln!(
@@ -145,10 +151,8 @@ pub(crate) fn render_end(report: &Report, frame: Frame<'_>) -> String {
                 limit.saturating_mul(2)
             );
         }
-        let is_bounded = report.enforcement.level != Level::None;
-        let told = !report.denials.is_empty() || !report.quarantined.is_empty();
-        if is_bounded && !told && ran(report.outcome.ending) {
-            text.push_str(&unobserved(frame.observe, &report.hidden));
+        if ran(report.outcome.ending) {
+            text.push_str(&unobserved(report, frame.observe));
         }
     }
     text
@@ -251,23 +255,26 @@ fn some(names: impl ExactSizeIterator<Item = String>, most: usize) -> String {
     shown.join(", ")
 }
 
-/// What may have been refused unseen: the secrets that are there are all that reads are refused of.
-fn unobserved(observe: Observe, hidden: &[AbsolutePath]) -> String {
-    const OUTSIDE: &str = "signals to processes outside and tracing of them are refused unseen";
-    let secrets = if hidden.is_empty() {
+/// What may have been refused unseen. At the full level the placeholders tell of refused reads, and so there is nothing
+/// unless somebody has switched that off.
+fn unobserved(report: &Report, observe: Observe) -> String {
+    let secrets = if report.hidden.is_empty() {
         String::new()
     } else {
-        let paths = hidden.iter().map(|path| escape_os(path.as_path()));
+        let paths = report.hidden.iter().map(|path| escape_os(path.as_path()));
         format!(" (hidden: {})", some(paths, MAX_SECRETS))
     };
-    match observe {
-        Observe::Off => format!(
-            "ringfence: nothing was watched{secrets}; `--observe all` shows refused reads and writes; {OUTSIDE}\n"
-        ),
-        Observe::Writes => format!(
-            "ringfence: no refused write was seen; reads are not watched{secrets}, `--observe all` does; {OUTSIDE}\n"
-        ),
-        Observe::All => format!("ringfence: no refused read or write was seen; {OUTSIDE}\n"),
+    match (report.enforcement.level, observe) {
+        (Level::None, _) | (_, Observe::All) | (Level::Full, Observe::Writes) => String::new(),
+        (Level::Full | Level::Partial, Observe::Off) => {
+            format!(
+                "ringfence: refused reads and writes are not shown{secrets}; `--observe all` does\n"
+            )
+        }
+        (Level::Partial, Observe::Writes) => {
+            "ringfence: at the partial level refused reads are shown with `--observe all` alone\n"
+                .to_owned()
+        }
     }
 }
 
@@ -325,6 +332,7 @@ impl<'a> JsonReport<'a> {
 mod tests {
     use super::*;
     use ringfence_backend::{Enforcement, Outcome};
+    use ringfence_policy::AbsolutePath;
     use ringfence_policy::RuleId;
     use ringfence_policy::decision::{Denial, Evidence, Grant, Operation, OwnPermissions};
 
@@ -396,34 +404,57 @@ mod tests {
         assert_eq!(
             rendered(&failure, Verbosity::Normal),
             "ringfence: denied write /etc/hosts (rule fs.outside-writable-roots), 3 times\n  \
-             to allow: ringfence run --writable-root /etc ...\n\
-             ringfence: withheld from the environment: TOKEN (to pass one: ringfence run --env NAME ...)\n"
+             to allow: ringfence run --writable-root /etc ...\n"
         );
-        assert!(!rendered(&failure, Verbosity::Quiet).contains("withheld"));
+        assert_eq!(
+            hinted(&failure, Observe::Writes),
+            "ringfence: withheld from the environment: TOKEN (to pass one: ringfence run --env NAME ...)\n"
+        );
+    }
+
+    fn hinted(report: &Report, observe: Observe) -> String {
+        let frame = Frame {
+            verb: "run",
+            program: OsStr::new("tool"),
+            observe,
+            verbosity: Verbosity::Normal,
+            unseen_limit: None,
+            colour: Colour::Plain,
+        };
+        render_hints(report, frame)
     }
 
     #[test]
-    fn a_failure_with_nothing_seen_says_how_to_see_more() {
-        let mut failure = report(Ending::Exited(1));
-        let text = rendered(&failure, Verbosity::Normal);
-        assert!(
-            text.contains("--observe all") && !text.contains("hidden"),
-            "{text}"
-        );
-        for name in 0..6 {
-            let path = AbsolutePath::new(format!("/home/ann/{name}\u{1b}")).unwrap();
-            failure.hidden.push(path);
-        }
-        let text = rendered(&failure, Verbosity::Normal);
-        assert!(
-            text.contains("(hidden: /home/ann/0") && text.contains(", 2 more)"),
-            "{text}"
-        );
-        assert!(!text.contains('\u{1b}'), "{text}");
+    fn a_failure_for_which_nothing_was_refused_is_let_be() {
+        let failure = report(Ending::Exited(1));
+        assert_eq!(rendered(&failure, Verbosity::Normal), "");
+        assert_eq!(hinted(&failure, Observe::Writes), "");
+        assert_eq!(hinted(&failure, Observe::All), "");
         assert_eq!(
             rendered(&report(Ending::NotFound), Verbosity::Normal),
             "ringfence: error: tool: command not found\n"
         );
+    }
+
+    #[test]
+    fn where_refusals_can_not_be_seen_a_hint_says_how_to_see_them() {
+        let mut failure = report(Ending::Exited(1));
+        for name in 0..6 {
+            let path = AbsolutePath::new(format!("/home/ann/{name}\u{1b}")).unwrap();
+            failure.hidden.push(path);
+        }
+        let text = hinted(&failure, Observe::Off);
+        assert!(
+            text.contains("(hidden: /home/ann/0")
+                && text.contains(", 2 more)")
+                && text.contains("--observe all"),
+            "{text}"
+        );
+        assert!(!text.contains('\u{1b}'), "{text}");
+        failure.enforcement.level = Level::Partial;
+        assert!(hinted(&failure, Observe::Writes).contains("--observe all"));
+        failure.outcome.ending = Ending::Exited(0);
+        assert_eq!(hinted(&failure, Observe::Off), "");
     }
 
     #[test]
@@ -449,14 +480,6 @@ mod tests {
     }
 
     #[test]
-    fn what_nothing_can_see_is_said_whatever_is_watched() {
-        for observe in [Observe::Off, Observe::Writes, Observe::All] {
-            let text = unobserved(observe, &[]);
-            assert!(text.contains("signals to processes outside"), "{text}");
-        }
-    }
-
-    #[test]
     fn a_limit_that_nothing_counts_is_said_to_be_a_guess() {
         let frame = Frame {
             verb: "run",
@@ -466,12 +489,12 @@ mod tests {
             unseen_limit: Some(8),
             colour: Colour::Plain,
         };
-        let text = render_end(&report(Ending::Exited(2)), frame);
+        let text = render_hints(&report(Ending::Exited(2)), frame);
         assert!(
             text.contains("can't be seen here") && text.contains("processes=16"),
             "{text}"
         );
-        assert!(!render_end(&report(Ending::Exited(0)), frame).contains("limit"));
+        assert!(render_hints(&report(Ending::Exited(0)), frame).is_empty());
     }
 
     #[test]

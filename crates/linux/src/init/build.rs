@@ -308,7 +308,11 @@ impl Builder<'_> {
                 Ok(self.view()?.hold(path, Hold::Protect)?)
             }
             Step::Unprotect { path } => Ok(self.view()?.hold(path, Hold::Unprotect)?),
-            Step::Hide { path, placeholder } => Ok(self.view()?.hide(path, *placeholder)?),
+            Step::Hide {
+                path,
+                placeholder,
+                mount_point,
+            } => Ok(self.view()?.hide(path, *placeholder, *mount_point)?),
             // Nothing to do; done before the steps and after them; taken by the spawner.
             Step::KeepProc
             | Step::LimitMemory { .. }

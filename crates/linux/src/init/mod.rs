@@ -12,6 +12,7 @@ mod network;
 mod origins;
 mod overlay;
 mod program;
+mod reached;
 mod serve;
 mod spawner;
 mod terminal;
@@ -28,14 +29,16 @@ use rustix::process::{DumpableBehavior, Pid, set_child_subreaper, set_dumpable_b
 
 use ringfence_backend::Enforcement;
 use ringfence_backend::wire::{Event, Leased, Request};
+use ringfence_plan::linux::landlock::Scopes;
 use ringfence_plan::step::Identity;
 use ringfence_plan::{Plan, Step};
 
 use crate::channel::{Channel, ChannelError};
-use crate::observer::{Door, Observer, ObserverError, Reach};
+use crate::observer::{Bystanders, Door, Observer, ObserverError, Reach};
 use crate::sys;
 use build::{BuildError, Restrictions, build, limit};
 use overlay::LayerLock;
+use reached::Marks;
 use serve::Init;
 use spawner::{ConfineError, Confining, Spawner};
 use watch::{Watch, WatchError};
@@ -151,6 +154,7 @@ struct Parts {
     open_files: libc::rlimit,
     identity: Option<Identity>,
     watch: Option<Watch>,
+    marks: Marks,
     signals: OwnedFd,
     layer: Option<LayerLock>,
     handed_out: Announced,
@@ -187,10 +191,13 @@ fn launch(plan: &Plan) -> Result<Parts, Event> {
             Observer::new(listener, profile, plan.rules.without_globs(), &plan.guard)
                 .map_err(|error| failed(&describe(&error), system_error(&error)))?
                 .with_reach(reach(plan))
+                .with_bystanders(bystanders(plan))
                 .with_door(door),
         ),
         (None, _) | (_, None) => None,
     };
+    // Last: what looks a hidden path up from here on is a command.
+    let marks = Marks::set(plan);
     let (spawner, domain) = confining.finish().map_err(confine_failed)?;
     let mut proven = built.proven;
     proven.extend(restricted.proven);
@@ -207,6 +214,7 @@ fn launch(plan: &Plan) -> Result<Parts, Event> {
         open_files,
         identity,
         watch,
+        marks,
         signals,
         layer: built.layer,
         handed_out,
@@ -220,6 +228,18 @@ fn reach(plan: &Plan) -> Reach {
         Reach::Captured
     } else {
         Reach::Offline
+    }
+}
+
+fn bystanders(plan: &Plan) -> Bystanders {
+    let has_namespaces = |step: &Step| matches!(step, Step::EnterNamespaces { .. });
+    let keeps_signals = |step: &Step| matches!(step, Step::RestrictPaths { ruleset } if ruleset.scoped.0 & Scopes::SIGNAL.0 != 0);
+    if plan.steps.iter().any(has_namespaces) {
+        Bystanders::Unseen
+    } else if plan.steps.iter().any(keeps_signals) {
+        Bystanders::Shielded
+    } else {
+        Bystanders::Exposed
     }
 }
 

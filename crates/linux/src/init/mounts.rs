@@ -275,12 +275,7 @@ impl View {
                 Err(errno) => return Err(failed("mount_setattr (make writable)", target)(errno)),
             }
         }
-        let place = match mount_point {
-            MountPoint::Existing => Spot::at(target).open()?,
-            MountPoint::MakeDirectory | MountPoint::MakeFile => {
-                make_mount_point(target, mount_point)?
-            }
-        };
+        let place = place_at(target, mount_point)?;
         attach(&source.clone, place, target)?;
         self.origins.show(target, Origin::Sealed(source.object));
         Ok(())
@@ -324,12 +319,17 @@ impl View {
     }
 
     /// Covers a path with a placeholder that can't be read.
-    pub(crate) fn hide(&mut self, path: &AbsolutePath, placeholder: Placeholder) -> Result<()> {
+    pub(crate) fn hide(
+        &mut self,
+        path: &AbsolutePath,
+        placeholder: Placeholder,
+        mount_point: MountPoint,
+    ) -> Result<()> {
         let source = match placeholder {
             Placeholder::Directory => &self.placeholders.directory,
             Placeholder::File => &self.placeholders.file,
         };
-        let place = Spot::at(path).open()?;
+        let place = place_at(path, mount_point)?;
         let tree = open_tree(source, c"", clone_flags())
             .map_err(failed("open_tree (placeholder for)", path))?;
         attach(&tree, place, path)?;
@@ -380,6 +380,14 @@ impl Placeholders {
             directory: open(c"directory")?,
             file: open(c"file")?,
         })
+    }
+}
+
+/// What is to be mounted upon.
+fn place_at(target: &AbsolutePath, mount_point: MountPoint) -> Result<OwnedFd> {
+    match mount_point {
+        MountPoint::Existing => Spot::at(target).open(),
+        MountPoint::MakeDirectory | MountPoint::MakeFile => make_mount_point(target, mount_point),
     }
 }
 

@@ -96,6 +96,8 @@ pub(crate) struct Init {
     /// The command whose end is the session's.
     last: Option<CommandId>,
     next_look: Option<Instant>,
+    /// Whether the last command failed.
+    failed: bool,
     /// Guarded names that the session's own commands made, as the observer saw.
     touched: HashSet<AbsolutePath>,
 }
@@ -123,6 +125,7 @@ impl Init {
             end: End::NotAsked,
             last: None,
             next_look,
+            failed: false,
             touched: HashSet::new(),
         })
     }
@@ -144,6 +147,7 @@ impl Init {
                 if let Some(layer) = &self.parts.layer {
                     layer.release();
                 }
+                self.report_reached()?;
                 self.channel.post(&Event::Ended, &[])?;
                 self.channel.flush(SendFlags::empty())?;
                 return Ok(());
@@ -354,9 +358,21 @@ impl Init {
             ending,
             cpu_microseconds,
         };
+        self.failed = ending != Ending::Exited(0);
         self.channel.queue(&Event::Exited { command, outcome })?;
         if self.last == Some(command) {
             self.begin_end();
+        }
+        Ok(())
+    }
+
+    /// Tells what hidden paths a failed command came to, when nothing of the session is left.
+    fn report_reached(&mut self) -> Result<(), InitError> {
+        let Some(observer) = self.parts.observer.as_ref().filter(|_| self.failed) else {
+            return Ok(());
+        };
+        for denial in self.parts.marks.take(observer.rules()) {
+            self.channel.queue(&Event::Denied { denial, count: 1 })?;
         }
         Ok(())
     }

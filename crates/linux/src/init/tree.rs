@@ -1,11 +1,11 @@
 //! Reaching every process of the session.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::limits::process_ids;
+use crate::process::parent_of;
 use crate::sys;
 
 /// Which processes belong to the session.
@@ -68,12 +68,4 @@ fn descendants() -> Vec<Pid> {
         .into_iter()
         .filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
         .collect()
-}
-
-/// The parent of `pid`: the fourth field of proc(5) `stat`, after the name in parentheses, which may hold anything.
-fn parent_of(pid: u32) -> Option<u32> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
-    rest.split_ascii_whitespace().nth(1)?.parse().ok()
 }

@@ -15,7 +15,7 @@ use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch,
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::Errno;
 
-use ringfence_plan::step::Placeholder;
+use ringfence_plan::step::{MountAccess, MountPoint, Placeholder};
 use ringfence_plan::{Plan, Step};
 use ringfence_policy::AbsolutePath;
 
@@ -273,7 +273,17 @@ fn cover(step: &Step) -> Option<(AbsolutePath, Cover)> {
         }
         Step::Pin { path } => Some((path.clone(), Cover::Held(Hold::Pin))),
         Step::Unprotect { path } => Some((path.clone(), Cover::Held(Hold::Unprotect))),
-        Step::Hide { path, placeholder } => Some((path.clone(), Cover::Hide(*placeholder))),
+        Step::Hide {
+            path,
+            placeholder,
+            mount_point: MountPoint::Existing,
+        } => Some((path.clone(), Cover::Hide(*placeholder))),
+        // A hidden directory that shows something. What replaces it is hidden whole: what it holds is not known.
+        Step::MountTemporary {
+            target,
+            access: MountAccess::ReadOnly,
+            ..
+        } => Some((target.clone(), Cover::Hide(Placeholder::Directory))),
         _ => None,
     }
 }

@@ -7,14 +7,19 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use ringfence_plan::linux::facts::{Child, Entry, HiddenFact, Kind};
-use ringfence_policy::Policy;
 use ringfence_policy::glob::Glob;
 use ringfence_policy::policy::{HiddenPath, HiddenPattern};
+use ringfence_policy::{AbsolutePath, Policy};
+
+use rustix::fs::FileType;
 
 use super::error::ObserveError;
 use super::names::Names;
 use super::resolve::{Resolved, look_up, probe_entry};
 use super::scan::Match;
+
+/// How many names of one directory get a placeholder each.
+const MOST_MASKED: usize = 64;
 
 /// Looks every hidden path up, expands globs with a fixed directory, and adds what the scan of the roots matched.
 ///
@@ -36,6 +41,7 @@ pub(super) fn observe(
                     path: path.clone(),
                     entry: Entry::Absent,
                     shown: Vec::new(),
+                    masked: Vec::new(),
                 },
             }),
             HiddenPattern::HomeGlob(glob) => {
@@ -77,12 +83,38 @@ fn fact(hidden: &HiddenPath, path: &Path, home: &HomeNames) -> Result<HiddenFact
             }
         }
     }
+    let masked = if shown.is_empty() {
+        Vec::new()
+    } else {
+        masked(&path, &shown, home)
+    };
     Ok(HiddenFact {
         name: hidden.name.clone(),
         path,
         entry,
         shown,
+        masked,
     })
+}
+
+/// What `directory` holds beside what is shown of it. Sockets and links are left out: for a program that asks for them,
+/// nothing at all is nearer to what they are than a file.
+fn masked(directory: &AbsolutePath, shown: &[Child], home: &HomeNames) -> Vec<Child> {
+    let names = home.list(directory.as_path());
+    let paths = names
+        .iter()
+        .flat_map(|names| names.iter().filter_map(|name| directory.join(name).ok()));
+    let hidden = paths.filter(|path| !shown.iter().any(|child| child.path.starts_with(path)));
+    let children = hidden.filter_map(|path| {
+        let mode = rustix::fs::lstat(path.as_path()).ok()?.st_mode;
+        let kind = match FileType::from_raw_mode(mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Directory,
+            _ => return None,
+        };
+        Some(Child { path, kind })
+    });
+    children.take(MOST_MASKED).collect()
 }
 
 /// The home, and what directories are known to hold: a hundred absent secrets cost a few directory reads instead of a

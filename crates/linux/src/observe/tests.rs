@@ -145,6 +145,9 @@ fn secrets_are_found_by_path_by_glob_and_through_links() {
     let scratch = Scratch::new();
     scratch.directory("home/.ssh");
     scratch.file("home/.ssh/known_hosts", "");
+    scratch.file("home/.ssh/id_ed25519", "");
+    scratch.directory("home/.ssh/keys");
+    scratch.link("id_ed25519", "home/.ssh/link");
     scratch.file("home/.credentials.toml", "");
     scratch.file("w/.env", "");
     scratch.directory("w/deep/er");
@@ -185,6 +188,20 @@ fn secrets_are_found_by_path_by_glob_and_through_links() {
         expected.map(|(name, path)| (name, Path::new(path).to_owned()))
     );
     assert_eq!(facts.hidden[0].shown.len(), 1);
+    let ssh = facts.hidden.iter().find(|fact| fact.name == "~/.ssh");
+    let masked: Vec<_> = ssh
+        .expect("a fact")
+        .masked
+        .iter()
+        .map(|child| (child.path.as_path(), child.kind))
+        .collect();
+    assert_eq!(
+        masked,
+        [
+            (base.join("home/.ssh/id_ed25519").as_path(), Kind::File),
+            (base.join("home/.ssh/keys").as_path(), Kind::Directory),
+        ]
+    );
 }
 
 #[test]

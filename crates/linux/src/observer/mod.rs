@@ -24,6 +24,7 @@ use rustix::fs::FileType;
 use crate::seccomp::{self, Access, Call, Family, FilterProfile, Verdict};
 
 mod address;
+mod aim;
 mod call;
 mod connection;
 mod door;
@@ -37,6 +38,7 @@ mod tally;
 mod tests;
 mod unix;
 
+pub use aim::Bystanders;
 use call::{Effect, PathArgument};
 pub use connection::Reach;
 pub use door::{Door, Granted};
@@ -144,6 +146,7 @@ pub struct Observer {
     tally: Tally,
     last_made: Option<Instant>,
     reach: Reach,
+    bystanders: Bystanders,
     door: Option<Door>,
 }
 
@@ -176,6 +179,7 @@ impl Observer {
             tally: Tally::default(),
             last_made: None,
             reach: Reach::Offline,
+            bystanders: Bystanders::Unseen,
             door: None,
         })
     }
@@ -185,6 +189,19 @@ impl Observer {
     pub fn with_reach(mut self, reach: Reach) -> Self {
         self.reach = reach;
         self
+    }
+
+    /// The same for a session whose processes could see others.
+    #[must_use]
+    pub fn with_bystanders(mut self, bystanders: Bystanders) -> Self {
+        self.bystanders = bystanders;
+        self
+    }
+
+    /// What it judges by.
+    #[must_use]
+    pub fn rules(&self) -> &FilesystemRules {
+        &self.rules
     }
 
     /// Answers the calls that wait, at most 64 of them, and reports what is new. Never waits for a target.
@@ -288,6 +305,10 @@ impl Observer {
                     .and_then(|address| connection::refused(&address, self.reach, call.name));
                 (Answer::Continue, [denial.map(Report::Denied), None])
             }
+            Verdict::Observe(Access::Reach) => {
+                let denial = aim::refused(call, &notification.arguments, self.bystanders);
+                (Answer::Continue, [denial.map(Report::Denied), None])
+            }
             Verdict::Observe(Access::Write | Access::Read | Access::Execute) => {
                 let paths = call::paths(call.name, &notification.arguments);
                 if paths.iter().flatten().any(|path| path.effect.makes_names()) {
@@ -367,7 +388,9 @@ impl Observer {
                     || call.name.to_owned(),
                     |resolved| escape_os(resolved.path()),
                 ),
-            Family::Kernel | Family::Path | Family::Connection => call.name.to_owned(),
+            Family::Kernel | Family::Path | Family::Connection | Family::Process => {
+                call.name.to_owned()
+            }
         }
     }
 
@@ -510,6 +533,7 @@ fn refused(family: Family, object: String, syscall: &'static str) -> Denial {
         Family::UnixSocket => (Operation::Connect, RuleId::UnixSocket),
         Family::PrivilegedMode | Family::Path => (Operation::Write, RuleId::PrivilegedMode),
         Family::Kernel => (Operation::Syscall, RuleId::Syscall),
+        Family::Process => (Operation::Signal, RuleId::OutsideProcess),
     };
     Denial {
         operation,

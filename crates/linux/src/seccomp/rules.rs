@@ -458,6 +458,54 @@ const PATHS: &[Rule] = &[
     ),
 ];
 
+/// Signals that people send to end, stop or wake a process. Others, and the question whether it is there (0), go from
+/// process to process by the thousand in some programs.
+const SENT_BY_HAND: &[u32] = &[
+    unsigned(libc::SIGHUP),
+    unsigned(libc::SIGINT),
+    unsigned(libc::SIGQUIT),
+    unsigned(libc::SIGABRT),
+    unsigned(libc::SIGKILL),
+    unsigned(libc::SIGTERM),
+    unsigned(libc::SIGCONT),
+    unsigned(libc::SIGSTOP),
+    unsigned(libc::SIGTSTP),
+];
+/// One's own group, and everybody that one may signal.
+const NOBODY_ELSE: &[u32] = &[0, u32::MAX];
+/// `PTRACE_ATTACH`, `PTRACE_SEIZE`
+const BEGINS_TRACING: &[u32] = &[16, 0x4206];
+
+/// Calls that name a process: told where it is none of the session's. `tgkill` is left alone, since runtimes stop their
+/// own threads with it.
+const PROCESSES: &[Rule] = &[
+    rule(
+        Family::Process,
+        calls![SYS_kill],
+        &[
+            is(1, SENT_BY_HAND),
+            Condition {
+                argument: 0,
+                mask: u32::MAX,
+                values: Values::NoneOf(NOBODY_ELSE),
+            },
+        ],
+        Verdict::Observe(Access::Reach),
+    ),
+    rule(
+        Family::Process,
+        calls![SYS_ptrace],
+        &[is(0, BEGINS_TRACING)],
+        Verdict::Observe(Access::Reach),
+    ),
+    rule(
+        Family::Process,
+        calls![SYS_pidfd_open],
+        &[],
+        Verdict::Observe(Access::Reach),
+    ),
+];
+
 /// All rules, in the order in which they are read.
 pub(crate) static RULES: std::sync::LazyLock<Vec<Rule>> = std::sync::LazyLock::new(|| {
     [
@@ -467,6 +515,7 @@ pub(crate) static RULES: std::sync::LazyLock<Vec<Rule>> = std::sync::LazyLock::n
         legacy::RULES,
         PATHS,
         legacy::PATH_RULES,
+        PROCESSES,
     ]
     .concat()
 });

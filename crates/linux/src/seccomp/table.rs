@@ -62,6 +62,8 @@ pub enum Family {
     Path,
     /// A connection.
     Connection,
+    /// A process.
+    Process,
 }
 
 /// What an observed call does.
@@ -75,6 +77,8 @@ pub enum Access {
     Execute,
     /// Connects.
     Connect,
+    /// Signals or traces another process.
+    Reach,
 }
 
 /// What the filter does with a call; error numbers are the kernel's.
@@ -216,7 +220,7 @@ pub fn answer(verdict: Verdict, profile: &FilterProfile) -> u32 {
             libc::SECCOMP_RET_ERRNO | u32::from(errno)
         }
         (
-            Verdict::Refuse(_) | Verdict::Observe(Access::Write | Access::Connect),
+            Verdict::Refuse(_) | Verdict::Observe(Access::Write | Access::Connect | Access::Reach),
             Observe::Writes | Observe::All,
         )
         | (Verdict::Observe(Access::Read | Access::Execute), Observe::All) => {

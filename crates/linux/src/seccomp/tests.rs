@@ -301,6 +301,44 @@ fn observed_calls_depend_on_the_mode() {
 }
 
 #[test]
+fn calls_on_processes_are_observed_where_a_person_may_mean_one_outside() {
+    let program = compile(&FilterProfile {
+        observe: Observe::Writes,
+        ..PLAIN
+    });
+    let answer = |number: libc::c_long, [a, b]: [i32; 2]| {
+        let wide = |value: i32| u64::from(value.cast_unsigned());
+        let arguments = [wide(a), wide(b), 0, 0, 0, 0];
+        run(
+            &program,
+            ARCHITECTURE,
+            u32::try_from(number).unwrap(),
+            &arguments,
+        )
+    };
+    for signal in [libc::SIGTERM, libc::SIGKILL, libc::SIGHUP, libc::SIGSTOP] {
+        assert_eq!(answer(libc::SYS_kill, [4321, signal]), NOTIFY);
+        assert_eq!(answer(libc::SYS_kill, [-4321, signal]), NOTIFY);
+        // One's own group and everybody are never outside.
+        assert_eq!(answer(libc::SYS_kill, [0, signal]), ALLOW);
+        assert_eq!(answer(libc::SYS_kill, [-1, signal]), ALLOW);
+    }
+    // What loops ask, and what runtimes and databases wake each other with.
+    for signal in [0, libc::SIGURG, libc::SIGUSR1, libc::SIGCHLD] {
+        assert_eq!(answer(libc::SYS_kill, [4321, signal]), ALLOW);
+    }
+    for request in [16, 0x4206] {
+        assert_eq!(answer(libc::SYS_ptrace, [request, 4321]), NOTIFY);
+    }
+    // PTRACE_TRACEME, PTRACE_PEEKDATA, PTRACE_CONT
+    for request in [0, 2, 7] {
+        assert_eq!(answer(libc::SYS_ptrace, [request, 4321]), ALLOW);
+    }
+    assert_eq!(answer(libc::SYS_pidfd_open, [4321, 0]), NOTIFY);
+    assert_eq!(answer(libc::SYS_tgkill, [4321, 4321]), ALLOW);
+}
+
+#[test]
 fn where_a_unix_socket_may_be_reached_stream_sockets_and_connects_are_supervised_and_nothing_else_is_opened()
  {
     let supervised = FilterProfile {

@@ -12,6 +12,7 @@ use ringfence_policy::{AbsolutePath, Policy, RuleId};
 use crate::linux::caches::{self, Room};
 use crate::linux::error::PlanError;
 use crate::linux::facts::{BackLink, Kind, LinuxFacts, PlaceName, ProcMount, Seccomp};
+use crate::linux::holds::Around;
 use crate::linux::holds::{self, Hold, Holds, is_writable_mode};
 use crate::linux::landlock::{Abi, Rights, Ruleset};
 use crate::linux::limits::{self, UserNamespace};
@@ -60,6 +61,7 @@ pub(crate) fn plan(
         steps.push(Step::Hide {
             path: facts.state.clone(),
             placeholder: Placeholder::Directory,
+            mount_point: MountPoint::Existing,
         });
     }
     steps.extend(hold_steps(&holds));
@@ -435,20 +437,30 @@ fn hold_steps(holds: &Holds) -> Vec<Step> {
             Hold::Hide(placeholder) => steps.push(Step::Hide {
                 path,
                 placeholder: *placeholder,
+                mount_point: MountPoint::Existing,
             }),
-            Hold::HideAround(shown) => {
+            Hold::HideAround(Around { shown, masked }) => {
                 steps.push(Step::MountTemporary {
                     target: path,
                     mode: 0o755,
                     access: MountAccess::ReadOnly,
                 });
+                let made = |kind: &Kind| match kind {
+                    Kind::Directory => (Placeholder::Directory, MountPoint::MakeDirectory),
+                    Kind::File | Kind::Other => (Placeholder::File, MountPoint::MakeFile),
+                };
                 for (path, kind) in shown {
-                    let point = match kind {
-                        Kind::Directory => MountPoint::MakeDirectory,
-                        Kind::File | Kind::Other => MountPoint::MakeFile,
-                    };
+                    let (_, point) = made(kind);
                     steps.push(bind(path, path, MountAccess::ReadOnly, None, point));
                 }
+                steps.extend(masked.iter().map(|(path, kind)| {
+                    let (placeholder, mount_point) = made(kind);
+                    Step::Hide {
+                        path: path.clone(),
+                        placeholder,
+                        mount_point,
+                    }
+                }));
             }
         }
     }

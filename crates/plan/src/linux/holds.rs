@@ -26,7 +26,7 @@ pub(crate) enum Hold {
     /// Behind an empty placeholder.
     Hide(Placeholder),
     /// Behind an empty directory in which these are shown.
-    HideAround(Vec<(AbsolutePath, Kind)>),
+    HideAround(Around),
     /// Read-only.
     Protect,
     /// A symbolic link that stays in place.
@@ -35,6 +35,15 @@ pub(crate) enum Hold {
     Absent(Parent),
     /// A directory that stays in place.
     Pin,
+}
+
+/// What lies in a hidden directory that shows something.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Around {
+    /// What is shown.
+    pub(crate) shown: Vec<(AbsolutePath, Kind)>,
+    /// What is there and gets a placeholder of its own, so that asking for it is refused and told.
+    pub(crate) masked: Vec<(AbsolutePath, Kind)>,
 }
 
 /// Whether the directory that an absent name would lie in exists.
@@ -362,7 +371,7 @@ impl Collector<'_> {
             });
         }
         if self.places.is_visible(object.as_path()) {
-            let hold = hide(kind, &fact.shown);
+            let hold = hide(kind, fact);
             self.hold(object, hold, &fact.name);
         }
         Ok(())
@@ -477,14 +486,18 @@ fn drop_covered(held: &mut Vec<Held>) {
     });
 }
 
-fn hide(kind: Kind, shown: &[Child]) -> Hold {
+fn hide(kind: Kind, fact: &HiddenFact) -> Hold {
+    let children = |children: &[Child]| {
+        let children = children.iter();
+        children
+            .map(|child| (child.path.clone(), child.kind))
+            .collect()
+    };
     match kind {
-        Kind::Directory if !shown.is_empty() => Hold::HideAround(
-            shown
-                .iter()
-                .map(|child| (child.path.clone(), child.kind))
-                .collect(),
-        ),
+        Kind::Directory if !fact.shown.is_empty() => Hold::HideAround(Around {
+            shown: children(&fact.shown),
+            masked: children(&fact.masked),
+        }),
         Kind::Directory => Hold::Hide(Placeholder::Directory),
         Kind::File | Kind::Other => Hold::Hide(Placeholder::File),
     }

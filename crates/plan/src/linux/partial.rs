@@ -225,9 +225,9 @@ impl<'a> Carving<'a> {
         for held in &holds.held {
             match &held.hold {
                 Hold::Hide(_) => carving.close_read(&held.path),
-                Hold::HideAround(shown) => {
+                Hold::HideAround(around) => {
                     carving.close_read(&held.path);
-                    carving.shown.extend(shown.iter().cloned());
+                    carving.shown.extend(around.shown.iter().cloned());
                 }
                 Hold::Protect | Hold::Link | Hold::Absent(_) => carving.close_write(&held.path),
                 Hold::Pin => {}

@@ -94,6 +94,7 @@ fn the_link_to_a_secret_is_kept_and_the_secret_is_closed() {
             kind: Some(Kind::File),
         },
         shown: Vec::new(),
+        masked: Vec::new(),
     });
     let plan = planned(&facts, "");
     assert_eq!(purpose(&plan, &link), Some(Purpose::Protected));

@@ -494,6 +494,7 @@ fn holding_ssh(entry: Entry<WindowsPath>) -> Option<Reason> {
         path: path("D:\\scratch\\.SSH"),
         entry,
         shown: Vec::new(),
+        masked: Vec::new(),
     });
     refused_root(&facts, &root("D:\\scratch", "D:\\scratch"))
 }

@@ -549,7 +549,7 @@ proptest! {
         {
             use std::os::unix::ffi::OsStrExt;
             let object = Path::new(std::ffi::OsStr::from_bytes(&bytes));
-            for operation in [Operation::Read, Operation::Write, Operation::Connect, Operation::Syscall] {
+            for operation in [Operation::Read, Operation::Write, Operation::Connect, Operation::Syscall, Operation::Signal, Operation::Trace] {
                 let _ = rules().decide(operation, object);
             }
         }

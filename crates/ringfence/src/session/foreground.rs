@@ -12,8 +12,9 @@ use ringfence_audit::redact_arguments;
 use ringfence_backend::session::SessionFault;
 use ringfence_backend::wire::Event;
 use ringfence_backend::{Afterwards, CommandId, CommandRequest, Outcome};
+use ringfence_policy::AbsolutePath;
 use ringfence_policy::ExitCode;
-use ringfence_policy::decision::Denial;
+use ringfence_policy::decision::{Denial, Evidence, OwnPermissions};
 use ringfence_policy::environment::WithheldReason;
 use ringfence_policy::escape::escape_os;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -24,7 +25,7 @@ use signal_hook::consts::{SIGCONT, SIGSTOP, SIGTSTP, SIGWINCH};
 use super::caller::Caller;
 use super::decided::{Heard, proxy_ended};
 use super::opening::{OpenError, Opening};
-use super::report::{LOST, denial_event, ending_name, exit_status, hidden_secrets};
+use super::report::{LOST, denial_event, ending_name, exit_status, hidden_secrets, may_read};
 use super::signals::Signals;
 use super::{BreakError, CommandSpec, Report, RunError, Seen, Session, Sweep};
 use crate::environment;
@@ -239,7 +240,7 @@ fn conduct(
         hidden: if exit_status(outcome.ending) == 0 {
             Vec::new()
         } else {
-            hidden_secrets(&session.plan)
+            hidden_secrets(&session.plan, afterwards)
         },
         quarantined: swept.quarantined,
         withheld,
@@ -387,6 +388,11 @@ impl Foreground<'_> {
             process.program = printable(&process.program);
         }
         self.session.network.explain(&mut denial);
+        if denial.evidence == Evidence::Reached
+            && AbsolutePath::new(&denial.object).is_ok_and(|path| !may_read(&path))
+        {
+            denial.own_permissions = OwnPermissions::Refuse;
+        }
         let id = self.id.0;
         self.session
             .journal

@@ -315,7 +315,7 @@ fn conclude(
         hidden: if status == 0 {
             Vec::new()
         } else {
-            hidden_secrets(&session.plan)
+            hidden_secrets(&session.plan, request.afterwards)
         },
         quarantined: swept.quarantined,
         withheld,

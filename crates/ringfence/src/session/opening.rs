@@ -172,10 +172,11 @@ impl<'a> Opening<'a> {
         plan: Plan,
         before: &mut impl FnMut(&mut Session) -> Result<T, E>,
     ) -> Result<(Session, T), Attempt<E>> {
-        (self.announce)(&plan);
         let mut session = self
             .launch(plan)
             .map_err(|(error, plan)| Attempt::Start(error, Some(plan)))?;
+        // Before it is asked for a command; not of a plan that is refused at once.
+        (self.announce)(&session.plan);
         let done = before(&mut session).map_err(Attempt::Before)?;
         match session.wait_until_it_stands() {
             Ok(()) => Ok((session, done)),

@@ -8,7 +8,7 @@ use std::io;
 
 use ringfence_audit::EventSink;
 use ringfence_audit::event::{self, Event};
-use ringfence_backend::{Ending, Enforcement, Outcome};
+use ringfence_backend::{Afterwards, Ending, Enforcement, Outcome};
 use ringfence_plan::step::Observe;
 use ringfence_plan::{Plan, Step};
 use ringfence_policy::decision::{Decision, Denial, Evidence, Process};
@@ -31,8 +31,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// What was denied, and how often, in the order of the first time.
     pub denials: Vec<(Denial, u32)>,
-    /// After a failure, secrets that are there and that the command may have asked for in vain: where reads are not
-    /// watched, nobody knows. Those in a writable root come first.
+    /// After a failure, secrets that are there and that the command may have asked for in vain, where nothing tells
+    /// whether it did: in a session of many commands, or with nothing observed. Those in a writable root come first.
     pub hidden: Vec<AbsolutePath>,
     /// What was moved to quarantine.
     pub quarantined: Vec<Entry>,
@@ -138,6 +138,9 @@ pub(crate) struct Denials {
 
 impl Denials {
     pub(crate) fn add(&mut self, denial: Denial, count: u32) {
+        if denial.evidence == Evidence::Reached && self.explains(&denial.object) {
+            return;
+        }
         self.total = self.total.saturating_add(u64::from(count));
         let key = (denial.operation, denial.object.clone(), denial.rule);
         if let Some((_, seen)) = self
@@ -152,6 +155,16 @@ impl Denials {
         } else {
             self.dropped = self.dropped.saturating_add(u64::from(count));
         }
+    }
+
+    /// Whether a call on `place`, or on what lies below, was seen to be refused: then it is known why it was reached.
+    fn explains(&self, place: &str) -> bool {
+        let is_at = |object: &str| {
+            object
+                .strip_prefix(place)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.list.iter().any(|(denial, _)| is_at(&denial.object))
     }
 
     pub(crate) fn total(&self) -> u64 {
@@ -170,19 +183,17 @@ impl Denials {
     }
 }
 
-/// The secrets that `plan` hides from a command, and that its caller could read; none where reads are watched.
-pub(crate) fn hidden_secrets(plan: &Plan) -> Vec<AbsolutePath> {
-    let watches_reads = |step: &Step| {
-        matches!(
-            step,
-            Step::FilterSyscalls {
-                observe: Observe::All,
-                ..
-            }
-        )
-    };
-    if plan.steps.iter().any(watches_reads) {
-        return Vec::new();
+/// The secrets that `plan` hides from a command, and that its caller could read; none where it is known which of them
+/// the command came to.
+pub(crate) fn hidden_secrets(plan: &Plan, afterwards: Afterwards) -> Vec<AbsolutePath> {
+    let observe = plan.steps.iter().find_map(|step| match step {
+        Step::FilterSyscalls { observe, .. } => Some(*observe),
+        _ => None,
+    });
+    match (observe, afterwards) {
+        // Observed, or told by the placeholders when the session ends.
+        (Some(Observe::All), _) | (Some(Observe::Writes), Afterwards::End) => return Vec::new(),
+        (Some(Observe::Writes), Afterwards::Stay) | (Some(Observe::Off) | None, _) => {}
     }
     let hidden = plan.steps.iter().filter_map(|step| {
         let Step::Hide { path, .. } = step else {
@@ -210,12 +221,12 @@ pub(crate) fn hidden_secrets(plan: &Plan) -> Vec<AbsolutePath> {
 
 /// Whether this process may: what it may not, the boundary takes from nobody.
 #[cfg(unix)]
-fn may_read(path: &AbsolutePath) -> bool {
+pub(super) fn may_read(path: &AbsolutePath) -> bool {
     rustix::fs::access(path.as_path(), rustix::fs::Access::READ_OK).is_ok()
 }
 
 #[cfg(not(unix))]
-fn may_read(_path: &AbsolutePath) -> bool {
+pub(super) fn may_read(_path: &AbsolutePath) -> bool {
     true
 }
 
@@ -238,6 +249,8 @@ pub(crate) fn denial_event(command: u64, denial: &Denial, count: u32) -> Event {
         Operation::Read => "read",
         Operation::Write => "write",
         Operation::Syscall => "syscall",
+        Operation::Signal => "signal",
+        Operation::Trace => "trace",
     };
     Event::FsDenied {
         command,
@@ -249,6 +262,7 @@ pub(crate) fn denial_event(command: u64, denial: &Denial, count: u32) -> Event {
         evidence: match denial.evidence {
             Evidence::Refused => "refused",
             Evidence::Predicted => "predicted",
+            Evidence::Reached => "reached",
         }
         .to_owned(),
         count,

@@ -76,6 +76,7 @@ fn fact<L: Look>(
         path,
         entry,
         shown,
+        masked: Vec::new(),
     })
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::writes::text;
-use crate::checks::{Checks, Failure};
+use crate::checks::{Checks, Context, Failure};
 use crate::fixture::Fixture;
 use crate::ground::Ground;
 use crate::launch::{Finished, Launch};
@@ -42,6 +42,18 @@ pub(super) const CASES: &[Case] = &[
         promise: "what fails without Ringfence too is not blamed on it",
         needs: Needs::Full,
         run: own_permissions,
+    },
+    Case {
+        name: "denial.process",
+        promise: "a signal to a process outside, and tracing of one, are told with their rule; one to an own process that has ended is not",
+        needs: Needs::Full,
+        run: process,
+    },
+    Case {
+        name: "denial.process-partial",
+        promise: "the same without namespaces, where processes outside are seen",
+        needs: Needs::Landlock,
+        run: process_partial,
     },
 ];
 
@@ -292,6 +304,99 @@ fn escaped(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     checks.that("no line is forged", !forged, || said.clone());
     checks.that("it was refused", !file.exists(), String::new);
     Ok(())
+}
+
+/// A process outside, ended with its owner.
+struct Victim(std::process::Child);
+
+impl Victim {
+    fn start() -> Result<Self, Failure> {
+        use std::os::unix::process::CommandExt;
+        std::process::Command::new("/bin/sleep")
+            .arg("600")
+            .process_group(0)
+            .stdin(std::process::Stdio::null())
+            .spawn()
+            .map(Self)
+            .context(|| "starting sleep".to_owned())
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Attacks on a process by its number, how each is told, and the object.
+const ON_A_PROCESS: &[(&str, &str, &str)] = &[
+    ("terminate", "denied signal", "process"),
+    ("terminate-group", "denied signal", "process group"),
+    ("ptrace-attach", "denied trace", "process"),
+    ("ptrace-seize", "denied trace", "process"),
+];
+
+fn told_of_a_process(
+    checks: &mut Checks,
+    launch: &Launch<'_>,
+    attacks: &[(&str, &str, &str)],
+) -> Result<(), Failure> {
+    for (attack, told, kind) in attacks {
+        let victim = Victim::start()?;
+        let pid = victim.0.id().to_string();
+        let failing = ["/bin/sh", "-c", "\"$@\"; exit 7", "sh"].map(std::ffi::OsString::from);
+        let words = [&failing[..], &launch.probe(&[*attack, &pid])].concat();
+        let run = launch.inside(&words)?;
+        let gone = [libc::ESRCH];
+        checks.refused(attack, &run.verdict(), &gone);
+        checks.same(&format!("{attack}: status"), &run.code(), &7);
+        let said = run.said();
+        let line = format!("{told} {kind} {pid} (rule process.outside)");
+        checks.that(
+            &format!("{attack}: told"),
+            said.contains(&line) && said.contains("no option allows it"),
+            || said.clone(),
+        );
+        // The control ends it.
+        checks.control(attack, &launch.attack_plain(&[*attack, &pid])?);
+    }
+    let script = "sleep 600 & kill -TERM $!; wait $!; kill -KILL $!; kill -STOP $!; exit 7";
+    let own = launch.shell(script)?;
+    checks.same("an own process: status", &own.code(), &7);
+    checks.that(
+        "an own process, also when it has ended, is not told",
+        !own.said().contains("process.outside"),
+        || own.said(),
+    );
+    Ok(())
+}
+
+fn process(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let fixture = ground.fixture()?;
+    let launch = Launch::new(ground, &fixture);
+    told_of_a_process(checks, &launch, ON_A_PROCESS)?;
+    told_of_a_process(
+        checks,
+        &launch,
+        &[("pidfd-open", "denied signal", "process")],
+    )
+}
+
+fn process_partial(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let fixture = ground.fixture()?;
+    let wrapper: [std::ffi::OsString; 2] =
+        [ground.probe.clone().into_os_string(), "deny-userns".into()];
+    let launch = Launch::new(ground, &fixture).wrapper(&wrapper);
+    let traced = ON_A_PROCESS
+        .iter()
+        .filter(|(attack, ..)| attack.starts_with("ptrace"));
+    let keeps_signals = ground.landlock >= 6;
+    let signalled = ON_A_PROCESS
+        .iter()
+        .filter(|(attack, ..)| keeps_signals && attack.starts_with("terminate"));
+    let attacks: Vec<_> = traced.chain(signalled).copied().collect();
+    told_of_a_process(checks, &launch, &attacks)
 }
 
 fn own_permissions(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {

@@ -53,6 +53,8 @@ enum How {
     DeleteAndWrite,
     /// Deleted, and a moment later renamed back into place.
     MoveAwayAndBack,
+    /// Its directory is moved away, and another one with such a file put in its place.
+    ReplaceDirectory,
 }
 
 impl How {
@@ -76,6 +78,12 @@ impl How {
             Self::MoveAwayAndBack => {
                 fs::rename(file, &aside)?;
                 fs::rename(&aside, file)
+            }
+            Self::ReplaceDirectory => {
+                let directory = file.parent().unwrap_or(file);
+                fs::rename(directory, directory.with_extension("aside"))?;
+                fs::create_dir(directory)?;
+                fs::write(file, "person's new content\n")
             }
         }
     }
@@ -139,6 +147,24 @@ fn secret(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
             };
             held_after(ground, checks, &fixture, &attempt)?;
         }
+    }
+    // With known_hosts in it, the directory is shown in part.
+    for (name, beside) in [
+        ("home/.ssh/id_ed25519", Some("home/.ssh/known_hosts")),
+        ("home/.ssh/id_ed25519", None),
+        ("home/.aws/credentials", None),
+    ] {
+        let fixture = ground.fixture()?;
+        if let Some(beside) = beside {
+            fixture.write(beside, "first\n")?;
+        }
+        let attempt = Attempt {
+            label: format!("{name} in a directory that is replaced"),
+            script: "cat \"$1\" && echo SUCCEEDED".to_owned(),
+            file: fixture.write(name, "first\n")?,
+            how: How::ReplaceDirectory,
+        };
+        held_after(ground, checks, &fixture, &attempt)?;
     }
     Ok(())
 }

@@ -242,6 +242,12 @@ fn processes(name: &str, words: &[CString]) -> Option<Outcome> {
     Some(match (name, words) {
         ("kill", [pid]) => number(pid).and_then(|pid| done(sys!(SYS_kill, pid, 0))),
         ("kill-group", [pid]) => number(pid).and_then(|pid| done(sys!(SYS_kill, -pid, 0))),
+        ("terminate", [pid]) => {
+            number(pid).and_then(|pid| done(sys!(SYS_kill, pid, libc::SIGTERM)))
+        }
+        ("terminate-group", [pid]) => {
+            number(pid).and_then(|pid| done(sys!(SYS_kill, -pid, libc::SIGTERM)))
+        }
         ("tkill", [pid]) => number(pid).and_then(|pid| done(sys!(SYS_tkill, pid, 0))),
         ("tgkill", [pid]) => number(pid).and_then(|pid| done(sys!(SYS_tgkill, pid, pid, 0))),
         ("sigqueue", [pid]) => number(pid).and_then(|pid| {
