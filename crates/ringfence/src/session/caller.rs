@@ -3,6 +3,9 @@
 //! Read from `/proc/self/status` (`proc_pid_status(5)`): asking the kernel for the mask by setting it would give the
 //! other threads another mask for a moment. Invariant: what can't be read is the safer value.
 
+use std::fs::File;
+use std::io::Read;
+
 /// SIGPIPE; Rust's runtime ignores it in every program, so its state says nothing of the caller.
 const SIGPIPE: i32 = 13;
 /// The mask where it can't be read: nothing for others.
@@ -20,7 +23,16 @@ pub(crate) struct Caller {
 impl Caller {
     /// Those of this process now.
     pub(crate) fn observe() -> Self {
-        Self::parse(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
+        // In one piece: the file has no size, and room that grows would ask for it eight times.
+        let mut status = String::with_capacity(4 << 10);
+        let file = File::open("/proc/self/status");
+        if file
+            .and_then(|mut file| file.read_to_string(&mut status))
+            .is_err()
+        {
+            status.clear();
+        }
+        Self::parse(&status)
     }
 
     fn parse(status: &str) -> Self {

@@ -28,7 +28,6 @@ use super::opening::{OpenError, Opening};
 use super::report::{LOST, denial_event, ending_name, exit_status, hidden_secrets, may_read};
 use super::signals::Signals;
 use super::{BreakError, CommandSpec, Report, RunError, Seen, Session, Sweep};
-use crate::environment;
 use crate::stdio::Streams;
 use crate::stdio::relay::Relay;
 use crate::stdio::terminal::Terminal;
@@ -106,8 +105,8 @@ fn prepare(
     let streams = Streams::prepare(own, &session.plan.rules).map_err(RunError::Streams)?;
     let mut own_variables = session.plan.environment.clone();
     own_variables.extend(session.network.variables());
-    let variables = environment::compose_from_process(&session.variables, &own_variables);
-    let signals = Signals::take_over(&caller).map_err(RunError::Signals)?;
+    let variables = session.composed.compose(&session.variables, own_variables);
+    let signals = Signals::take_over(session.signals.take(), &caller).map_err(RunError::Signals)?;
     session.commands += 1;
     let directory = command.directory.as_ref();
     let request = CommandRequest {
@@ -189,7 +188,7 @@ fn conduct(
         session,
         mut streams,
         // Until the sweep is done: a signal that ended this process before would leave what was planted.
-        signals: _signals,
+        signals,
         heard,
         outcome,
         ..
@@ -225,8 +224,12 @@ fn conduct(
     session.journal.write(|| ended);
     match afterwards {
         Afterwards::End => session.record_end(),
-        // What it has left running may make more.
-        Afterwards::Stay => session.sweep = Sweep::Due,
+        Afterwards::Stay => {
+            // What it has left running may make more.
+            session.sweep = Sweep::Due;
+            signals.release();
+            session.signals = Some(signals);
+        }
     }
     let swept = session.guardian.take_swept();
     notes.extend(swept.notes);

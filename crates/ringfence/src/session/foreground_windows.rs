@@ -22,7 +22,6 @@ use super::decided::Heard;
 use super::opening::{OpenError, Opening};
 use super::report::{LOST, ending_name, exit_status, hidden_secrets};
 use super::{BreakError, CommandSpec, Report, RunError, Seen, Session, Sweep, tended};
-use crate::environment;
 
 /// Opens a session and runs `command` in it to its end.
 pub(super) fn run_alone(opening: Opening<'_>, command: &CommandSpec) -> Result<Report, RunError> {
@@ -47,7 +46,7 @@ pub(super) fn run(
     }
     let mut own = session.plan.environment.clone();
     own.extend(session.network.variables());
-    let variables = environment::compose_from_process(&session.variables, &own);
+    let variables = session.composed.compose(&session.variables, own);
     session.commands += 1;
     let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
     let is_console = [

@@ -70,7 +70,10 @@ use self::opening::{OpenError, Opening};
 use self::report::Journal;
 pub use self::report::Report;
 #[cfg(target_os = "linux")]
+use self::signals::Signals;
+#[cfg(target_os = "linux")]
 pub use self::sockets::SocketError;
+use crate::environment::Composed;
 use crate::load::LoadedLayer;
 use crate::platform;
 use crate::state::StateDirectory;
@@ -113,6 +116,10 @@ pub struct Session {
     plan: Plan,
     enforcement: Enforcement,
     variables: EnvironmentPolicy,
+    composed: Composed,
+    /// Released, between two commands.
+    #[cfg(target_os = "linux")]
+    signals: Option<Signals>,
     time_limit: Option<u64>,
     #[cfg(any(target_os = "linux", windows))]
     network: Network,

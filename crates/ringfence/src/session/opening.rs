@@ -22,6 +22,7 @@ use super::network::Network;
 use super::report::Journal;
 use super::{Life, Session, SessionOptions, StartError, Sweep};
 use crate::clock;
+use crate::environment::Composed;
 use crate::load::LoadedLayer;
 use crate::platform::{self, Namespaces, Overlays, PlanOptions, Tried};
 use crate::quarantine::Quarantine;
@@ -232,6 +233,9 @@ impl<'a> Opening<'a> {
             },
             plan,
             variables: self.policy.environment.clone(),
+            composed: Composed::default(),
+            #[cfg(target_os = "linux")]
+            signals: None,
             time_limit: limits.time.as_ref().map(|limit| limit.value.0),
             #[cfg(any(target_os = "linux", windows))]
             network,

@@ -15,9 +15,13 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use super::caller::Caller;
 
-/// Signals that were taken over until this is dropped.
+/// What a terminal and a supervisor send.
+const FORWARDED: [i32; 7] = [SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGWINCH, SIGTSTP, SIGCONT];
+
+/// Signals that were taken over until this is released or dropped.
 pub(crate) struct Signals {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
+    taken: Vec<i32>,
     released: Arc<AtomicBool>,
 }
 
@@ -30,16 +34,32 @@ impl std::fmt::Debug for Signals {
 impl Signals {
     /// Takes over what a terminal and a supervisor send, except what the caller ignores.
     ///
+    /// `kept` are those of the command before, released: to register is to copy the table of all handlers once for each.
+    ///
     /// # Errors
     /// The system's, for sigaction or a socket pair.
-    pub(crate) fn take_over(caller: &Caller) -> io::Result<Self> {
+    pub(crate) fn take_over(kept: Option<Self>, caller: &Caller) -> io::Result<Self> {
         let released = released(caller)?;
         released.store(false, Ordering::SeqCst);
+        let wanted = FORWARDED.into_iter();
+        let taken: Vec<_> = wanted.filter(|signal| !caller.ignores(*signal)).collect();
+        if let Some(mut kept) = kept.filter(|kept| kept.taken == taken) {
+            // What came meanwhile had its effect, and is not for this command.
+            kept.pending();
+            return Ok(kept);
+        }
         let (read, write) = UnixStream::pair()?;
-        let wanted = [SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGWINCH, SIGTSTP, SIGCONT];
-        let taken = wanted.into_iter().filter(|signal| !caller.ignores(*signal));
-        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, taken)?;
-        Ok(Self { delivery, released })
+        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, &taken)?;
+        Ok(Self {
+            delivery,
+            taken,
+            released,
+        })
+    }
+
+    /// Gives the signals back until they are taken over again.
+    pub(crate) fn release(&self) {
+        self.released.store(true, Ordering::SeqCst);
     }
 
     /// Those that came since the last call.
@@ -56,7 +76,7 @@ impl Signals {
 impl Drop for Signals {
     fn drop(&mut self) {
         self.delivery.handle().close();
-        self.released.store(true, Ordering::SeqCst);
+        self.release();
     }
 }
 
@@ -74,4 +94,37 @@ fn released(caller: &Caller) -> io::Result<Arc<AtomicBool>> {
         }
     }
     Ok(Arc::clone(RELEASED.get_or_init(|| released)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::*;
+
+    /// Sends this process a signal whose default action is none, and waits until the handler has told of it.
+    fn resize(signals: &Signals) {
+        kill_process(getpid(), Signal::WINCH).unwrap();
+        let limit = Timespec::try_from(Duration::from_secs(10)).unwrap();
+        let readiness = signals.readiness();
+        let mut fds = [PollFd::from_borrowed_fd(readiness, PollFlags::IN)];
+        assert_eq!(poll(&mut fds, Some(&limit)), Ok(1));
+    }
+
+    #[test]
+    fn what_comes_between_two_commands_is_not_for_the_next() {
+        let caller = Caller::observe();
+        let mut signals = Signals::take_over(None, &caller).unwrap();
+        resize(&signals);
+        assert_eq!(signals.pending(), [SIGWINCH]);
+        signals.release();
+        resize(&signals);
+        let mut signals = Signals::take_over(Some(signals), &caller).unwrap();
+        assert!(signals.pending().is_empty());
+        resize(&signals);
+        assert_eq!(signals.pending(), [SIGWINCH]);
+    }
 }
