@@ -330,8 +330,9 @@ impl Init {
     }
 
     fn exited(&mut self, running: &Running, reaped: Reaped) -> Result<(), InitError> {
-        // What it did last comes before its end.
+        // What it did last comes before its end; the harness then looks for no more names than it was told of.
         self.flush_observer()?;
+        self.restore_mounts()?;
         if let Some((denial, count)) = self.parts.limits.take_refused_forks() {
             self.channel.queue(&Event::Denied { denial, count })?;
         }

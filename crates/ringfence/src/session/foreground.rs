@@ -220,7 +220,10 @@ fn conduct(
         }
     };
     let lost_output = streams.lost_output();
-    session.sweep_up(Seen::All);
+    session.sweep_up(match afterwards {
+        Afterwards::End => Seen::All,
+        Afterwards::Stay => Seen::SoFar,
+    });
     session.journal.write(|| ended);
     match afterwards {
         Afterwards::End => session.record_end(),

@@ -360,6 +360,81 @@ fn what_the_session_planted_is_gone_and_what_a_person_made_stays() {
     assert_eq!(listing.entries.len(), 5);
 }
 
+#[test]
+fn while_a_session_goes_on_what_may_be_there_is_looked_for_and_at_its_end_everything() {
+    let bench = bench_with(PolicyDocument::default(), |work| {
+        fs::create_dir_all(work.join("sub/.git")).unwrap();
+    });
+    let work = bench.workspace.as_path();
+    let moved_by = |said: Vec<Event>, planted: &[&str]| {
+        let host = bench.host.clone().with_script(said, SUCCESS);
+        let mut session = bench.start(&host).unwrap();
+        for name in planted {
+            fs::write(work.join(name), "planted").unwrap();
+        }
+        let command = run(&mut session, Afterwards::Stay).unwrap().quarantined;
+        let end = session.end().unwrap().quarantined;
+        let names = |entries: Vec<crate::quarantine::Entry>| -> Vec<_> {
+            let relative = |entry: crate::quarantine::Entry| {
+                let path = entry.origin.as_path().strip_prefix(work).unwrap();
+                path.to_str().unwrap().to_owned()
+            };
+            entries.into_iter().map(relative).collect()
+        };
+        (names(command), names(end))
+    };
+    let planted = [".envrc", "sub/.envrc"];
+    let is_guarded = |name: &&str| {
+        let mut absent = bench.plan.guard.absent.iter();
+        absent.any(|absent| absent.path.as_path() == work.join(name))
+    };
+    assert!(planted.iter().all(|name| is_guarded(name)));
+    let all = planted.map(str::to_owned).to_vec();
+    let touched = |name: &str| touched(&work.join(name));
+    let remounted = |name: &str| Event::Remounted {
+        path: AbsolutePath::new(work.join(name)).unwrap(),
+        restored: true,
+    };
+    // The kernel tells the runner of every name in these directories: of what it does not tell nothing is there.
+    assert_eq!(moved_by(vec![], &planted), (vec![], all.clone()));
+    let one = vec!["sub/.envrc".to_owned()];
+    let other = vec![".envrc".to_owned()];
+    assert_eq!(
+        moved_by(vec![touched("sub/.envrc")], &planted),
+        (one.clone(), other.clone())
+    );
+    // Another directory stands where one was watched: whatever is in it now, nobody was told.
+    assert_eq!(
+        moved_by(vec![remounted("sub")], &planted),
+        (one, other.clone())
+    );
+    // One that somebody else made is theirs, also at the end.
+    assert_eq!(
+        moved_by(vec![remounted("sub/.envrc")], &planted),
+        (vec![], other)
+    );
+}
+
+#[test]
+fn names_in_directories_that_nobody_could_watch_are_looked_for_after_every_command() {
+    let command_line = PolicyDocument {
+        filesystem: ringfence_policy::document::FilesystemDocument {
+            protected: vec!["infra/prod".to_owned()],
+            ..Default::default()
+        },
+        ..PolicyDocument::default()
+    };
+    let bench = bench_with(command_line, |_| {});
+    let host = bench.host.clone().with_script(Vec::new(), SUCCESS);
+    let mut session = bench.start(&host).unwrap();
+    let directory = bench.workspace.as_path().join("infra");
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("prod"), "planted").unwrap();
+    let report = run(&mut session, Afterwards::Stay).unwrap();
+    assert_eq!(report.quarantined.len(), 1);
+    assert!(!directory.join("prod").exists());
+}
+
 /// What was written to an event stream, shared with the test.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);

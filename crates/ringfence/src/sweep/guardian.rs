@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use ringfence_audit::SessionId;
-use ringfence_plan::Plan;
+use ringfence_plan::{Plan, Step};
 use ringfence_policy::AbsolutePath;
 use ringfence_policy::document::NewRepositories;
 
@@ -52,6 +52,9 @@ pub(crate) struct Guardian {
     touched: Vec<bool>,
     /// For each absent name whether the runner saw it appear while the session made nothing.
     foreign: Vec<bool>,
+    /// For each absent name whether the runner is told by the kernel when it appears, and tells before it reports the
+    /// command's end.
+    in_sight: Vec<bool>,
     /// Absent names to look for now, by index, and until when.
     waiting: Vec<(usize, Instant)>,
     candidates: BTreeSet<AbsolutePath>,
@@ -81,6 +84,7 @@ impl Guardian {
             known_repositories: Vec::new(),
         };
         let mut guardian = Self::with(orders, watching, quarantine);
+        guardian.in_sight = in_sight(plan);
         if guardian.takes(NewRepositories::Quarantine) {
             guardian.orders.known_repositories = guardian.search().0;
         }
@@ -108,6 +112,7 @@ impl Guardian {
             ended: None,
             touched: vec![false; absent],
             foreign: vec![false; absent],
+            in_sight: vec![false; absent],
             waiting: Vec::new(),
             candidates: BTreeSet::new(),
             moved: BTreeSet::new(),
@@ -170,10 +175,16 @@ impl Guardian {
         }
     }
 
-    /// The runner saw `path` appear by somebody else's hand.
+    /// The runner saw `path` appear by somebody else's hand, or another object take the place of it.
     pub(crate) fn appeared(&mut self, path: &AbsolutePath) {
-        for (name, foreign) in self.orders.guard.absent.iter().zip(&mut self.foreign) {
-            *foreign |= name.path == *path;
+        for (index, name) in self.orders.guard.absent.iter().enumerate() {
+            if let Some(foreign) = self.foreign.get_mut(index) {
+                *foreign |= name.path == *path;
+            }
+            // What was below it was watched in the old object.
+            if let Some(in_sight) = self.in_sight.get_mut(index) {
+                *in_sight &= !name.path.starts_with(path);
+            }
         }
     }
 
@@ -205,18 +216,18 @@ impl Guardian {
     /// Takes everything the session left behind; [`Guardian::take_swept`] says what was done.
     ///
     /// Where not all was seen, a guarded name that is there now counts as the session's: taking a person's file, which
-    /// can be restored, is the smaller harm.
+    /// can be restored, is the smaller harm. While the session goes on, only what may be there is looked for: else a
+    /// command in a workspace of many repositories would wait for thousands of names that nobody has made.
     pub(crate) fn sweep(&mut self, seen: Seen) {
         self.waiting.clear();
-        let nowhere = self.absent_in_roots();
-        for index in 0..self.orders.guard.absent.len() {
-            if nowhere.contains(&index) {
-                continue;
-            }
+        let wanted: Vec<usize> = (0..self.orders.guard.absent.len())
+            .filter(|index| seen != Seen::SoFar || self.may_be_there(*index))
+            .collect();
+        for index in self.there(wanted) {
             let made = match (self.watching, seen) {
                 (Watching::Unobserved, _) | (Watching::Observed, Seen::InPart) => true,
                 // What nobody saw appear counts as the session's: a target can hide from the observer what it names.
-                (Watching::Observed, Seen::All) => {
+                (Watching::Observed, Seen::All | Seen::SoFar) => {
                     let of = |list: &[bool]| list.get(index).copied();
                     of(&self.touched).unwrap_or(true) || !of(&self.foreign).unwrap_or(false)
                 }
@@ -236,38 +247,48 @@ impl Guardian {
         self.sweep_rebases();
     }
 
-    /// The absent names directly in a root that are not there, by index: most names after most commands, found with one
-    /// call each.
-    fn absent_in_roots(&self) -> BTreeSet<usize> {
+    /// Whether an absent name may be there for all that was heard.
+    fn may_be_there(&self, index: usize) -> bool {
+        let of = |list: &[bool]| list.get(index).copied();
+        of(&self.touched).unwrap_or(true)
+            || of(&self.foreign).unwrap_or(true)
+            || !of(&self.in_sight).unwrap_or(false)
+    }
+
+    /// Of some absent names, by index, those that are there or could not be looked at: few after most commands. Each
+    /// directory is opened once.
+    fn there(&self, wanted: Vec<usize>) -> Vec<usize> {
         let mut opened: Option<(&Path, OwnedFd)> = None;
-        let mut nowhere = BTreeSet::new();
-        for (index, name) in self.orders.guard.absent.iter().enumerate() {
-            let path = name.path.as_path();
-            let (Some(root), Some(file_name)) = (path.parent(), path.file_name()) else {
+        let mut found = Vec::new();
+        for index in wanted {
+            let Some(name) = self.orders.guard.absent.get(index) else {
                 continue;
             };
-            if !self
-                .orders
-                .guard
-                .roots
-                .iter()
-                .any(|known| known.as_path() == root)
-            {
+            let path = name.path.as_path();
+            let (Some(parent), Some(file_name), Some(root)) =
+                (path.parent(), path.file_name(), self.root_of(&name.path))
+            else {
+                found.push(index);
                 continue;
-            }
-            if opened.as_ref().is_none_or(|(path, _)| *path != root) {
-                let Ok(directory) = tree::open_directory(root) else {
-                    continue;
+            };
+            if opened.as_ref().is_none_or(|(path, _)| *path != parent) {
+                opened = match tree::open_parent(root.as_path(), path) {
+                    Ok(Some((directory, _))) => Some((parent, directory)),
+                    Ok(None) => continue,
+                    Err(_) => {
+                        found.push(index);
+                        continue;
+                    }
                 };
-                opened = Some((root, directory));
             }
-            if let Some((_, directory)) = &opened
-                && matches!(tree::examine(directory.as_fd(), file_name), Ok(None))
-            {
-                nowhere.insert(index);
+            let nowhere = opened.as_ref().is_some_and(|(_, directory)| {
+                matches!(tree::examine(directory.as_fd(), file_name), Ok(None))
+            });
+            if !nowhere {
+                found.push(index);
             }
         }
-        nowhere
+        found
     }
 
     /// Reports what was swept for others with its own.
@@ -462,6 +483,30 @@ impl Guardian {
             }
         }
     }
+}
+
+/// For each absent name whether the runner is told when it appears: it watches the directories of all names, and a root
+/// or a pinned directory can't be exchanged from within. Without mounts it watches none.
+fn in_sight(plan: &Plan) -> Vec<bool> {
+    let watches = plan.steps.contains(&Step::SealMounts);
+    let pinned: BTreeSet<_> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Pin { path } => Some(path),
+            _ => None,
+        })
+        .collect();
+    let absent = plan.guard.absent.iter();
+    absent
+        .map(|name| {
+            let parent = name.path.parent();
+            watches
+                && parent.is_some_and(|parent| {
+                    plan.guard.roots.contains(&parent) || pinned.contains(&parent)
+                })
+        })
+        .collect()
 }
 
 /// The commands in rebases that are open in `directories`.

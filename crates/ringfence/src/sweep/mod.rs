@@ -77,6 +77,8 @@ pub(crate) enum Watching {
 pub(crate) enum Seen {
     /// It reported to the end.
     All,
+    /// It has reported all until now, and goes on.
+    SoFar,
     /// It was lost, and what it saw last with it.
     InPart,
 }
