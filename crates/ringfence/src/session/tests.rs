@@ -388,7 +388,7 @@ fn while_a_session_goes_on_what_may_be_there_is_looked_for_and_at_its_end_everyt
         let mut absent = bench.plan.guard.absent.iter();
         absent.any(|absent| absent.path.as_path() == work.join(name))
     };
-    assert!(planted.iter().all(|name| is_guarded(name)));
+    assert!(planted.iter().all(is_guarded));
     let all = planted.map(str::to_owned).to_vec();
     let touched = |name: &str| touched(&work.join(name));
     let remounted = |name: &str| Event::Remounted {
