@@ -19,6 +19,9 @@ use crate::trial;
 
 const TARGET: &str = "/bin/true";
 
+/// Worktrees or clones beside each other, as people have reported them.
+const REPOSITORIES: usize = 261;
+
 /// Sessions and commands in flight.
 const AT_ONCE: usize = 8;
 
@@ -79,26 +82,45 @@ fn execute(session: &mut Session) -> Result<Duration, WarmError> {
 /// The medians of a warm start and of P, interleaved, for both settings of the observer.
 pub(crate) fn measure_start(arguments: &Arguments) -> Vec<Row> {
     let row = |what: &str, goal: Goal, observe: Observe| match interleave(arguments, observe) {
-        Ok((plain, warm)) => {
-            let detail = format!(
-                "session {:.2} ms, P {:.2} ms",
-                milliseconds(warm.median()),
-                milliseconds(plain.median())
-            );
-            Row::new(
-                what,
-                Unit::Ratio,
-                goal,
-                ratio(warm.median(), plain.median()),
-                detail,
-            )
-        }
+        Ok((plain, warm)) => pair(what, goal, &plain, &warm),
         Err(why) => Row::failed(what, Unit::Ratio, goal, why.to_string()),
     };
     vec![
         row("warm start ÷ P", Goal::AtMost(1.25), Observe::Writes),
         row("warm start ÷ P, observer off", Goal::None, Observe::Off),
+        in_many_repositories(arguments),
     ]
+}
+
+/// The medians of a warm start and of P again, in a workspace of many repositories.
+fn in_many_repositories(arguments: &Arguments) -> Row {
+    let what = format!("warm start ÷ P, {REPOSITORIES} repositories");
+    let goal = Goal::AtMost(1.25);
+    let beside = tempfile::tempdir_in(".").and_then(|place| {
+        (0..REPOSITORIES)
+            .try_for_each(|number| {
+                std::fs::create_dir_all(place.path().join(format!("{number}/.git")))
+            })
+            .map(|()| place)
+    });
+    let result = beside
+        .map_err(|cause| WarmError::Directory(cause.to_string()))
+        .and_then(|_place| interleave(arguments, Observe::Writes));
+    match result {
+        Ok((plain, warm)) => pair(&what, goal, &plain, &warm),
+        Err(why) => Row::failed(&what, Unit::Ratio, goal, why.to_string()),
+    }
+}
+
+/// A row of a warm start beside P.
+fn pair(what: &str, goal: Goal, plain: &Samples, warm: &Samples) -> Row {
+    let detail = format!(
+        "session {:.2} ms, P {:.2} ms",
+        milliseconds(warm.median()),
+        milliseconds(plain.median())
+    );
+    let ratio = ratio(warm.median(), plain.median());
+    Row::new(what, Unit::Ratio, goal, ratio, detail)
 }
 
 fn interleave(arguments: &Arguments, observe: Observe) -> Result<(Samples, Samples), WarmError> {

@@ -14,6 +14,11 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(target_os = "linux")]
 mod linux {
+    #![expect(
+        clippy::print_stdout,
+        reason = "it reports as the standard test harness does"
+    )]
+
     use std::error::Error;
     use std::fs;
     use std::path::{Path, PathBuf};
@@ -30,7 +35,9 @@ mod linux {
 
     type Outcome = Result<(), Box<dyn Error>>;
 
-    const CASES: [(&str, fn(&Scene) -> Outcome); 4] = [
+    type Case = (&'static str, fn(&Scene) -> Outcome);
+
+    const CASES: [Case; 4] = [
         (
             "commands_share_their_private_directory",
             commands_share_their_private_directory,
