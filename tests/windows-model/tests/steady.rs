@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ringfence_backend::call::CallFailure;
-use ringfence_nt::fs::{Caller, FileName, FileSystem, NodeId, Place, Replace};
+use ringfence_nt::fs::{Caller, FileName, FileSystem, Node, NodeId, Place, Replace};
 use ringfence_nt::{AccessMask, SecurityDescriptor, Sid, Token, WriteClass};
 use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::facts::{WindowsFacts, WindowsRoot};
@@ -49,7 +49,7 @@ impl<'a> Watched<'a> {
 
 /// Every name of a file system: its directory, its text, what it names.
 fn entries(tree: &FileSystem) -> BTreeSet<(NodeId, FileName, NodeId)> {
-    let of = |(id, node): (NodeId, &ringfence_nt::fs::Node)| {
+    let of = |(id, node): (NodeId, &Node)| {
         let entries = node.entries().iter();
         let entries = entries.map(move |entry| (id, entry.name.clone(), entry.node));
         entries.collect::<Vec<_>>()
@@ -115,7 +115,7 @@ impl Look for Watched<'_> {
             changes
                 .directories
                 .extend(names.iter().map(|place| self.path(place.parent)));
-            let is_directory = self.now.node(*node).is_some_and(|node| node.is_directory());
+            let is_directory = self.now.node(*node).is_some_and(Node::is_directory);
             if is_directory && had.contains(node) {
                 changes.moved.insert(self.path(*node));
             }
@@ -243,7 +243,7 @@ fn change(host: &mut Host, seat: &Seat, random: &mut Random) {
     let directories: Vec<NodeId> = within
         .iter()
         .copied()
-        .filter(|id| host.fs.node(*id).is_some_and(|node| node.is_directory()))
+        .filter(|id| host.fs.node(*id).is_some_and(Node::is_directory))
         .collect();
     let (Some(parent), Some(what)) = (pick(random, &directories), pick(random, &within)) else {
         return;
@@ -260,7 +260,7 @@ fn change(host: &mut Host, seat: &Seat, random: &mut Random) {
         1 if is_free => {
             host.directory(&path, seat.sid);
         }
-        2 if is_free && !host.fs.node(what).is_some_and(|node| node.is_directory()) => {
+        2 if is_free && !host.fs.node(what).is_some_and(Node::is_directory) => {
             let _ = host.fs.place_link(&place, what);
         }
         3 if is_free && !host.fs.is_below(parent, what) && parent != what => {

@@ -43,6 +43,8 @@ const CLASSES: &[(&str, Class)] = &[
     ("session::egress::", Class::PlumbingOnly),
     ("session::tended::", Class::NoSystem),
     ("shortage::", Class::NoSystem),
+    ("quarantine::renaming::", Class::EnforcedByWine),
+    ("sweep::windows::", Class::PlumbingOnly),
     ("sweep::git_config::", Class::NoSystem),
     ("command_line::", Class::NoSystem),
     ("arguments::", Class::NoSystem),

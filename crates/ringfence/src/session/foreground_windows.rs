@@ -235,6 +235,7 @@ fn wait(
     let mut outcome = None;
     loop {
         let received = session.next_word(request.id, console)?;
+        session.record_quarantined();
         match received.event {
             Event::Exited {
                 command,

@@ -211,7 +211,8 @@ impl<'a> Opening<'a> {
             Ok(running) => running,
             Err(fault) => return Err((StartError::Launch(fault), Box::new(plan))),
         };
-        let guardian = Guardian::new(
+        #[cfg_attr(not(windows), expect(unused_mut, reason = "it watches on Windows"))]
+        let mut guardian = Guardian::new(
             &plan,
             (watching(&plan), repositories),
             Quarantine::open(self.state),
@@ -223,6 +224,8 @@ impl<'a> Opening<'a> {
         {
             return Err((StartError::Record(error), Box::new(plan)));
         }
+        #[cfg(windows)]
+        guardian.watch(&plan, self.policy);
         let limits = &self.policy.limits;
         Ok(Session {
             id: self.id.clone(),

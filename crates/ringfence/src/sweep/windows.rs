@@ -1,27 +1,40 @@
-//! Sweeping on Windows: guarded names are looked for when a command has ended, however its session ended.
+//! Sweeping on Windows: guarded names are moved away at once where the system tells that they were made, and looked for
+//! when a command has ended, however its session ended.
 //!
 //! Each session keeps what it must take away in a record of the state directory, beside a file that it holds open so
 //! that nobody else can; where that can be opened the session is dead, and whoever comes next sweeps for it. New
-//! repositories are not looked for here: the next plan protects them as it finds them. Invariant: a record goes when
+//! repositories are not looked for here: the next plan protects them as it finds them. A held name that somebody gave
+//! to another object is planned and stamped anew by who watches. Invariant: a record goes when
 //! everything in it was looked for.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::windows::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ringfence_audit::SessionId;
 use ringfence_backend::session::BorrowedDescriptor;
 use ringfence_plan::Plan;
 use ringfence_plan::plan::Guard;
-use ringfence_policy::AbsolutePath;
+use ringfence_plan::windows::WindowsPath;
+use ringfence_plan::windows::step::FileId;
 use ringfence_policy::escape::escape_os;
+use ringfence_policy::{AbsolutePath, Policy};
+use ringfence_windows::backend;
+use ringfence_windows::error_text::chain;
+use ringfence_windows::observe::Look as _;
+use ringfence_windows::observe::disk::Disk;
 use serde::{Deserialize, Serialize};
+
+use patrol::{Look, Names, News, Patrol};
 
 use super::{Leftovers, Repositories, Seen, Swept, Watching};
 use crate::quarantine::{Entry, Quarantine, Reason, Taking};
 use crate::state::StateDirectory;
 use crate::state::file::{StateFile, StateFileError};
+
+mod patrol;
 
 /// Where records are, in the state directory.
 const SESSIONS: &str = "sessions";
@@ -205,13 +218,72 @@ impl Orders {
     }
 }
 
+/// What was moved away, and what a person should know of it; two threads add to it.
+#[derive(Clone, Debug)]
+struct Sweeper {
+    orders: Arc<Orders>,
+    quarantine: Arc<Quarantine>,
+    swept: Arc<Mutex<Swept>>,
+}
+
+impl Sweeper {
+    fn swept(&self) -> MutexGuard<'_, Swept> {
+        self.swept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves away what is there; what can't be moved yet is looked for again.
+    fn look(&self) -> Look {
+        let mut swept = self.swept();
+        let now = self.orders.sweep(&self.quarantine);
+        swept.quarantined.extend(now.quarantined);
+        if now.notes.is_empty() {
+            Look::Finished
+        } else {
+            Look::Again
+        }
+    }
+}
+
+/// The objects of a session's held names, and how they are stamped anew.
+struct Held {
+    objects: Vec<(WindowsPath, FileId)>,
+    policy: Policy,
+}
+
+impl Held {
+    /// Plans and stamps anew where another object has a held name.
+    fn look(&mut self, sweeper: &Sweeper) -> Look {
+        let mut disk = Disk;
+        let replaced: Vec<WindowsPath> = self
+            .objects
+            .iter_mut()
+            .filter_map(|(path, id)| {
+                let now = disk.look(path).ok().flatten()?.id;
+                let is_other = std::mem::replace(id, now) != now;
+                is_other.then(|| path.clone())
+            })
+            .collect();
+        if !replaced.is_empty()
+            && let Err(error) = backend::stamp(&self.policy)
+        {
+            let names: Vec<String> = replaced.iter().map(WindowsPath::printable).collect();
+            sweeper.swept().notes.push(format!(
+                "WARNING: {} was replaced while the session ran, and could not be given its access rights ({}); run the command again, or `ringfence setup repair`",
+                names.join(", "),
+                chain(&*error)
+            ));
+        }
+        Look::Finished
+    }
+}
+
 /// Guards one session.
 #[derive(Debug)]
 pub(crate) struct Guardian {
-    orders: Orders,
-    quarantine: Quarantine,
-    swept: Swept,
+    sweeper: Sweeper,
     told: usize,
+    /// Ends before the last sweep's result is asked for.
+    patrol: Option<Patrol>,
 }
 
 impl Guardian {
@@ -222,46 +294,100 @@ impl Guardian {
         session: SessionId,
     ) -> Self {
         let absent = plan.guard.absent.iter();
+        let orders = Orders {
+            session,
+            absent: absent
+                .map(|name| (name.path.clone(), name.origin.clone()))
+                .collect(),
+            roots: plan.guard.roots.clone(),
+        };
         Self {
-            orders: Orders {
-                session,
-                absent: absent
-                    .map(|name| (name.path.clone(), name.origin.clone()))
-                    .collect(),
-                roots: plan.guard.roots.clone(),
+            sweeper: Sweeper {
+                orders: Arc::new(orders),
+                quarantine: Arc::new(quarantine),
+                swept: Arc::default(),
             },
-            quarantine,
-            swept: Swept::default(),
             told: 0,
+            patrol: None,
+        }
+    }
+
+    /// Watches the roots while commands run. Where they can't be watched, what is there is found at the end.
+    pub(crate) fn watch(&mut self, plan: &Plan, policy: &Policy) {
+        let Some(plan) = plan.windows.as_deref() else {
+            return;
+        };
+        let guarded = self.sweeper.orders.absent.iter();
+        let guarded = guarded.filter_map(|(path, _)| WindowsPath::from_policy(path).ok());
+        let objects: Vec<(WindowsPath, FileId)> = plan
+            .held
+            .iter()
+            .filter(|held| held.root.is_some())
+            .map(|held| (held.object.path.clone(), held.object.id))
+            .collect();
+        let names = Names {
+            guarded: guarded.collect(),
+            held: objects.iter().map(|(path, _)| path.clone()).collect(),
+        };
+        let roots: Vec<WindowsPath> = plan
+            .roots
+            .iter()
+            .map(|root| root.object.path.clone())
+            .collect();
+        let sweeper = self.sweeper.clone();
+        let mut held = Held {
+            objects,
+            policy: policy.clone(),
+        };
+        let act = move |news: News| {
+            if news.held {
+                held.look(&sweeper);
+            }
+            if news.guarded {
+                sweeper.look()
+            } else {
+                Look::Finished
+            }
+        };
+        match Patrol::begin(&roots, names, act) {
+            Ok(patrol) => self.patrol = Some(patrol),
+            Err(error) => self.sweeper.swept().notes.push(format!(
+                "the workspace can't be watched ({}): protected names that commands make are moved away when the command has ended",
+                chain(&error)
+            )),
         }
     }
 
     pub(crate) fn orders(&self) -> &Orders {
-        &self.orders
+        &self.sweeper.orders
     }
 
     pub(crate) fn inherit(&mut self, swept: Swept) {
-        self.swept.quarantined.extend(swept.quarantined);
-        self.swept.notes.extend(swept.notes);
+        let mut all = self.sweeper.swept();
+        all.quarantined.extend(swept.quarantined);
+        all.notes.extend(swept.notes);
     }
 
     /// Everything is looked for at the end anyway.
     pub(crate) fn touched(&mut self, _path: &AbsolutePath) {}
 
     pub(crate) fn news(&mut self) -> Vec<Entry> {
-        let news = self.swept.quarantined.get(self.told..);
+        let swept = self.sweeper.swept();
+        let news = swept.quarantined.get(self.told..);
         let news = news.unwrap_or_default().to_vec();
         self.told += news.len();
         news
     }
 
     pub(crate) fn sweep(&mut self, _seen: Seen) {
-        let swept = self.orders.sweep(&self.quarantine);
-        self.inherit(swept);
+        let mut all = self.sweeper.swept();
+        let swept = self.sweeper.orders.sweep(&self.sweeper.quarantine);
+        all.quarantined.extend(swept.quarantined);
+        all.notes.extend(swept.notes);
     }
 
     pub(crate) fn take_swept(&mut self) -> Swept {
         self.told = 0;
-        std::mem::take(&mut self.swept)
+        std::mem::take(&mut *self.sweeper.swept())
     }
 }

@@ -197,6 +197,19 @@ pub fn observe_with(policy: &Policy, ports: PortFacts) -> Result<WindowsFacts, C
     Ok(facts)
 }
 
+/// Plans anew for `policy` and does the person's steps: for a name that somebody has given to another object while a
+/// session runs.
+///
+/// # Errors
+/// The reason, with its object.
+pub fn stamp(policy: &Policy) -> Result<(), Cause> {
+    let facts = observe(policy)?;
+    let files = PersonFiles::open()?;
+    let plan = ringfence_plan::windows::plan(policy, &facts, &files.ledger()?)?;
+    grants::apply(&plan, &files)?;
+    Ok(())
+}
+
 fn launch(plan: &Plan) -> Result<Running, WindowsLaunchError> {
     let windows = plan
         .windows
