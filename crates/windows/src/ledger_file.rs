@@ -23,7 +23,7 @@ use ringfence_plan::windows::path::units;
 
 use crate::files::{failure, open_path};
 use crate::sys::file::descriptor;
-use crate::sys::nt_file::{self, Access};
+use crate::sys::nt_file::{self, Access, FileHandle};
 use crate::sys::rename;
 
 /// `ERROR_SHARING_VIOLATION`
@@ -115,7 +115,7 @@ impl FileStore {
         Err(foreign())
     }
 
-    fn make_directory(&self) -> Result<(), CallFailure> {
+    fn make_directory(&self) -> Result<Option<FileHandle>, CallFailure> {
         let object = self.directory.printable();
         let foreign = || CallFailure::new("NtCreateFile", object.as_str(), FOREIGN);
         let (above, name) = self
@@ -129,9 +129,7 @@ impl FileStore {
             Custody::Exact(wanted) => Some(wanted.as_ref()),
             Custody::Inherited => None,
         };
-        nt_file::make_directory(above.as_handle(), &units(name), wanted, &object)
-            .map_err(failure)
-            .map(drop)
+        nt_file::make_directory(above.as_handle(), &units(name), wanted, &object).map_err(failure)
     }
 
     fn append_file(&mut self) -> Result<&mut File, StoreFailure> {
@@ -152,15 +150,15 @@ impl FileStore {
 impl LedgerStore for FileStore {
     fn lock(&mut self) -> Result<(), StoreFailure> {
         let there = open_path(&self.directory, Access::Look).map_err(StoreFailure::Call)?;
-        let is_new = there.is_none();
-        drop(there);
-        if is_new {
-            self.make_directory().map_err(StoreFailure::Call)?;
-        }
+        let made = match there {
+            Some(_) => None,
+            None => self.make_directory().map_err(StoreFailure::Call)?,
+        };
         if let Err(failure) = self.check_directory() {
-            if is_new {
-                // A system that made it otherwise than it was asked shall not keep it.
-                let _needed = std::fs::remove_dir(format!(r"\\?\{}", self.directory));
+            if let Some(made) = made {
+                // A system that made it otherwise than it was asked shall not keep it. By the handle that made it:
+                // what it was made like may open to nobody.
+                let _needed = nt_file::delete(made.as_handle());
             }
             return Err(StoreFailure::Call(failure));
         }
@@ -239,7 +237,7 @@ impl Drop for FileStore {
 mod tests {
     use ringfence_backend::ledger::{Direction, Ledger};
     use ringfence_backend::windows::PersonBook;
-    use ringfence_nt::{Acl, Sid};
+    use ringfence_nt::{AccessMask, Ace, AceFlags, Acl, Sid};
 
     use super::*;
 
@@ -279,12 +277,15 @@ mod tests {
         assert!(!std::path::Path::new(&directory).exists());
     }
 
-    // Negative: wine keeps no descriptor, so the directory is not what was asked for; nothing of it may stay.
+    // Negative: wine keeps no descriptor, so the directory is not what was asked for; nothing of it may stay. An empty
+    // list would become a directory that wine lets an ordinary user neither open nor delete.
     #[test]
     fn plumbing_only_a_directory_that_was_made_otherwise_is_gone_again() {
         let path = place("otherwise");
         let directory = path.parent().unwrap().to_string();
-        let ours = SecurityDescriptor::new(Sid::SYSTEM, Sid::SYSTEM, Acl::default()).protected();
+        let allow = Ace::allow(AceFlags::NONE, AccessMask::FILE_ALL_ACCESS, Sid::SYSTEM);
+        let list = Acl::new(vec![allow]);
+        let ours = SecurityDescriptor::new(Sid::SYSTEM, Sid::SYSTEM, list).protected();
         let custody = Custody::Exact(Box::new(ours));
         let mut store = FileStore::new(path, custody).unwrap();
         if store.lock().is_ok() {

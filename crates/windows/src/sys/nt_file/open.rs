@@ -212,7 +212,8 @@ pub fn reopen(
     create(&[], &call, name)?.map_err(|status| failed(CALL, name, status))
 }
 
-/// Makes a directory with that descriptor, or with what it inherits; none where the name is taken.
+/// Makes a directory with that descriptor, or with what it inherits; none where the name is taken. The handle can read
+/// its descriptor and delete it again, whatever that descriptor says: it does not bind the handle that makes the object.
 ///
 /// # Errors
 /// `NtCreateFile`'s: 1307 (invalid owner) for an owner that only `SeRestorePrivilege` may give.
@@ -227,7 +228,7 @@ pub fn make_directory(
         .transpose()?;
     let call = Call {
         parent: directory.as_raw_handle(),
-        access: Access::Look.mask(),
+        access: Access::Look.mask() | DELETE,
         disposition: FILE_CREATE,
         options: FILE_DIRECTORY_FILE,
         descriptor: bytes.as_deref(),
