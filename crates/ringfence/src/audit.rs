@@ -31,14 +31,39 @@ pub enum AuditError {
 pub fn run(command: PathBuf) -> Result<AuditReport, AuditError> {
     let mut sessions = Own {
         command,
+        directory: None,
         held: None,
     };
     audited::audit(&mut sessions).map_err(AuditError::Person)
 }
 
+/// Measures the one rule of Windows that every plan hangs on, where this machine's record does not say it, by a session
+/// in `workspace`, which has been set up; what came of it, in words.
+///
+/// # Errors
+/// [`AuditError`].
+pub fn measure_links(command: PathBuf, workspace: PathBuf) -> Result<Option<String>, AuditError> {
+    let mut sessions = Own {
+        command,
+        directory: Some(workspace),
+        held: None,
+    };
+    let found = audited::measure_links(&mut sessions).map_err(AuditError::Person)?;
+    Ok(found.map(|probe| {
+        let asks = kind_of(&probe.name).map_or("", |kind| kind.asks);
+        format!(
+            "{asks}: {}, {}",
+            probe.answer.words(),
+            escape(probe.detail.as_bytes())
+        )
+    }))
+}
+
 /// Sessions of this very program: `ringfence run -- ringfence audit --inside NAME`.
 struct Own {
     command: PathBuf,
+    /// Where sessions are opened; this process's own directory where none is said.
+    directory: Option<PathBuf>,
     held: Option<Child>,
 }
 
@@ -48,6 +73,9 @@ impl Own {
         command.args(["run", "--quiet", "--"]);
         command.arg(&self.command);
         command.args(["audit", "--inside", name]);
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
         command
     }
 }

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use ringfence_backend::Backend as _;
 use ringfence_backend::session::Cause;
 use ringfence_backend::windows::{
-    DAMAGED_ARGUMENT, Progress, SCAN_ARGUMENT, SetupOutcome, SetupReceipt, SetupVerb, explain_code,
+    DAMAGED_ARGUMENT, Progress, Remnant, RemnantKind, SCAN_ARGUMENT, SetupOutcome, SetupReceipt,
+    SetupVerb, explain_code,
 };
 use ringfence_plan::windows::facts::{Consent, WindowsFacts};
 use ringfence_plan::windows::filters::FilterForm;
@@ -285,6 +286,21 @@ impl Uninstall {
     }
 }
 
+/// What is left of an uninstall where the person's part was done again after the elevated one, which opens to them what
+/// targets had closed: the receipt still names their ledger, that was not empty then.
+#[must_use]
+pub fn settled(mut receipt: SetupReceipt) -> SetupReceipt {
+    let is_ledger = |remnant: &Remnant| {
+        remnant.kind == RemnantKind::Record && remnant.object.ends_with(r"\person.ledger")
+    };
+    receipt.left.retain(|remnant| !is_ledger(remnant));
+    if receipt.outcome == SetupOutcome::Left && receipt.left.is_empty() && receipt.faults.is_empty()
+    {
+        receipt.outcome = SetupOutcome::Done;
+    }
+    receipt
+}
+
 /// The exit status of a receipt.
 #[must_use]
 pub const fn exit_of(outcome: SetupOutcome) -> u8 {
@@ -293,5 +309,35 @@ pub const fn exit_of(outcome: SetupOutcome) -> u8 {
         SetupOutcome::NotEnforced => ExitCode::NotEnforceable as u8,
         SetupOutcome::Incomplete | SetupOutcome::Refused => ExitCode::SetupMissing as u8,
         SetupOutcome::Failed | SetupOutcome::Left => ExitCode::Internal as u8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_ledger_that_is_empty_by_now_is_settled() {
+        let ledger = Remnant {
+            kind: RemnantKind::Record,
+            object: r"C:\Users\ada\AppData\Local\Ringfence\person.ledger".to_owned(),
+        };
+        let account = Remnant {
+            kind: RemnantKind::Account,
+            object: "RingfenceOff-ABCDEF".to_owned(),
+        };
+        let left = |left: &[&Remnant]| {
+            let mut receipt = SetupReceipt::new(SetupVerb::Uninstall, SetupOutcome::Left);
+            receipt.left = left.iter().map(|one| (*one).clone()).collect();
+            settled(receipt)
+        };
+        assert_eq!(left(&[&ledger]).outcome, SetupOutcome::Done);
+        let more = left(&[&ledger, &account]);
+        assert_eq!(
+            (more.outcome, more.left),
+            (SetupOutcome::Left, vec![account])
+        );
+        let failed = SetupReceipt::new(SetupVerb::Uninstall, SetupOutcome::Failed);
+        assert_eq!(settled(failed.clone()), failed);
     }
 }

@@ -25,9 +25,10 @@ mod windows {
     use std::fmt::Write as _;
     use std::io::{self, IsTerminal as _, Write as _};
     use std::ops::ControlFlow;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
-    use ringfence::setup::{DamagedLedger, Prepared, Removal, Uninstall, exit_of};
+    use ringfence::audit;
+    use ringfence::setup::{DamagedLedger, Prepared, Removal, Uninstall, exit_of, settled};
     use ringfence_backend::windows::{Progress, Proof, SetupOutcome, SetupReceipt, SetupVerb};
     use ringfence_plan::windows::WindowsPath;
     use ringfence_plan::windows::facts::Consent;
@@ -129,7 +130,27 @@ mod windows {
         output::message(&format!(
             "ringfence: {changed} objects have new access rights\n"
         ));
+        measure(&made);
         Ok(0)
+    }
+
+    /// Has the rule measured that every plan is partial without; what can't be tried now the audit tries.
+    fn measure(made: &Prepared) {
+        let Some(root) = made.plan.roots.first() else {
+            return;
+        };
+        let workspace = PathBuf::from(root.object.path.to_string());
+        let said = match std::env::current_exe() {
+            Ok(own) => audit::measure_links(own, workspace).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match said {
+            Ok(None) => {}
+            Ok(Some(found)) => output::message(&format!("ringfence: {found}\n")),
+            Err(cause) => output::message(&format!(
+                "ringfence: not measured ({cause}): run `ringfence audit`\n"
+            )),
+        }
     }
 
     fn verify(options: &SetupPlain, verb: SetupVerb) -> Result<u8, Failure> {
@@ -174,11 +195,20 @@ mod windows {
             return Ok(ExitCode::SetupMissing.code());
         }
         // First with the person's own rights: afterwards nobody knows whom the entries named.
-        let left = uninstall.revoke()?;
+        let first = uninstall.revoke()?;
+        let mut receipt = uninstall.ask(&removal)?;
+        let left = if first.is_empty() {
+            first
+        } else {
+            // The elevated part has opened to the person what commands had closed to them.
+            uninstall.revoke()?
+        };
+        if left.is_empty() {
+            receipt = settled(receipt);
+        }
         for one in &left {
             output::message(&format!("ringfence: left: {}\n", one_line(one)));
         }
-        let receipt = uninstall.ask(&removal)?;
         say(&receipt);
         Ok(match (exit_of(receipt.outcome), left.is_empty()) {
             (0, true) => 0,

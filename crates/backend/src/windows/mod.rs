@@ -6,6 +6,7 @@
 //! Invariant: nothing is changed without an entry that was on the disk before, and removal follows the entries.
 
 mod books;
+mod closed;
 mod codes;
 mod due;
 pub mod fake;
@@ -30,6 +31,7 @@ pub use books::{
     Before, MachineBook, MachineIntent, MachineReceipt, Merging, Never, PersonBook, PersonIntent,
     PersonReceipt,
 };
+pub use closed::{Opened, open_closed};
 pub use codes::{CODES, CodeMeaning, explain_code, render_codes};
 pub use due::{Due, SetupDue};
 pub use files::{Files, ObjectState, Redirection};

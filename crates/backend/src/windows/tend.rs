@@ -84,6 +84,28 @@ impl Tender {
         }
     }
 
+    /// Opens one object that keeps the person out; `None` where it does not, or is somebody else's.
+    ///
+    /// # Errors
+    /// [`CallFailure`].
+    pub(super) fn open<F: Files>(
+        &self,
+        files: &mut F,
+        object: &F::Handle,
+    ) -> Result<Option<Tended>, CallFailure> {
+        let kind = files.observe(object)?.kind;
+        let descriptor = files.observe_descriptor(object)?;
+        let Some(wanted) = self.opened(&descriptor, kind, AlsoOwner::No) else {
+            return Ok(None);
+        };
+        files.set_dacl(object, &wanted)?;
+        let there = files.observe_descriptor(object)?;
+        if self.opened(&there, kind, AlsoOwner::No).is_some() {
+            return Err(CallFailure::new("NtSetSecurityObject", "", NOT_KEPT));
+        }
+        Ok(Some(Tended::Opened))
+    }
+
     /// What `descriptor` becomes where it keeps the person out of what is the targets'; `None` where it does not.
     fn opened(
         &self,
@@ -258,7 +280,7 @@ impl<F: ReparsePoints> Round<'_, F> {
 
     /// Tends one object; for a directory that is no link, what is in it.
     fn enter(&mut self, object: F::Handle, path: String) -> Option<Frame<F::Handle>> {
-        match self.tend_one(&object) {
+        match self.tender.open(self.files, &object) {
             Ok(None) => {}
             Ok(Some(tended)) => (self.report)(path.clone(), tended),
             Err(failure) => (self.report)(path.clone(), Tended::Left(failure.into())),
@@ -279,20 +301,6 @@ impl<F: ReparsePoints> Round<'_, F> {
                 None
             }
         }
-    }
-
-    fn tend_one(&mut self, object: &F::Handle) -> Result<Option<Tended>, CallFailure> {
-        let kind = self.files.observe(object)?.kind;
-        let descriptor = self.files.observe_descriptor(object)?;
-        let Some(wanted) = self.tender.opened(&descriptor, kind, AlsoOwner::No) else {
-            return Ok(None);
-        };
-        self.files.set_dacl(object, &wanted)?;
-        let there = self.files.observe_descriptor(object)?;
-        if self.tender.opened(&there, kind, AlsoOwner::No).is_some() {
-            return Err(CallFailure::new("NtSetSecurityObject", "", NOT_KEPT));
-        }
-        Ok(Some(Tended::Opened))
     }
 
     /// The names in a directory, which may have been closed to its owner too.

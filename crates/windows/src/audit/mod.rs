@@ -10,7 +10,7 @@ mod settle;
 pub mod stage;
 
 use ringfence_plan::windows::audit::{
-    AUDIT_VERSION, Answer, AuditReport, PROBES, Probe, SecondPass, TriedCopies, copies_of,
+    AUDIT_VERSION, Answer, AuditReport, LINKS, PROBES, Probe, SecondPass, TriedCopies, copies_of,
 };
 use ringfence_plan::windows::filters::FilterForm;
 use ringfence_plan::windows::step::PortRange;
@@ -78,9 +78,6 @@ pub struct Audited {
 
 /// Asks everything.
 pub fn run(sessions: &mut dyn Sessions, audited: Audited) -> AuditReport {
-    const VERSION: &str = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion";
-    let build = registry::text(Hive::Machine, VERSION, "CurrentBuildNumber");
-    let build = build.ok().flatten().and_then(|build| build.parse().ok());
     let measured = write_class::measured();
     let probes: Vec<Probe> = match measured {
         None => PROBES.iter().map(|kind| unenforced(kind.name)).collect(),
@@ -112,13 +109,43 @@ pub fn run(sessions: &mut dyn Sessions, audited: Audited) -> AuditReport {
     let form = audited.installed.map(|(_, form)| form);
     AuditReport {
         version: AUDIT_VERSION,
-        build: build.unwrap_or(0),
+        build: build(),
         second_pass: measured.map(SecondPass::from),
         filtering: form
             .zip(copies)
             .map(|(form, copies)| TriedCopies { form, copies }),
         probes,
     }
+}
+
+/// Tries nothing but what a further name of a file asks for, from inside one session: what every plan hangs on. The
+/// report is `earlier` with that answer in it.
+pub fn links(sessions: &mut dyn Sessions, earlier: Option<AuditReport>) -> AuditReport {
+    let measured = write_class::measured();
+    let mut report = earlier.unwrap_or_else(|| AuditReport {
+        version: AUDIT_VERSION,
+        build: build(),
+        second_pass: measured.map(SecondPass::from),
+        filtering: None,
+        probes: Vec::new(),
+    });
+    let found = if measured.is_none() {
+        unenforced(LINKS)
+    } else {
+        let tried = sessions.probe(LINKS, &Stage::bare());
+        probe(LINKS, tried.unwrap_or_else(Finding::unknown))
+    };
+    report.probes.retain(|probe| probe.name != LINKS);
+    report.probes.push(found);
+    report
+}
+
+/// The build of Windows; 0 where the system does not say.
+pub(crate) fn build() -> u32 {
+    const VERSION: &str = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion";
+    let build = registry::text(Hive::Machine, VERSION, "CurrentBuildNumber");
+    let build = build.ok().flatten().and_then(|build| build.parse().ok());
+    build.unwrap_or(0)
 }
 
 /// One probe, with what has to be done outside for it.

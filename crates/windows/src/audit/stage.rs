@@ -46,6 +46,25 @@ pub struct Stage {
     pub sibling: Control<u32>,
 }
 
+impl Stage {
+    /// Nothing prepared: for probes that ask for nothing outside.
+    #[must_use]
+    pub fn bare() -> Self {
+        let why = || "it was not prepared".to_owned();
+        Self {
+            fixed: Err(why()),
+            dynamic: Err(why()),
+            tcp: Err(why()),
+            tcp6: Err(why()),
+            udp: Err(why()),
+            echo: Err(why()),
+            tls: Err(why()),
+            person: Err(why()),
+            sibling: Err(why()),
+        }
+    }
+}
+
 /// A stage, with what it stands on.
 #[derive(Debug)]
 pub(super) struct Set {

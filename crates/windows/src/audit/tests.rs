@@ -66,6 +66,34 @@ fn a_system_that_restricts_nothing_is_told_for_every_probe() {
 }
 
 #[test]
+fn the_rule_of_links_is_measured_by_itself_and_put_into_what_is_known() {
+    let mut fake = Fake::new(Ok(Answer::Held));
+    let alone = links(&mut fake, None);
+    assert_eq!(alone.probes.len(), 1);
+    assert_ne!(alone.verdict(), Verdict::Held, "it is no audit");
+    if alone.second_pass.is_none() {
+        assert!(fake.asked.is_empty() && alone.links().is_none());
+        assert_eq!(alone.probes[0].answer, Answer::NotEnforced);
+    } else {
+        assert_eq!(fake.asked, [LINKS]);
+        assert!(alone.links().is_some());
+    }
+    let mut earlier = run(&mut Fake::new(Err("no session".to_owned())), audited());
+    let before = earlier.probes.len();
+    earlier.probes.retain(|probe| probe.name != "raw");
+    let again = links(&mut fake, Some(earlier));
+    assert_eq!(again.probes.len(), before - 1);
+    let named = |name: &str| {
+        again
+            .probes
+            .iter()
+            .filter(|probe| probe.name == name)
+            .count()
+    };
+    assert_eq!((named(LINKS), named("raw"), named("icmp")), (1, 0, 1));
+}
+
+#[test]
 fn every_probe_from_inside_has_an_attempt_and_no_other_name_has() {
     let set = Set::new(audited());
     for kind in PROBES {

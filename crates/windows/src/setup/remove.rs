@@ -219,10 +219,19 @@ pub(super) fn uninstall(order: &Order<'_>) -> Answer {
 /// What was done, and what is left of it.
 fn tell(receipt: &mut SetupReceipt, done: Uninstalled) {
     receipt.undone = done.removed.undone;
+    let opened = done.opened.opened.iter();
+    receipt
+        .changed
+        .extend(opened.map(|path| format!("{} is open to its person again", path.printable())));
     receipt
         .changed
         .extend(done.cleansed.changed.iter().map(WindowsPath::printable));
     receipt.left = done.left;
+    let unopened = done.opened.failed.into_iter();
+    receipt.left.extend(unopened.map(|(path, _)| Remnant {
+        kind: RemnantKind::Unseen,
+        object: path.to_string(),
+    }));
     let carrying = done.cleansed.skipped.into_iter();
     receipt.left.extend(carrying.filter_map(|(path, skip)| {
         let kind = match skip {

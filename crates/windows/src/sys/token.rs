@@ -16,8 +16,8 @@ use windows_sys::Win32::Security::{
     SecurityIdentification, SecurityImpersonation, SetTokenInformation, TOKEN_ACCESS_MASK,
     TOKEN_ADJUST_DEFAULT, TOKEN_ASSIGN_PRIMARY, TOKEN_DEFAULT_DACL, TOKEN_DUPLICATE, TOKEN_GROUPS,
     TOKEN_IMPERSONATE, TOKEN_INFORMATION_CLASS, TOKEN_PRIVILEGES, TOKEN_QUERY, TOKEN_USER,
-    TokenDefaultDacl, TokenGroups, TokenImpersonation, TokenPrivileges, TokenRestrictedSids,
-    TokenUser, WRITE_RESTRICTED,
+    TokenDefaultDacl, TokenGroups, TokenImpersonation, TokenPrimary, TokenPrivileges,
+    TokenRestrictedSids, TokenUser, WRITE_RESTRICTED,
 };
 use windows_sys::Win32::Storage::FileSystem::{READ_CONTROL, WRITE_DAC};
 use windows_sys::Win32::System::SystemServices::{
@@ -311,6 +311,31 @@ impl AccessToken {
             ));
         }
         Ok(copy)
+    }
+
+    /// A copy that a process can be started with, where this one is made of the starting process's own.
+    ///
+    /// # Errors
+    /// `DuplicateTokenEx`'s.
+    pub fn to_start_with(&self) -> Result<Self, CallError> {
+        const CALL: &str = "DuplicateTokenEx";
+        let mut handle: HANDLE = std::ptr::null_mut();
+        // SAFETY: our handle is open; no attributes; the result is ours to write.
+        let done = unsafe {
+            DuplicateTokenEx(
+                self.0.as_raw_handle(),
+                TOKEN_QUERY | TOKEN_DUPLICATE | TOKEN_ASSIGN_PRIMARY,
+                std::ptr::null(),
+                SecurityImpersonation,
+                TokenPrimary,
+                &raw mut handle,
+            )
+        };
+        check(done, CALL, "to start with")?;
+        // SAFETY: the call succeeded, so the handle is open and ours.
+        unsafe { adopt(handle) }
+            .map(Self)
+            .ok_or_else(|| CallError::new(CALL, "", Win32Error(6)))
     }
 
     /// Compares what the token is with what was asked for.

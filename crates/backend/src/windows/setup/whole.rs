@@ -10,6 +10,7 @@ use ringfence_nt::Sid;
 use ringfence_plan::windows::step::MachineStep;
 
 use crate::ledger::LedgerStore;
+use crate::windows::closed::{Opened, open_closed};
 use crate::windows::files::Files;
 use crate::windows::machine::{Machine, Remnant};
 use crate::windows::scan::leftover_of_person;
@@ -22,6 +23,8 @@ use super::{Removed, Setup, SetupError, known};
 /// What an elevated uninstall did, and what it found afterwards.
 #[derive(Debug)]
 pub struct Uninstalled {
+    /// Objects that targets had closed to the person.
+    pub opened: Opened,
     /// Objects of the person that still carried entries for the accounts.
     pub cleansed: Cleansed,
     /// The machine's entries.
@@ -90,7 +93,8 @@ impl<S: LedgerStore, M: Machine> Setup<'_, S, M> {
     /// [`SetupError`]; what could not be undone is in the answer.
     ///
     /// # Security
-    /// `person_ledger` and the objects that it names may be an attacker's: see [`remove_our_entries`].
+    /// `person_ledger` and the objects that it names may be an attacker's: see [`open_closed`] and
+    /// [`remove_our_entries`].
     pub fn uninstall_wholly<F: Files>(
         &mut self,
         person_ledger: &[u8],
@@ -98,6 +102,14 @@ impl<S: LedgerStore, M: Machine> Setup<'_, S, M> {
         progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Uninstalled, SetupError> {
         self.quiesce()?;
+        // Nothing of theirs runs any more, and their accounts are still known.
+        let accounts = self.accounts();
+        let accounts = [accounts.offline, accounts.online].into_iter().flatten();
+        let whose = (self.person, &accounts.collect());
+        let opened = open_closed(person_ledger, whose, files, progress);
+        if opened.is_stopped {
+            return Err(SetupError::Stopped);
+        }
         let cleansed = remove_our_entries(person_ledger, &self.sids(), files, progress);
         if cleansed
             .skipped
@@ -110,6 +122,7 @@ impl<S: LedgerStore, M: Machine> Setup<'_, S, M> {
         let removed = self.uninstall()?;
         let left = self.leftover()?;
         Ok(Uninstalled {
+            opened,
             cleansed,
             removed,
             left,

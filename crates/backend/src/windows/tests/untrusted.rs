@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use proptest::prelude::*;
-use ringfence_nt::{AccessMask, Ace, AceFlags, SecurityDescriptor, Sid};
+use ringfence_nt::{AccessMask, Ace, AceFlags, Acl, SecurityDescriptor, Sid};
 use ringfence_plan::windows::step::{FileId, Object, ObjectKind, Purpose};
 
 use super::desk::*;
-use super::steps::{bob, path};
+use super::steps::{ada, bob, path};
 use crate::fault::Faults;
 use crate::ledger::{Book, Damage, Ledger, MemoryStore, Sequence};
 use crate::windows::fake::FakeFiles;
-use crate::windows::{Cleansed, PersonBook, PersonIntent, Skip, leftover_of_files, same};
+use crate::windows::{
+    Cleansed, Opened, PersonBook, PersonIntent, Skip, leftover_of_files, open_closed, same,
+};
 
 /// Nobody stops it.
 fn remove_our_entries(ledger: &[u8], ours: &BTreeSet<Sid>, files: &mut FakeFiles) -> Cleansed {
@@ -169,6 +171,77 @@ fn the_entries_of_another_person_stay() {
         &mut desk.files,
     );
     assert_eq!(cleansed.changed.len(), 1);
+}
+
+/// A list of a target's that keeps its person out.
+fn closed_by(owner: Sid) -> SecurityDescriptor {
+    let all = AccessMask::FILE_ALL_ACCESS;
+    let aces = [
+        Ace::deny(AceFlags::NONE, all, ada()),
+        Ace::allow(AceFlags::INHERIT_ALL, all, owner),
+    ];
+    SecurityDescriptor::new(owner, owner, Acl::new(aces.to_vec())).protected()
+}
+
+fn walk_of(root: Object) -> PersonIntent {
+    let purpose = Purpose::Root;
+    PersonIntent::Walk { root, purpose }
+}
+
+#[test]
+fn what_a_killed_runner_left_closed_is_opened_before_the_accounts_go_and_nothing_else_is_touched() {
+    let mut desk = Desk::new();
+    let steps = desk.steps();
+    desk.apply(&steps).unwrap();
+    let kept = format!("{ROOT}\\kept");
+    desk.files
+        .add_directory(&kept, &closed_by(offline()))
+        .unwrap();
+    desk.files
+        .add_file(&format!("{kept}\\file"), &closed_by(offline()))
+        .unwrap();
+    // Somebody else's that is closed to her as well, in a tree that a forged ledger names.
+    let theirs = "C:\\Users\\bob\\closed";
+    desk.files.add_file(theirs, &closed_by(bob())).unwrap();
+    let directory = ObjectKind::Directory;
+    let junction = desk.object(&format!("{ROOT}\\junction"), directory);
+    let roots = [
+        desk.object(ROOT, directory),
+        desk.object("C:\\Users\\bob", directory),
+        desk.object("C:\\Windows", directory),
+        junction.clone(),
+    ];
+    let ledger = forged(&roots.map(walk_of));
+    let before = nodes(&desk.files.tree);
+    let accounts = BTreeSet::from([offline()]);
+    let mut on = |_| ControlFlow::Continue(());
+    let done = open_closed(&ledger, (ada(), &accounts), &mut desk.files, &mut on);
+    assert_eq!(done.failed, []);
+    assert_eq!(done.opened, [path(&kept), path(&format!("{kept}\\file"))]);
+    let mut changed = 0;
+    for ((id, was), (_, is)) in before.iter().zip(&nodes(&desk.files.tree)) {
+        if same(&was.descriptor, &is.descriptor) {
+            continue;
+        }
+        changed += 1;
+        assert_eq!(was.descriptor.owner, Some(offline()), "{id:?}");
+        let first = is.descriptor.acl().unwrap().aces[0];
+        assert_eq!(
+            (first.sid, first.mask),
+            (ada(), AccessMask::FILE_ALL_ACCESS)
+        );
+    }
+    assert_eq!(changed, 2);
+    // A link stays a link: only the runner takes one off its own root.
+    assert_eq!(
+        desk.object(&format!("{ROOT}\\junction"), directory),
+        junction
+    );
+    let again = open_closed(&ledger, (ada(), &accounts), &mut desk.files, &mut on);
+    assert_eq!(again, Opened::default());
+    let mut stop = |_| ControlFlow::Break(());
+    let stopped = open_closed(&ledger, (ada(), &accounts), &mut desk.files, &mut stop);
+    assert!(stopped.is_stopped && stopped.opened.is_empty());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::os::windows::fs::OpenOptionsExt as _;
 use std::os::windows::io::AsHandle as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use ringfence_plan::windows::audit::Answer;
 use windows_sys::Win32::Storage::FileSystem::{FILE_READ_ATTRIBUTES, FILE_WRITE_ATTRIBUTES};
@@ -23,7 +24,7 @@ const CONTROL: &str =
 /// Links this program's own file into the directory for temporary files.
 pub(super) fn readable() -> Finding {
     let directory = std::env::temp_dir();
-    let own = directory.join(format!("ringfence-link-{}", std::process::id()));
+    let own = directory.join(unused("ringfence-link"));
     let made = std::fs::write(&own, b"");
     let found = match (made, std::env::current_exe()) {
         (Ok(()), Ok(program)) => judge(
@@ -36,6 +37,13 @@ pub(super) fn readable() -> Finding {
     // What it leaves is a file of its own in its own directory.
     let _ = std::fs::remove_file(&own);
     found
+}
+
+/// A name that this process has not used before.
+fn unused(stem: &str) -> String {
+    static USED: AtomicU32 = AtomicU32::new(0);
+    let number = USED.fetch_add(1, Ordering::Relaxed);
+    format!("{stem}-{}-{number}", std::process::id())
 }
 
 /// What an attempt failed with, and how that is told.
@@ -54,7 +62,7 @@ fn opened(path: &Path, access: u32) -> Result<File, Failure> {
 fn tried(path: &Path, access: u32, directory: &Path) -> Result<(), Failure> {
     let told = |error: CallError| (Some(error.error), format!("{error}: {}", error.error));
     let file = opened(path, access)?;
-    let to = directory.join(format!("ringfence-linked-{}", std::process::id()));
+    let to = directory.join(unused("ringfence-linked"));
     let to_text = to.to_string_lossy();
     nt_file::link(file.as_handle(), &to_text).map_err(told)?;
     // The name must go before the next attempt; where it stays, that one says so.

@@ -20,6 +20,8 @@ use super::stage::Stage;
 pub const HOLD: &str = "hold";
 /// What a process that is left behind waits in.
 pub(super) const WAIT: &str = "wait";
+/// What a process does that was started with a copy of a token.
+pub(super) const REACH: &str = "reach";
 /// How long something that is left behind stays, if nobody ends it.
 const LEFT_BEHIND: Duration = Duration::from_mins(1);
 
@@ -67,6 +69,7 @@ pub fn run(name: &str, stage: Option<&str>, out: &mut dyn Write) -> io::Result<(
             std::thread::sleep(LEFT_BEHIND);
             Ok(())
         }
+        REACH => copies::reach(stage, out),
         name => {
             let stage = stage.and_then(|text| serde_json::from_str::<Stage>(text).ok());
             let Some(finding) = stage.and_then(|stage| attempt(name, &stage)) else {
