@@ -267,6 +267,21 @@ impl Uninstall {
             .collect())
     }
 
+    /// Takes back what was done for the workspaces at and below `place`, and leaves all else; what could not be is
+    /// named.
+    ///
+    /// # Errors
+    /// [`SetupError::Grants`].
+    pub fn release(&self, place: &WindowsPath) -> Result<Vec<String>, SetupError> {
+        let Undoing { ours, subject } = &self.undoing;
+        let revoked = grants::release(subject.person, ours, &self.files, place)
+            .map_err(SetupError::Grants)?;
+        let failed = revoked.failed.into_iter();
+        Ok(failed
+            .map(|failure| format!("{}: {}", failure.object, failure.cause))
+            .collect())
+    }
+
     /// Asks the elevated program to take the rest back.
     ///
     /// # Errors

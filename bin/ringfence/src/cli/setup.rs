@@ -78,6 +78,9 @@ pub(crate) struct SetupRepair {
 /// `ringfence setup uninstall`
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SetupUninstall {
+    /// Take back the access rights of the workspaces at and below PATH alone; nothing is elevated, and the set-up stays
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["scan", "damaged_ledger"])]
+    pub(crate) root: Option<PathBuf>,
     /// Look through everything at and below PATH for what is left, in the elevated program's window
     #[arg(long, value_name = "PATH")]
     pub(crate) scan: Option<PathBuf>,

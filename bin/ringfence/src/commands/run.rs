@@ -48,10 +48,38 @@ pub(crate) fn run(options: &Run) -> Result<u8, Failure> {
 
 /// Runs the person's shell.
 pub(crate) fn shell(options: &Shell) -> Result<u8, Failure> {
-    let shell = std::env::var_os("SHELL").filter(|shell| Path::new(shell).is_absolute());
-    let program = shell.unwrap_or_else(|| OsString::from("/bin/sh"));
+    let program = own_shell(&options.policy)?;
     session_of_one("shell", &options.policy, &options.report, vec![program])
 }
+
+#[cfg(not(windows))]
+#[expect(clippy::unnecessary_wraps, reason = "as on Windows")]
+fn own_shell(_options: &PolicyOptions) -> Result<OsString, Failure> {
+    let shell = std::env::var_os("SHELL").filter(|shell| Path::new(shell).is_absolute());
+    Ok(shell.unwrap_or_else(|| OsString::from("/bin/sh")))
+}
+
+/// The best shell that this machine has; never an alias of the Store, which can't start under a restricted token.
+#[cfg(windows)]
+fn own_shell(options: &PolicyOptions) -> Result<OsString, Failure> {
+    let policy = context::load(options)?.loaded.policy;
+    let shells = match ringfence::platform::observe(&policy)? {
+        ringfence_plan::HostFacts::Windows(facts) => facts.shells,
+        ringfence_plan::HostFacts::Linux(_) => Vec::new(),
+    };
+    let best = shells.into_iter().next();
+    let best = best.ok_or_else(|| {
+        Failure::new(ExitCode::NotFound, NoShell)
+            .with_hint("name one: `ringfence run -- C:\\path\\to\\shell.exe`")
+    })?;
+    Ok(OsString::from(best.path.to_string()))
+}
+
+/// There is no shell outside the Store's aliases.
+#[cfg(windows)]
+#[derive(Debug, thiserror::Error)]
+#[error("no shell was found: neither PowerShell nor cmd.exe, and none of git")]
+struct NoShell;
 
 fn session_of_one(
     verb: &str,

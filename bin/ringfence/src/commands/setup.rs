@@ -182,6 +182,9 @@ mod windows {
     fn uninstall(options: &SetupUninstall) -> Result<u8, Failure> {
         // No plan: what is refused as a workspace must not keep a set-up on the machine.
         let uninstall = Uninstall::new()?;
+        if let Some(root) = &options.root {
+            return release(&uninstall, root);
+        }
         let removal = Removal {
             damaged_ledger: if options.damaged_ledger {
                 DamagedLedger::TakeBack
@@ -215,6 +218,19 @@ mod windows {
             (0, false) => ExitCode::Internal.code(),
             (status, _) => status,
         })
+    }
+
+    /// Takes back what one workspace has.
+    fn release(uninstall: &Uninstall, root: &Path) -> Result<u8, Failure> {
+        let left = uninstall.release(&on_drive(root)?)?;
+        for one in &left {
+            output::message(&format!("ringfence: left: {}\n", one_line(one)));
+        }
+        if !left.is_empty() {
+            return Ok(ExitCode::Internal.code());
+        }
+        output::message("ringfence: no access rights of Ringfence are left there\n");
+        Ok(0)
     }
 
     fn on_drive(path: &Path) -> Result<WindowsPath, Failure> {

@@ -155,12 +155,40 @@ fn is_dead(process: u32, path: &Path) -> bool {
 impl Drop for Scratch {
     fn drop(&mut self) {
         drop(self.alive.take());
+        release(&self.path);
         if !self.keep {
             // Nothing is left to tell it to; a second demo uses another name.
             let _ = fs::remove_dir_all(&self.path);
         }
     }
 }
+
+/// Takes back what sessions in the scratch directory have left in the person's ledger and homes.
+#[cfg(windows)]
+fn release(path: &Path) {
+    use ringfence::setup::Uninstall;
+    use ringfence_plan::windows::WindowsPath;
+
+    let real = ringfence::paths::real(path).unwrap_or_else(|_| path.to_owned());
+    let Ok(place) = WindowsPath::observed(&real.to_string_lossy()) else {
+        return;
+    };
+    let left = match Uninstall::new().and_then(|uninstall| uninstall.release(&place)) {
+        Ok(left) => left,
+        Err(error) => vec![error.to_string()],
+    };
+    for one in left {
+        crate::output::message(&format!(
+            "ringfence: left of the demo: {}; take it back with `ringfence setup uninstall --root \"{}\"`\n",
+            crate::render::escape::one_line(&one),
+            place.printable()
+        ));
+    }
+}
+
+/// Other systems keep nothing of a session in the directory.
+#[cfg(not(windows))]
+const fn release(_path: &Path) {}
 
 /// One home with all that is in it.
 #[derive(Clone, Debug)]

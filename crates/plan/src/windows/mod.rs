@@ -44,7 +44,7 @@ pub use error::PlanError;
 pub use objects::Objects;
 pub use path::{WindowsPath, WindowsPathError};
 pub use plan::{Accounts, GrantedRoot, HeldObject, WindowsLedger, WindowsPlan};
-pub use roots::file_policy_hash;
+pub use roots::{file_policy_hash, home_name};
 pub use session::{rules, session_plan};
 
 use crate::plan::{Guard, Level, Missing};

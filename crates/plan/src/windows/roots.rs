@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use ringfence_nt::Sid;
 use ringfence_policy::Policy;
-use ringfence_policy::document::GitAccess;
+use ringfence_policy::document::{GitAccess, NetworkMode};
 
 use crate::windows::descriptors::Trustees;
 use crate::windows::error::{PlanError, below};
@@ -63,6 +63,13 @@ pub fn file_policy_hash(policy: &Policy) -> String {
         filesystem.git.value,
         filesystem.new_repositories.value,
     ))
+}
+
+/// The name of the private home that a root has for one kind of network.
+#[must_use]
+pub fn home_name(root: FileId, network: NetworkMode) -> String {
+    let name = digest(&(root, network));
+    name.get(..16).unwrap_or_default().to_owned()
 }
 
 impl<'a> Roots<'a> {
@@ -150,8 +157,7 @@ impl<'a> Roots<'a> {
         // One home, and one SID that writes it, per root object and kind of network: state must not travel from an
         // open network to a closed one.
         let network = self.policy.network.mode.value;
-        let name = digest(&(id, network));
-        let name = name.get(..16).unwrap_or_default().to_owned();
+        let name = home_name(id, network);
         Ok(GrantedRoot {
             object: fact.object.clone(),
             grant,

@@ -18,9 +18,12 @@ use ringfence_plan::windows::facts::{Capability, Presence};
 use ringfence_plan::windows::machine::{ENTROPY, entropy_key};
 use ringfence_plan::windows::sids::{self, RootGrant};
 use ringfence_plan::windows::step::{Object, Purpose};
-use ringfence_plan::windows::{WindowsPath, WindowsPlan};
+use ringfence_plan::windows::{WindowsPath, WindowsPlan, home_name};
+use ringfence_policy::document::NetworkMode;
 
-use super::person::{Kept, PersonFiles};
+use super::live::{LiveError, LiveSessions};
+use super::person::{Kept, PersonFiles, machine_directories};
+use super::scans::ScanFiles;
 use crate::files::NtFiles;
 use crate::ledger_file::{Custody, FileStore};
 use crate::observe::disk::{Disk, failure};
@@ -41,6 +44,24 @@ pub enum ApplyError {
     /// The steps.
     #[error(transparent)]
     Grants(#[from] GrantError),
+    /// It is not known which sessions are alive.
+    #[error("it can't be told which sessions run")]
+    Live(#[source] LiveError),
+    /// A session runs in the workspace.
+    #[error("the session {session} runs there; end it first")]
+    InUse {
+        /// Which.
+        session: String,
+    },
+    /// A part of a workspace has no rights of its own.
+    #[error("it is a part of the workspace `{root}`; name that one")]
+    Inside {
+        /// The workspace.
+        root: String,
+    },
+    /// The ledger can't be read.
+    #[error("your ledger can't be read")]
+    Read(#[source] CallFailure),
 }
 
 fn store(files: &PersonFiles) -> Option<FileStore> {
@@ -139,6 +160,95 @@ pub fn revoke(
     Ok(grants.uninstall()?)
 }
 
+/// Takes back what was done for the workspaces at and below `place`, with their private homes; all else stays.
+///
+/// # Errors
+/// [`ApplyError`]; above all where a session runs there, or a workspace lies above.
+pub fn release(
+    person: Sid,
+    ours: &BTreeSet<Sid>,
+    files: &PersonFiles,
+    place: &WindowsPath,
+) -> Result<Revoked, ApplyError> {
+    let sessions = LiveSessions::below(files.directory())
+        .observe()
+        .map_err(ApplyError::Live)?;
+    let overlaps = |path: &WindowsPath| path.starts_with(place) || place.starts_with(path);
+    for session in &sessions {
+        let mut roots = session.roots.iter().filter_map(|root| root.path.as_ref());
+        if roots.any(overlaps) {
+            return Err(ApplyError::InUse {
+                session: session.id.clone(),
+            });
+        }
+    }
+    let bytes = ledger_bytes(files).map_err(ApplyError::Read)?;
+    let roots = roots_of(&bytes);
+    if let Some(above) = roots.iter().find(|root| place.is_below(&root.path)) {
+        return Err(ApplyError::Inside {
+            root: above.path.printable(),
+        });
+    }
+    let roots: Vec<Object> = roots
+        .into_iter()
+        .filter(|root| root.path.starts_with(place))
+        .collect();
+    let homes = homes_of(person, files, &roots);
+    for home in &homes {
+        // What commands left in it; what can't be removed keeps the home, which is said below.
+        let _ = fs::remove_dir_all(PathBuf::from(verbatim(home)));
+    }
+    for root in &roots {
+        ScanFiles::below(files.directory()).forget(root.id);
+    }
+    let mut ledger = open(files)?;
+    let mut nt = NtFiles::default();
+    let mut grants = Grants {
+        person,
+        ours,
+        ledger: &mut ledger,
+        files: &mut nt,
+    };
+    Ok(grants.release(place, &homes)?)
+}
+
+/// The roots that a ledger tells of.
+fn roots_of(ledger: &[u8]) -> Vec<Object> {
+    let (entries, _) = read_untrusted::<PersonBook>(ledger);
+    entries
+        .into_iter()
+        .filter_map(|entry| match entry.intent {
+            PersonIntent::SetDacl {
+                object,
+                purpose: Purpose::Root,
+                ..
+            } => Some(object),
+            PersonIntent::SetDacl { .. }
+            | PersonIntent::Walk { .. }
+            | PersonIntent::MakeHome { .. } => None,
+        })
+        .collect()
+}
+
+/// Where the private homes of `roots` are, whether they were made or not.
+fn homes_of(person: Sid, files: &PersonFiles, roots: &[Object]) -> BTreeSet<WindowsPath> {
+    let of_account = machine_directories(person).ok().map(|own| own.home);
+    let of_person = files.directory().join("Homes").ok();
+    let tops: Vec<WindowsPath> = of_account.into_iter().chain(of_person).collect();
+    let networks = [
+        NetworkMode::Offline,
+        NetworkMode::Allowlist,
+        NetworkMode::Open,
+    ];
+    let names = roots.iter().flat_map(|root| {
+        let id = root.id;
+        networks.map(|network| home_name(id, network))
+    });
+    names
+        .flat_map(|name| tops.iter().filter_map(move |top| top.join(&name).ok()))
+        .collect()
+}
+
 fn open(files: &PersonFiles) -> Result<Ledger<PersonBook, FileStore>, ApplyError> {
     let store = store(files).ok_or(ApplyError::Place)?;
     Ledger::open(store).map_err(ApplyError::Ledger)
@@ -164,22 +274,8 @@ pub(super) fn capabilities(
     kept: &Kept,
 ) -> Result<Vec<Capability>, CallFailure> {
     let bytes = ledger_bytes(files)?;
-    let (entries, _) = read_untrusted::<PersonBook>(&bytes);
-    let roots: Vec<Object> = entries
-        .into_iter()
-        .filter_map(|entry| match entry.intent {
-            PersonIntent::SetDacl {
-                object,
-                purpose: Purpose::Root,
-                ..
-            } => Some(object),
-            PersonIntent::SetDacl { .. }
-            | PersonIntent::Walk { .. }
-            | PersonIntent::MakeHome { .. } => None,
-        })
-        .collect();
     let mut found = Vec::new();
-    for root in roots {
+    for root in roots_of(&bytes) {
         let presence = presence(&root)?;
         for grant in [RootGrant::Write, RootGrant::Commit] {
             found.push(Capability {

@@ -30,6 +30,12 @@ impl ScanFiles {
         }
     }
 
+    /// Forgets what was found of a root.
+    pub(super) fn forget(&self, root: FileId) {
+        // One that stays is of a root that is gone, and is never asked for.
+        let _ = fs::remove_file(self.path(root));
+    }
+
     fn path(&self, root: FileId) -> PathBuf {
         let name = format!("{:016x}-{:032x}.json", root.volume, root.file);
         self.directory.join(name)

@@ -4,7 +4,7 @@
 //! younger than the connection did not make it. Invariant: what is not certain is nobody's.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +17,8 @@ use super::engine::Engine;
 use super::line::Line;
 use crate::sys::connections::TcpConnection;
 
-/// How long a runner may take for an answer; later it is no answer.
+/// How long a runner may take for an answer; later it is no answer, and nobody waits for the next one before it has
+/// spoken again.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The answer for one connection.
@@ -90,6 +91,8 @@ pub(super) struct Questions(Arc<Asked>);
 struct Asked {
     line: Arc<Line>,
     last: AtomicU64,
+    /// Whether the last question had no answer in time, and none has come since.
+    hung: AtomicBool,
     waiting: Mutex<HashMap<u64, Sender<Option<Member>>>>,
 }
 
@@ -98,17 +101,28 @@ impl Questions {
         Self(Arc::new(Asked {
             line,
             last: AtomicU64::new(0),
+            hung: AtomicBool::new(false),
             waiting: Mutex::default(),
         }))
     }
 
     fn ask(&self, process: u32) -> Option<Member> {
+        self.ask_within(process, PATIENCE)
+    }
+
+    fn ask_within(&self, process: u32, patience: Duration) -> Option<Member> {
+        if self.0.hung.load(Ordering::Relaxed) {
+            return None;
+        }
         let question = self.0.last.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = mpsc::channel();
         self.waiting().insert(question, sender);
         let told = self.0.line.send(&Request::Whose { question, process });
         let member = match told {
-            Ok(()) => receiver.recv_timeout(PATIENCE).ok().flatten(),
+            Ok(()) => receiver.recv_timeout(patience).unwrap_or_else(|_| {
+                self.0.hung.store(true, Ordering::Relaxed);
+                None
+            }),
             Err(_) => None,
         };
         self.waiting().remove(&question);
@@ -117,6 +131,7 @@ impl Questions {
 
     /// Hands an answer to who asked; one that nobody waits for is dropped.
     pub(super) fn answered(&self, question: u64, member: Option<Member>) {
+        self.0.hung.store(false, Ordering::Relaxed);
         if let Some(sender) = self.waiting().remove(&question) {
             let _ = sender.send(member);
         }
@@ -130,7 +145,40 @@ impl Questions {
 
 #[cfg(test)]
 mod tests {
+    use ringfence_nt::SecurityDescriptor;
+
     use super::*;
+    use crate::sys::pipe::{PipeName, PipeServer, connect};
+
+    // enforced-by-wine: pipes. A runner that says nothing costs one wait, and not one for each connection.
+    #[test]
+    fn a_runner_that_does_not_answer_is_not_waited_for_again_before_it_speaks() {
+        const LONG: Duration = Duration::from_hours(24);
+        let all = SecurityDescriptor::from_sddl("O:WDG:WDD:(A;;GA;;;WD)").unwrap();
+        let name = PipeName::random().unwrap();
+        let server = PipeServer::new(name.clone(), &all).unwrap();
+        let client = std::thread::spawn(move || connect(&name).unwrap());
+        let runner = server.accept(60_000).unwrap();
+        let here = client.join().unwrap();
+        let questions = Questions::new(Arc::new(Line::new(&Arc::new(here.stream))));
+        let member = Member {
+            command: CommandId(3),
+            created: 100,
+        };
+        assert_eq!(questions.ask_within(7, Duration::from_millis(50)), None);
+        // It would wait for a day.
+        assert_eq!(questions.ask_within(8, LONG), None);
+        // A late answer is nobody's, and shows that the runner lives.
+        questions.answered(0, Some(member));
+        let asking = questions.clone();
+        let asked = std::thread::spawn(move || asking.ask_within(9, LONG));
+        while questions.waiting().is_empty() {
+            std::thread::yield_now();
+        }
+        questions.answered(1, Some(member));
+        assert_eq!(asked.join().unwrap(), Some(member));
+        drop(runner);
+    }
 
     #[test]
     fn a_process_that_is_younger_than_its_connection_did_not_make_it() {

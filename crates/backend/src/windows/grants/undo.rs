@@ -47,10 +47,55 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
         self.undo_since(Sequence(0))
     }
 
+    /// Undoes the entries of `place` and of what lies in it, and of these private homes, the last first, and takes what
+    /// we had off objects that were made there meanwhile. What was done elsewhere stays: above all what lets the group
+    /// pass the directories above.
+    ///
+    /// # Errors
+    /// [`GrantError::Ledger`]; [`GrantError::UninstallUnfinished`]. What could not be undone is in the answer.
+    pub fn release(
+        &mut self,
+        place: &WindowsPath,
+        homes: &BTreeSet<WindowsPath>,
+    ) -> Result<Revoked, GrantError> {
+        match self.ledger.transaction(self.person) {
+            Some(open) if open.direction == Direction::Uninstall => {
+                return Err(GrantError::UninstallUnfinished);
+            }
+            Some(_) => {
+                self.roll_back()?;
+            }
+            None => {}
+        }
+        let is_of = |path: &WindowsPath| path.starts_with(place) || homes.contains(path);
+        let entries: Vec<(Sequence, PersonEntry)> = self
+            .since(Sequence(0))
+            .into_iter()
+            .filter(|(_, entry)| match &entry.intent {
+                PersonIntent::SetDacl { object, .. } => is_of(&object.path),
+                PersonIntent::Walk { root, .. } => is_of(&root.path),
+                PersonIntent::MakeHome { path, .. } => is_of(path),
+            })
+            .collect();
+        let revoked = self.undo(&entries);
+        self.ledger.compact().map_err(GrantError::Ledger)?;
+        Ok(revoked)
+    }
+
     fn undo_since(&mut self, since: Sequence) -> Result<Revoked, GrantError> {
+        let revoked = self.undo(&self.since(since));
+        if revoked.failed.is_empty() {
+            if self.ledger.transaction(self.person).is_some() {
+                self.ledger.end(self.person).map_err(GrantError::Ledger)?;
+            }
+            self.ledger.compact().map_err(GrantError::Ledger)?;
+        }
+        Ok(revoked)
+    }
+
+    fn undo(&mut self, entries: &[(Sequence, PersonEntry)]) -> Revoked {
         let mut revoked = Revoked::default();
-        let entries = self.since(since);
-        for (number, entry) in &entries {
+        for (number, entry) in entries {
             if matches!(entry.intent, PersonIntent::Walk { .. }) {
                 continue;
             }
@@ -58,7 +103,7 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
             self.note(*number, entry, outcome, &mut revoked);
         }
         // Directories have their own descriptors again: what lies in them is computed anew from there.
-        for (number, entry) in &entries {
+        for (number, entry) in entries {
             let PersonIntent::Walk { root, .. } = &entry.intent else {
                 continue;
             };
@@ -70,13 +115,7 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
             };
             self.note(*number, entry, outcome, &mut revoked);
         }
-        if revoked.failed.is_empty() {
-            if self.ledger.transaction(self.person).is_some() {
-                self.ledger.end(self.person).map_err(GrantError::Ledger)?;
-            }
-            self.ledger.compact().map_err(GrantError::Ledger)?;
-        }
-        Ok(revoked)
+        revoked
     }
 
     fn since(&self, since: Sequence) -> Vec<(Sequence, PersonEntry)> {

@@ -482,3 +482,67 @@ proptest! {
         prop_assert_eq!(merged, with(before, &[theirs]));
     }
 }
+
+#[test]
+fn one_workspace_is_given_back_and_the_other_keeps_what_it_has() {
+    const OTHER: &str = "C:\\Users\\ada\\src\\other";
+    let mut desk = Desk::new();
+    desk.make(OTHER, ObjectKind::Directory);
+    desk.make(&format!("{OTHER}\\file"), ObjectKind::File);
+    let start = nodes(&desk.files.tree);
+    let steps = desk.steps();
+    let mut other = steps.clone();
+    for step in &mut other {
+        if let PersonStep::SetDacl {
+            object,
+            before,
+            after,
+            purpose: Purpose::Root,
+        } = step
+        {
+            *object = desk.object(OTHER, ObjectKind::Directory);
+            *before = desk.descriptor_at(OTHER);
+            let grant = Ace::allow(AceFlags::INHERIT_ALL, AccessMask(0x0013_01bf), group());
+            *after = with(before, &[grant]);
+        }
+        if let PersonStep::Walk { root, .. } = step {
+            *root = desk.object(OTHER, ObjectKind::Directory);
+        }
+    }
+    other.retain(|step| match step {
+        PersonStep::SetDacl { object, .. } => object.path.starts_with(&path(OTHER)),
+        PersonStep::Walk { purpose, .. } => *purpose == Purpose::Root,
+        PersonStep::MakeHome { .. } => false,
+    });
+    assert_eq!(other.len(), 2, "{other:?}");
+    desk.apply(&other).unwrap();
+    let alone = nodes(&desk.files.tree);
+    assert!(alone != start, "the control: the other has something");
+    desk.apply(&steps).unwrap();
+    assert!(
+        nodes(&desk.files.tree) != alone,
+        "the control: this one too"
+    );
+
+    let homes = [path(HOME)].into();
+    let revoked = desk
+        .grants(|grants| grants.release(&path(ROOT), &homes))
+        .unwrap();
+    assert!(revoked.failed.is_empty(), "{:?}", revoked.failed);
+    let above: Vec<String> = carriers(&desk.files.tree)
+        .into_iter()
+        .filter(|carrier| path(carrier).starts_with(&path(ROOT)))
+        .collect();
+    assert_eq!(above, Vec::<String>::new(), "nothing of ours is left in it");
+    assert!(desk.files.tree.find(HOME).is_err());
+    let kept = |text: &str| desk.descriptor_at(text);
+    let (other_now, file_now) = (kept(OTHER), kept(&format!("{OTHER}\\file")));
+    for descriptor in [other_now, file_now] {
+        let aces = &descriptor.acl().unwrap().aces;
+        assert!(aces.iter().any(|ace| ours().contains(&ace.sid)));
+    }
+    // What is left is known, and goes with the rest.
+    desk.uninstall().unwrap();
+    assert_eq!(nodes(&desk.files.tree), start);
+    assert_eq!(desk.store.durable(), None);
+}
