@@ -11,6 +11,7 @@ mod channel;
 mod copy;
 mod exec;
 pub mod init;
+pub mod keeper;
 pub mod landlock;
 
 pub mod observe;

@@ -46,7 +46,7 @@ use watch::{Watch, WatchError};
 /// What init is called as (`argv[0]`): how the one program knows that it shall be init.
 pub const INIT_NAME: &str = "ringfence-init";
 
-/// Becomes the session's init when the program was started as such, and never returns then.
+/// Becomes the session's init, or the keeper of a terminal, when the program was started as such, and never returns then.
 ///
 /// The first line of `main` of every program that starts sessions.
 pub fn run_if_asked() {
@@ -60,6 +60,7 @@ pub fn run_if_asked() {
         };
         std::process::exit(status);
     }
+    crate::keeper::become_if_asked();
 }
 
 /// Why init ended early; the harness sees it as a closed channel or has been told.

@@ -420,6 +420,31 @@ impl Observer {
         }
     }
 
+    /// Judges what a call does to `path`; `None` where it is allowed.
+    fn decide(
+        &self,
+        examined: Examined<'_>,
+        operation: Operation,
+        path: &Path,
+        effect: Effect,
+    ) -> Option<Decision> {
+        if !self.rules.is_allowed(operation, path) {
+            return Some(self.rules.decide(operation, path));
+        }
+        // Where a directory's entries are granted one by one, each may be written, and none taken away or replaced.
+        let takes_name = effect == Effect::Remove || examined.call.name.starts_with("rename");
+        let directory = path.parent().filter(|_| takes_name)?;
+        let decision = self.rules.decide(Operation::Write, directory);
+        matches!(
+            decision,
+            Decision::Deny {
+                rule: RuleId::NewEntry,
+                ..
+            }
+        )
+        .then_some(decision)
+    }
+
     fn path_denial(
         &self,
         examined: Examined<'_>,
@@ -437,10 +462,8 @@ impl Observer {
             Effect::Name => return None,
         };
         let path = resolved.path();
-        if self.rules.is_allowed(operation, path) {
-            return None;
-        }
-        let Decision::Deny { rule, grant, .. } = self.rules.decide(operation, path) else {
+        let Decision::Deny { rule, grant, .. } = self.decide(examined, operation, path, effect)?
+        else {
             return None;
         };
         let object = escape_os(path);

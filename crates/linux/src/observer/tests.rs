@@ -104,6 +104,17 @@ impl Scene {
         Some(paused)
     }
 
+    /// The same under other rules on the root.
+    fn observe_with<T: Send>(
+        &self,
+        paths: Vec<PathRule>,
+        target: impl FnOnce() -> T + Send,
+    ) -> Option<(T, Vec<Event>)> {
+        let rules = rules(&self.root, paths);
+        self.start_by(rules, Observe::Writes, target, |_| {}, |_| {})
+            .map(|(result, events, ())| (result, events))
+    }
+
     /// The same; `before` runs when the first call waits, unanswered.
     fn start<T: Send>(
         &self,
@@ -132,6 +143,17 @@ impl Scene {
         before: impl FnOnce(&Observer),
         after: impl FnOnce(&Observer) -> R,
     ) -> Option<(T, Vec<Event>, R)> {
+        self.start_by(self.rules(), observe, target, before, after)
+    }
+
+    fn start_by<T: Send, R>(
+        &self,
+        rules: FilesystemRules,
+        observe: Observe,
+        target: impl FnOnce() -> T + Send,
+        before: impl FnOnce(&Observer),
+        after: impl FnOnce(&Observer) -> R,
+    ) -> Option<(T, Vec<Event>, R)> {
         if nested() {
             return None;
         }
@@ -149,8 +171,7 @@ impl Scene {
                 target()
             });
             let listener = receive.recv().unwrap();
-            let mut observer =
-                Observer::new(listener, profile, self.rules(), &self.guard()).unwrap();
+            let mut observer = Observer::new(listener, profile, rules, &self.guard()).unwrap();
             let mut before = Some(before);
             let mut events = Vec::new();
             loop {

@@ -30,7 +30,7 @@ use super::signals::Signals;
 use super::{BreakError, CommandSpec, Report, RunError, Seen, Session, Sweep};
 use crate::stdio::Streams;
 use crate::stdio::relay::Relay;
-use crate::stdio::terminal::Terminal;
+use crate::stdio::terminal::{Terminal, Typed};
 
 /// How often a name is looked for that was touched and is not there yet.
 const RETRY: Duration = Duration::from_millis(5);
@@ -304,7 +304,7 @@ impl Foreground<'_> {
             self.hear_egress();
             let ready = self.wait()?;
             for part in &ready {
-                self.step(*part);
+                self.step(*part)?;
             }
             let moved = ready
                 .iter()
@@ -518,7 +518,7 @@ impl Foreground<'_> {
         lent.then_some(LENT)
     }
 
-    fn step(&mut self, part: Part) {
+    fn step(&mut self, part: Part) -> Result<(), BreakError> {
         match part {
             // Looked at in every round.
             Part::Session | Part::Signals | Part::Egress => {}
@@ -533,8 +533,9 @@ impl Foreground<'_> {
                 }
             }
             Part::Keys => {
-                if let Some(terminal) = &mut self.streams.terminal {
-                    terminal.step_keys();
+                let typed = self.streams.terminal.as_mut().map(Terminal::step_keys);
+                if typed == Some(Typed::Suspend) && self.outcome.is_none() {
+                    self.stop()?;
                 }
             }
             Part::Screen => {
@@ -543,6 +544,7 @@ impl Foreground<'_> {
                 }
             }
         }
+        Ok(())
     }
 }
 

@@ -73,6 +73,16 @@ impl Relay {
         }
     }
 
+    /// Takes the last byte out of what it holds, if it is `byte`.
+    pub(crate) fn take_last_byte(&mut self, byte: u8) -> bool {
+        let held = self.buffer.get(self.held.clone()).unwrap_or_default();
+        let ends_so = held.last() == Some(&byte);
+        if ends_so {
+            self.held.end -= 1;
+        }
+        ends_so
+    }
+
     fn read(&mut self) {
         let Some((from, transfer)) = &self.from else {
             return;

@@ -8,19 +8,23 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ringfence_backend::command::TerminalSize;
+use ringfence_linux::keeper::Keeper;
 use rustix::event::PollFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::getpgrp;
+use rustix::process::{Signal, getpgrp};
 use rustix::termios::{
-    LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
-    tcsetwinsize,
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcgetsid,
+    tcgetwinsize, tcsetattr, tcsetwinsize,
 };
 
 use super::relay::{Relay, Transfer};
 
 /// Ctrl-D: what a terminal's reader sees as the end.
 const END_OF_INPUT: u8 = 4;
+
+/// `_POSIX_VDISABLE`: no key does it.
+const DISABLED: u8 = 0;
 
 /// Our terminal.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub(crate) struct Terminal {
     ownership: Ownership,
     /// The modes to set again.
     saved: Option<Termios>,
+    /// Who sets them when this process can't any more.
+    keeper: Option<Keeper>,
     /// The session's side, and the two directions.
     inside: Option<Inside>,
 }
@@ -92,6 +98,7 @@ impl Terminal {
             transfer,
             ownership,
             saved: None,
+            keeper: None,
             inside: None,
         }))
     }
@@ -141,6 +148,13 @@ impl Terminal {
         };
         let mut raw = found.clone();
         raw.make_raw();
+        if self.keeper.is_none() {
+            self.keeper = Keeper::start(self.input.as_fd());
+        }
+        // Told first: between the two the keeper finds a terminal that is not raw, and leaves it alone.
+        if let Some(keeper) = &mut self.keeper {
+            keeper.taken(&found);
+        }
         if tcsetattr(&self.input, OptionalActions::Now, &raw).is_ok() {
             self.saved = Some(found);
         }
@@ -151,6 +165,9 @@ impl Terminal {
         if let Some(found) = self.saved.take() {
             // Flushing nothing: what was typed ahead is the next reader's. Nothing more can be done if it fails.
             let _ = tcsetattr(&self.input, OptionalActions::Now, &found);
+            if let Some(keeper) = &mut self.keeper {
+                keeper.given_back();
+            }
         }
     }
 
@@ -171,8 +188,8 @@ impl Terminal {
         [keys, inside.screen.interest()]
     }
 
-    /// Moves what is typed.
-    pub(crate) fn step_keys(&mut self) {
+    /// Moves what is typed. A key that stops a command is taken out where nobody inside heeds it.
+    pub(crate) fn step_keys(&mut self) -> Typed {
         let alone = self.saved.is_some();
         if let Some(inside) = &mut self.inside {
             let was_reading = inside
@@ -184,7 +201,15 @@ impl Terminal {
                 // The end of a line-wise terminal; the pseudo-terminal learns it as a key.
                 let _ = rustix::io::write(&inside.controller, &[END_OF_INPUT]);
             }
+            if was_reading
+                && alone
+                && suspend_key(&inside.controller)
+                    .is_some_and(|key| inside.keys.take_last_byte(key))
+            {
+                return Typed::Suspend;
+            }
         }
+        Typed::Passed
     }
 
     /// Moves what is shown.
@@ -213,6 +238,43 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         self.give_back();
     }
+}
+
+/// What has become of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Typed {
+    /// They go inside.
+    Passed,
+    /// The person wants the command stopped: it can't be by its own terminal.
+    Suspend,
+}
+
+/// The key that stops what runs in the pseudo-terminal's foreground, where that is the command itself and it leaves the
+/// signal to its default.
+///
+/// The kernel stops no group whose parents are all of another session (an orphaned one, setpgid(2)), and the command's
+/// is: only the harness can. A shell inside has groups of its own, and what catches or ignores SIGTSTP knows better.
+fn suspend_key(controller: &OwnedFd) -> Option<u8> {
+    let modes = tcgetattr(controller).ok()?;
+    if !modes.local_modes.contains(LocalModes::ISIG) {
+        return None;
+    }
+    let leader = tcgetsid(controller).ok()?;
+    if tcgetpgrp(controller).ok()? != leader {
+        return None;
+    }
+    let leader = leader.as_raw_nonzero().get();
+    let status = std::fs::read_to_string(format!("/proc/{leader}/status")).ok()?;
+    // One that only blocks it for now, as a shell does while it starts a program, will heed it.
+    let leaves_it = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+        let set = u64::from_str_radix(line.trim(), 16).ok()?;
+        Some(set & (1 << (Signal::TSTP.as_raw() - 1)) == 0)
+    };
+    (leaves_it("SigIgn:")? && leaves_it("SigCgt:")?)
+        .then_some(modes.special_codes[SpecialCodeIndex::VSUSP])
+        .filter(|key| *key != DISABLED)
 }
 
 /// Opens the terminal behind `fd` anew, so that its flags are not shared with our caller.

@@ -130,6 +130,27 @@ fn told_of_a_new_entry(
         run.said().contains("fs.new-entry") && run.said().contains(&entry),
         || run.said(),
     );
+    for script in [
+        "rm tracked.txt",
+        "mv tracked.txt moved",
+        "mv src/x tracked.txt",
+    ] {
+        launch.fixture().write("home/project/src/x", "x")?;
+        let tried = launch.shell(&format!("{script}; exit 1"))?;
+        let tracked = text(&launch.fixture().workspace.join("tracked.txt"));
+        checks.that(
+            &format!("`{script}` is refused, and said to be"),
+            tried.said().contains("fs.new-entry")
+                && tried.said().contains(&tracked)
+                && launch.fixture().workspace.join("tracked.txt").exists(),
+            || tried.said(),
+        );
+        let control = launch.plain(&["/bin/sh", "-c", script])?;
+        checks.same(&format!("control `{script}`"), &control.code(), &0);
+        launch
+            .fixture()
+            .write("home/project/tracked.txt", "tracked\n")?;
+    }
     let ringfence = ground.ringfence.clone().into_os_string();
     let wrapped = |words: &[&str]| {
         let own = [probe.clone(), name.clone(), ringfence.clone()];

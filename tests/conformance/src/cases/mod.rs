@@ -24,6 +24,7 @@ mod sockets;
 mod ssh_server;
 mod streams;
 mod terminal;
+mod told;
 mod unix_sockets;
 mod writes;
 
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Case> {
         absent::CASES,
         replace::CASES,
         secrets::CASES,
+        told::CASES,
         sockets::CASES,
         unix_sockets::CASES,
         egress::CASES,

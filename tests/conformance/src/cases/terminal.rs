@@ -38,6 +38,18 @@ pub(super) const CASES: &[Case] = &[
         run: interrupt,
     },
     Case {
+        name: "terminal.stop",
+        promise: "Ctrl-Z stops the command and gives the terminal back; when it is continued both go on",
+        needs: Needs::Full,
+        run: stop,
+    },
+    Case {
+        name: "terminal.killed",
+        promise: "after kill -9 of the harness the caller's terminal is as it was",
+        needs: Needs::Full,
+        run: killed,
+    },
+    Case {
         name: "terminal.input-injection",
         promise: "the command can't reach the caller's terminal: it is another device",
         needs: Needs::Full,
@@ -267,6 +279,109 @@ fn interrupt(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
             &format!("{label}: the settings are as they were"),
             &terminal.kind()?,
             &before,
+        );
+    }
+    Ok(())
+}
+
+/// Whether the process is stopped: the third field of proc(5) `stat`.
+fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let rest = stat.rsplit(')').next().unwrap_or_default();
+    rest.trim_start().starts_with('T')
+}
+
+fn stop(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let fixture = ground.fixture()?;
+    let launch = Launch::new(ground, &fixture);
+    let script = "echo started; while :; do sleep 0.02; echo tick; done";
+    let terminal = Terminal::new()?;
+    let before = terminal.kind()?;
+    let mut child = terminal.start(&launch.inside_command(&["/bin/sh", "-c", script])?)?;
+    let pid = child.id();
+    let ticks = || terminal.text().matches("tick").count();
+    checks.that("it starts", eventually(20, || ticks() > 2), || {
+        terminal.text()
+    });
+    checks.that(
+        "the terminal is raw",
+        terminal.kind()? != before,
+        String::new,
+    );
+    for round in ["once", "and again"] {
+        terminal.types(b"\x1a")?;
+        let stopped = eventually(20, || is_stopped(pid));
+        checks.that(&format!("it stops, {round}"), stopped, || terminal.text());
+        checks.same("the settings while stopped", &terminal.kind()?, &before);
+        // What was on its way is through by then.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let then = ticks();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        checks.same("what the command says while stopped", &ticks(), &then);
+        kill(pid, rustix::process::Signal::CONT)?;
+        let goes_on = eventually(20, || ticks() > then + 2);
+        checks.that(&format!("it goes on, {round}"), goes_on, || terminal.text());
+        checks.that(
+            "the terminal is raw again",
+            terminal.kind()? != before,
+            String::new,
+        );
+    }
+    terminal.types(b"\x03")?;
+    let status = wait(&mut child, "ringfence")?;
+    checks.same("its status after Ctrl-C", &status.code(), &Some(130));
+    checks.same("the settings afterwards", &terminal.kind()?, &before);
+    // What handles the key itself gets it.
+    let script = "trap 'echo caught' TSTP; echo started; while :; do sleep 0.02; done";
+    let terminal = Terminal::new()?;
+    let mut child = terminal.start(&launch.inside_command(&["/bin/bash", "-c", script])?)?;
+    let begun = eventually(20, || terminal.text().contains("started"));
+    checks.that("bash starts", begun, || terminal.text());
+    terminal.types(b"\x1a")?;
+    let caught = eventually(20, || terminal.text().contains("caught"));
+    checks.that("a command that catches the signal gets it", caught, || {
+        terminal.text()
+    });
+    terminal.types(b"\x03")?;
+    wait(&mut child, "ringfence")?;
+    Ok(())
+}
+
+fn kill(pid: u32, signal: rustix::process::Signal) -> Result<(), Failure> {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    let pid = pid.ok_or_else(|| Failure::Meaningless("no process number".to_owned()))?;
+    rustix::process::kill_process(pid, signal).context(|| format!("signalling {pid:?}"))
+}
+
+fn killed(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    let fixture = ground.fixture()?;
+    let launch = Launch::new(ground, &fixture);
+    for moment in ["while it runs", "while it is stopped"] {
+        let script = "echo started; while :; do sleep 0.05; done";
+        let terminal = Terminal::new()?;
+        let before = terminal.kind()?;
+        let mut child = terminal.start(&launch.inside_command(&["/bin/sh", "-c", script])?)?;
+        let begun = eventually(20, || terminal.text().contains("started"));
+        checks.that("it starts", begun, || terminal.text());
+        checks.that(
+            &format!("control {moment}: the terminal is not as it was"),
+            terminal.kind()? != before,
+            String::new,
+        );
+        if moment == "while it is stopped" {
+            terminal.types(b"\x1a")?;
+            let stopped = eventually(20, || is_stopped(child.id()));
+            checks.that("it stops", stopped, || terminal.text());
+        }
+        kill(child.id(), rustix::process::Signal::KILL)?;
+        wait(&mut child, "ringfence")?;
+        let restored = eventually(20, || terminal.kind().is_ok_and(|now| now == before));
+        checks.that(
+            &format!("{moment}: the settings are as they were"),
+            restored,
+            || format!("{:?}", terminal.kind()),
         );
     }
     Ok(())

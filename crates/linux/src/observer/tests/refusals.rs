@@ -170,3 +170,61 @@ fn connections_that_leave_the_session_are_reported() {
     ];
     assert_eq!(found, expected);
 }
+
+#[test]
+fn where_entries_are_granted_one_by_one_taking_one_away_is_told() {
+    let scene = Scene::new();
+    for name in ["kept", "moved", "inside/free"] {
+        let path = scene.root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+    let [kept, moved, free] = ["kept", "moved", "inside/free"].map(|name| scene.root.join(name));
+    let run = || {
+        let [kept, moved, free] = [&kept, &moved, &free].map(c);
+        // Nothing enforces here: the calls succeed, and what is judged is what is told.
+        [
+            call(
+                libc::SYS_renameat,
+                &[HERE, address(&moved), HERE, address(&kept)],
+            ),
+            call(libc::SYS_unlinkat, &[HERE, address(&kept), 0]),
+            call(libc::SYS_unlinkat, &[HERE, address(&free), 0]),
+        ]
+    };
+    let place = |path: &Path, access, rule| PathRule {
+        path: absolute(path),
+        access,
+        strength: Strength::Place,
+        rule,
+        origin: String::new(),
+        except: Vec::new(),
+    };
+    let rules = vec![
+        place(&scene.root, PathAccess::ReadOnly, RuleId::NewEntry),
+        place(&kept, PathAccess::ReadWrite, RuleId::WritableRoot),
+        place(&moved, PathAccess::ReadWrite, RuleId::WritableRoot),
+        place(
+            &scene.root.join("inside"),
+            PathAccess::ReadWrite,
+            RuleId::WritableRoot,
+        ),
+    ];
+    let Some((errors, events)) = scene.observe_with(rules, run) else {
+        return;
+    };
+    assert_eq!(errors, [0; 3]);
+    let mut told: Vec<_> = denials(&events)
+        .iter()
+        .map(|denial| (denial.rule, denial.object.clone()))
+        .collect();
+    // The second call on it is counted at the end.
+    told.dedup();
+    assert_eq!(
+        told,
+        [
+            (RuleId::NewEntry, text(&moved)),
+            (RuleId::NewEntry, text(&kept)),
+        ]
+    );
+}
