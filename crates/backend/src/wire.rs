@@ -101,6 +101,12 @@ pub enum Event {
     /// from 0), and a socket; the answer is the number and an error number, or 0 when the socket is joined with that
     /// one (four and four).
     Reaching,
+    /// A directory in which an absent guarded name may appear can't be watched: whoever wants to know must look; before
+    /// [`Event::Ready`].
+    Unwatched {
+        /// The directory.
+        directory: AbsolutePath,
+    },
     /// A command runs. The terminal's other side travels with this frame where it has one.
     Started {
         /// Which command.

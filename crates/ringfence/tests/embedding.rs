@@ -21,12 +21,14 @@ mod linux {
 
     use std::error::Error;
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
     use std::path::{Path, PathBuf};
     use std::process::{Command, ExitCode, Stdio};
     use std::time::{Duration, Instant};
 
     use ringfence::{
-        CommandSpec, LoadRequest, Report, Session, SessionOptions, StateDirectory, load_policy,
+        CommandSpec, LoadRequest, Report, Session, SessionOptions, StartError, StateDirectory,
+        load_policy,
     };
     use ringfence_plan::Level;
     use ringfence_plan::step::Observe;
@@ -37,7 +39,7 @@ mod linux {
 
     type Case = (&'static str, fn(&Scene) -> Outcome);
 
-    const CASES: [Case; 4] = [
+    const CASES: [Case; 5] = [
         (
             "commands_share_their_private_directory",
             commands_share_their_private_directory,
@@ -49,6 +51,10 @@ mod linux {
         (
             "what_is_left_running_plants_nothing_that_stays",
             what_is_left_running_plants_nothing_that_stays,
+        ),
+        (
+            "a_workspace_that_can_not_be_listed_keeps_nothing_either",
+            a_workspace_that_can_not_be_listed_keeps_nothing_either,
         ),
         ("the_end_ends_everything", the_end_ends_everything),
     ];
@@ -254,6 +260,29 @@ mod linux {
         scene.plainly(script, &object)?;
         let planted = within(Duration::from_secs(20), || is_there(&done));
         check(planted && is_there(&object), || "control".to_owned())
+    }
+
+    fn a_workspace_that_can_not_be_listed_keeps_nothing_either(scene: &Scene) -> Outcome {
+        let object = scene.workspace.join(".envrc");
+        fs::set_permissions(&scene.workspace, fs::Permissions::from_mode(0o300))?;
+        let judged = (|| {
+            let mut session = match scene.session(Observe::Writes) {
+                Ok(session) => session,
+                // Whoever can't list it can't find what is guarded in it: nothing runs.
+                Err(error) if error.is::<StartError>() => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let planter = "echo planted > \"$1\"";
+            let report = shell(&mut session, planter, &object)?;
+            check(!is_there(&object), || "it stays".to_owned())?;
+            let moved = report.quarantined.len();
+            check(moved == 1, || format!("moved: {moved}, {:?}", report.notes))?;
+            session.end()?;
+            scene.plainly(planter, &object)?;
+            check(is_there(&object), || "control".to_owned())
+        })();
+        fs::set_permissions(&scene.workspace, fs::Permissions::from_mode(0o700))?;
+        judged
     }
 
     fn the_end_ends_everything(scene: &Scene) -> Outcome {

@@ -112,6 +112,11 @@ impl Init {
         for (event, descriptor) in parts.handed_out.drain(..) {
             channel.post(&event, &[descriptor.as_fd()])?;
         }
+        if let Some(watch) = &mut parts.watch {
+            for directory in watch.take_unwatched() {
+                channel.post(&Event::Unwatched { directory }, &[])?;
+            }
+        }
         channel.post(&Event::Ready(parts.enforcement.clone()), &[])?;
         let next_look = parts.limits.is_watched().then(Instant::now);
         Ok(Self {

@@ -87,6 +87,8 @@ pub(crate) struct Watch {
     parents: HashMap<AbsolutePath, OwnedFd>,
     covers: BTreeMap<AbsolutePath, Cover>,
     absent: HashSet<AbsolutePath>,
+    /// Directories that could not be watched.
+    unwatched: Vec<AbsolutePath>,
     /// Whether names are held by mounts; without namespaces Landlock holds them, also those that appear.
     lays_mounts: bool,
 }
@@ -120,6 +122,7 @@ impl Watch {
             parents: HashMap::new(),
             covers,
             absent,
+            unwatched: Vec::new(),
             lays_mounts: plan.steps.contains(&Step::SealMounts),
         };
         for directory in watch.directories() {
@@ -131,6 +134,18 @@ impl Watch {
     /// Whether `path` is a protected name that was absent when the session began.
     pub(crate) fn was_absent(&self, path: &AbsolutePath) -> bool {
         self.absent.contains(path)
+    }
+
+    /// Directories that could not be watched since the last call, and in which an absent name may appear.
+    pub(crate) fn take_unwatched(&mut self) -> Vec<AbsolutePath> {
+        let parents: HashSet<_> = self
+            .absent
+            .iter()
+            .filter_map(AbsolutePath::parent)
+            .collect();
+        let mut unwatched = std::mem::take(&mut self.unwatched);
+        unwatched.retain(|directory| parents.contains(directory));
+        unwatched
     }
 
     /// Whether names are held by mounts.
@@ -165,8 +180,12 @@ impl Watch {
                 self.watched.insert(descriptor, directory);
                 Ok(())
             }
-            // Behind a placeholder of ours: nobody inside reaches it while the outer one stands.
-            Err(Errno::ACCESS | Errno::NOENT | Errno::NOTDIR) => Ok(()),
+            // Behind a placeholder of ours (nobody inside reaches it while the outer one stands), not there yet, or not
+            // to be read by whoever owns it not.
+            Err(Errno::ACCESS | Errno::NOENT | Errno::NOTDIR) => {
+                self.unwatched.push(directory);
+                Ok(())
+            }
             Err(errno) => Err(WatchError::Add { directory, errno }),
         }
     }

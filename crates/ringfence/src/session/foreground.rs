@@ -368,6 +368,7 @@ impl Foreground<'_> {
             | Event::Ready(_)
             | Event::Serving { .. }
             | Event::Naming
+            | Event::Unwatched { .. }
             | Event::Dialling
             | Event::Reaching
             | Event::Tended(_)

@@ -253,6 +253,7 @@ fn wait(
             | Event::LaunchFailed { .. }
             | Event::Serving { .. }
             | Event::Naming
+            | Event::Unwatched { .. }
             | Event::Dialling
             | Event::Reaching
             | Event::Started { .. }

@@ -278,6 +278,10 @@ impl Session {
             };
             let sent = match received.event {
                 Event::Ready(enforcement) => return self.opened(enforcement),
+                Event::Unwatched { directory } => {
+                    self.guardian.unwatched(&directory);
+                    continue;
+                }
                 #[cfg(target_os = "linux")]
                 Event::Serving { socket } => {
                     match self.network.collect(socket, received.descriptor) {

@@ -188,6 +188,13 @@ impl Guardian {
         }
     }
 
+    /// The runner can't watch `directory`: only looking tells what is in it.
+    pub(crate) fn unwatched(&mut self, directory: &AbsolutePath) {
+        for (name, in_sight) in self.orders.guard.absent.iter().zip(&mut self.in_sight) {
+            *in_sight &= name.path.parent().as_ref() != Some(directory);
+        }
+    }
+
     /// Whether a touched name is still looked for.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()

@@ -79,6 +79,8 @@ impl Guardian {
 
     pub(crate) fn touched(&mut self, _path: &AbsolutePath) {}
 
+    pub(crate) fn unwatched(&mut self, _directory: &AbsolutePath) {}
+
     pub(crate) fn news(&mut self) -> Vec<Entry> {
         Vec::new()
     }

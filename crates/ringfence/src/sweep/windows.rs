@@ -371,6 +371,9 @@ impl Guardian {
     /// Everything is looked for at the end anyway.
     pub(crate) fn touched(&mut self, _path: &AbsolutePath) {}
 
+    /// As above.
+    pub(crate) fn unwatched(&mut self, _directory: &AbsolutePath) {}
+
     pub(crate) fn news(&mut self) -> Vec<Entry> {
         let swept = self.sweeper.swept();
         let news = swept.quarantined.get(self.told..);
