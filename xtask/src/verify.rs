@@ -271,7 +271,11 @@ impl Summary {
                     let attack = number(attack);
                     self.titles.insert(attack, (*title).to_owned());
                     let verdicts = self.attacks.entry(attack).or_default();
-                    verdicts.insert((*class).to_owned(), (*verdict).to_owned());
+                    // An attack of two parts is held where both are.
+                    let known = verdicts.entry((*class).to_owned()).or_default();
+                    if known != "broken" {
+                        (*verdict).clone_into(known);
+                    }
                 }
                 ["oracle", what] => self.oracles.push((*what).to_owned()),
                 ["property", name, cases] => {

@@ -103,6 +103,19 @@ fn of_sibling(
             made(SecurableKind::Pipe),
             None,
         ),
+        // Started by a process that has the target's token already, never by the runner's.
+        (
+            "console host",
+            SecurableKind::Process,
+            made(SecurableKind::Process),
+            None,
+        ),
+        (
+            "console host's pipe",
+            SecurableKind::Pipe,
+            made(SecurableKind::Pipe),
+            None,
+        ),
         (
             "target's token",
             SecurableKind::Token,

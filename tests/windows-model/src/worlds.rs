@@ -99,8 +99,13 @@ impl Scene {
             let path = ann.path(&format!("ws\\{own}"));
             scene.make(&earlier, &path, NewKind::Directory, given)?;
         }
-        // The same with a list that names the account: what no deny takes of it, its targets have.
-        let named = owned_by(ann.offline);
+        // And one that every restricted token passes: what no deny takes of it, targets have.
+        let mut named = owned_by(ann.offline);
+        if let Some(Dacl::Present(acl)) = &mut named.dacl {
+            let all = |sid| Ace::allow(AceFlags::INHERIT_ALL, AccessMask::FILE_ALL_ACCESS, sid);
+            acl.aces
+                .extend([Sid::EVERYONE, Sid::WRITE_RESTRICTED].map(all));
+        }
         scene.make(
             &earlier,
             &ann.path("ws\\.git\\named"),
@@ -338,9 +343,12 @@ impl Scene {
         told: &Told<'_>,
     ) -> World {
         let (host, ann) = (&self.host, &self.ann);
-        let full = |path: &str| match path.contains(':') {
-            true => path.to_owned(),
-            false => ann.path(path),
+        let full = |path: &str| {
+            if path.contains(':') {
+                path.to_owned()
+            } else {
+                ann.path(path)
+            }
         };
         let existing = |paths: &[&str]| -> Vec<NodeId> {
             paths

@@ -1,8 +1,8 @@
 //! What holds for plans and their inverses on simulated hosts: nothing to do twice, no access by narrowing, no
 //! difference by a crash.
 
-use ringfence_nt::fs::FileSystem;
-use ringfence_nt::{AccessMask, GenericMapping, WriteClass, maximum_allowed};
+use ringfence_nt::fs::{FileSystem, NodeId};
+use ringfence_nt::{AccessMask, GenericMapping, Token, WriteClass, maximum_allowed};
 use ringfence_plan::windows::WindowsPlan;
 use ringfence_plan::windows::step::PersonStep;
 use ringfence_windows_model::carry::{Walking, carry_out, undo};
@@ -85,6 +85,81 @@ fn a_narrower_policy_never_adds_access() {
     }
     assert!(narrowed > 10, "control: the policies do differ");
     counted("narrowing adds no access", cases);
+}
+
+/// Policies of one workspace with a second root, each narrower than the one before it.
+const STEPS: [&str; 6] = [
+    "[filesystem]\ngit = \"full\"\nunprotected = [\"AGENTS.md\"]\nwritable_roots = [\"D:/second\"]\n",
+    "[filesystem]\ngit = \"full\"\nunprotected = [\"AGENTS.md\"]\n",
+    "[filesystem]\ngit = \"commit\"\n",
+    "[filesystem]\nprotected = [\"src\"]\n",
+    "[filesystem]\nprotected = [\"src\"]\ndeny_read = [\"D:/keys\"]\n",
+    "mode = \"read-only\"\n[filesystem]\nprotected = [\"src\"]\ndeny_read = [\"D:/keys\"]\n",
+];
+
+/// A machine with both roots, and what is on it before anything is done.
+fn with_two_roots() -> (Scene, Vec<NodeId>) {
+    let mut scene = scene();
+    let ann = scene.ann.sid;
+    scene.project("D:\\second", ann);
+    let there = scene.host.fs.nodes().map(|(id, _)| id).collect();
+    (scene, there)
+}
+
+/// What the target of a session gets on each of these.
+fn reach(scene: &Scene, target: &Token, on: &[NodeId], class: WriteClass) -> Vec<AccessMask> {
+    let file = &GenericMapping::FILE;
+    on.iter()
+        .map(|id| {
+            let descriptor = scene.host.descriptor(*id);
+            maximum_allowed(&descriptor, target, file, class)
+        })
+        .collect()
+}
+
+/// A narrower policy after a wider one: nothing is added, and but for what the person's other roots grant to read, all
+/// is as if the wider one had never been.
+#[test]
+fn a_narrower_policy_after_a_wider_one_is_as_if_it_were_the_first() {
+    let (mut cases, mut narrowed) = (0, 0);
+    for (index, wide) in STEPS.iter().enumerate() {
+        for narrow in STEPS.iter().skip(index + 1) {
+            let (mut scene, there) = with_two_roots();
+            let (mut fresh, _) = with_two_roots();
+            let ann = scene.ann.clone();
+            let start = |scene: &mut Scene, policy: &str| {
+                scene.start(&ann, &ann.path("ws"), policy).unwrap().target
+            };
+            let first = start(&mut scene, wide);
+            let before = WriteClass::ALL.map(|class| reach(&scene, &first, &there, class));
+            let second = start(&mut scene, narrow);
+            let alone = start(&mut fresh, narrow);
+            let other = scene.host.find("D:\\second");
+            for (class, before) in WriteClass::ALL.into_iter().zip(before) {
+                let after = reach(&scene, &second, &there, class);
+                let expected = reach(&fresh, &alone, &there, class);
+                for (index, id) in there.iter().enumerate() {
+                    let path = scene.host.fs.path_of(*id);
+                    let (before, after, expected) = (before[index], after[index], expected[index]);
+                    assert!(before.contains(after), "{path}: {after} is not in {before}");
+                    narrowed += usize::from(before != after);
+                    let lent = if scene.host.fs.is_below(*id, other) {
+                        AccessMask::FILE_GENERIC_READ | AccessMask::FILE_GENERIC_EXECUTE
+                    } else {
+                        AccessMask::NONE
+                    };
+                    assert_eq!(
+                        after - lent,
+                        expected - lent,
+                        "{path} under {class:?}: {wide} then {narrow}"
+                    );
+                    cases += 1;
+                }
+            }
+        }
+    }
+    assert!(narrowed > 100, "control: the policies do differ");
+    counted("a narrower policy after a wider one", cases);
 }
 
 fn descriptors(fs: &FileSystem) -> Vec<ringfence_nt::Dacl> {

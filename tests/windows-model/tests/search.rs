@@ -5,7 +5,7 @@
 
 use ringfence_nt::WriteClass;
 use ringfence_plan::windows::{PlanError, plan};
-use ringfence_windows_model::figures::{Size, record_search};
+use ringfence_windows_model::figures::{Size, record, record_search};
 use ringfence_windows_model::scene::{Scene, ledger};
 use ringfence_windows_model::search::{Beyond, Bounds, Extent, Report, search};
 use ringfence_windows_model::world::Role;
@@ -167,5 +167,12 @@ fn the_narrowest_class_breaks_promises_and_is_refused() {
         plan(&policy, &facts, &ledger(ann))
     };
     assert_eq!(planned(WriteClass::H1), Err(PlanError::WriteClass));
+    let failing: Vec<String> = report.broken.keys().map(ToString::to_string).collect();
+    let said = format!("breaks {}; no session is planned", failing.join(", "));
+    record(&[
+        "axis",
+        "DELETE, WRITE_DAC and WRITE_OWNER in no second pass (H1)",
+        &said,
+    ]);
     assert_ne!(planned(WriteClass::H2), Err(PlanError::WriteClass));
 }

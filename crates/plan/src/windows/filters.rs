@@ -20,6 +20,15 @@ use crate::windows::step::{
     AccountRole, Condition, Filter, FilterAction, FirewallRule, Guid, Layer, PortRange, Trustee,
 };
 
+/// Our provider, by which all of our filters are found.
+pub const PROVIDER: Guid = Guid(0x52e6_9a01_8c3f_4b7d_9a51_7269_6e67_0001);
+/// The service that our provider stands on: the filtering engine's own, without which no filter works. The filters of a
+/// provider that names no service, or one that is not started with the system, are disabled when the engine starts
+/// (learn.microsoft.com `FWPM_PROVIDER0`, `FWPM_FILTER0`).
+pub const PROVIDER_SERVICE: &str = "BFE";
+/// A sublayer of ours weighs as much as one can: a permit that nobody below may override counts where it is asked first
+/// (learn.microsoft.com "Filter Arbitration").
+pub const SUBLAYER_WEIGHT: u16 = u16::MAX;
 /// Permits beat blocks of the same sublayer.
 const PERMIT_WEIGHT: u8 = 15;
 const BLOCK_WEIGHT: u8 = 0;

@@ -198,6 +198,13 @@ pub const OWN_KEY: &str = r"SOFTWARE\Ringfence";
 /// The value of [`entropy_key`] that holds it.
 pub const ENTROPY: &str = "Entropy";
 
+/// Whether set-up may set a value of this key: one of our own, or of the list of accounts that are not shown.
+#[must_use]
+pub fn is_own_key(key: &str) -> bool {
+    let below = key.strip_prefix(OWN_KEY);
+    key == HIDDEN_ACCOUNTS || below.is_some_and(|rest| rest.starts_with('\\'))
+}
+
 /// All machine steps of a person, and what of them has to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Machine {

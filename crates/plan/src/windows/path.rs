@@ -240,7 +240,7 @@ impl WindowsPath {
                 .components
                 .iter()
                 .zip(&above.components)
-                .all(|(one, other)| folded(one).eq(folded(other)))
+                .all(|(one, other)| compare(one, other).is_eq())
     }
 }
 
@@ -279,7 +279,7 @@ fn folded(component: &str) -> impl Iterator<Item = char> {
 /// Whether two names are the same, whatever their case.
 #[must_use]
 pub fn same_name(left: &str, right: &str) -> bool {
-    left == right || folded(left).eq(folded(right))
+    compare(left, right).is_eq()
 }
 
 /// One name as NTFS holds it.
@@ -329,7 +329,11 @@ fn check(component: &str) -> Result<(), WindowsPathError> {
 
 impl PartialEq for WindowsPath {
     fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
+        // Paths of one directory differ at their ends.
+        let mut parts = self.components.iter().zip(&other.components).rev();
+        self.drive == other.drive
+            && self.components.len() == other.components.len()
+            && parts.all(|(one, other)| compare(one, other).is_eq())
     }
 }
 
@@ -342,31 +346,29 @@ impl PartialOrd for WindowsPath {
 }
 
 impl Ord for WindowsPath {
+    /// Component by component, so that a directory comes right before what is in it.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.drive.cmp(&other.drive).then_with(|| {
-            let mine = self.components.iter().map(|part| folded(part));
-            let theirs = other.components.iter().map(|part| folded(part));
-            compare(mine, theirs)
-        })
+        let mut parts = self.components.iter().zip(&other.components);
+        let first =
+            parts.find_map(|(one, other)| Some(compare(one, other)).filter(|order| order.is_ne()));
+        let by_parts = first.unwrap_or_else(|| self.components.len().cmp(&other.components.len()));
+        self.drive.cmp(&other.drive).then(by_parts)
     }
 }
 
-/// Compares component by component, so that a directory comes right before what is in it.
-fn compare<I: Iterator<Item = char>>(
-    mut mine: impl Iterator<Item = I>,
-    mut theirs: impl Iterator<Item = I>,
-) -> Ordering {
-    loop {
-        match (mine.next(), theirs.next()) {
-            (None, None) => return Ordering::Equal,
-            (None, Some(_)) => return Ordering::Less,
-            (Some(_), None) => return Ordering::Greater,
-            (Some(one), Some(other)) => match one.cmp(other) {
-                Ordering::Equal => {}
-                unequal => return unequal,
-            },
-        }
+/// Compares two components without case.
+fn compare(one: &str, other: &str) -> Ordering {
+    // Nearly all are spelt alike, or in ASCII: a plan compares paths a hundred thousand times.
+    if one == other {
+        return Ordering::Equal;
     }
+    if one.is_ascii() && other.is_ascii() {
+        return one
+            .bytes()
+            .map(|byte| byte.to_ascii_uppercase())
+            .cmp(other.bytes().map(|byte| byte.to_ascii_uppercase()));
+    }
+    folded(one).cmp(folded(other))
 }
 
 impl Hash for WindowsPath {
@@ -411,6 +413,22 @@ mod tests {
 
     fn path(text: &str) -> WindowsPath {
         WindowsPath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn names_are_compared_as_their_folded_characters_are() {
+        let names = [
+            "", "a", "A", "b", "ab", "AB", "a_", "aZ", "é", "É", "ß", "ı", "i", "ſ", "zé",
+        ];
+        for one in names {
+            for other in names {
+                assert_eq!(
+                    compare(one, other),
+                    folded(one).cmp(folded(other)),
+                    "{one} {other}"
+                );
+            }
+        }
     }
 
     #[test]

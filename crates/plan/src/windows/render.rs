@@ -15,14 +15,18 @@ use crate::windows::WindowsPath;
 use crate::windows::descriptors::{EXECUTE, FULL, PASS, PROTECT, READ, STAY, WRITE};
 use crate::windows::plan::{Accounts, HeldObject, WindowsPlan};
 use crate::windows::sids::Placeholder;
-use crate::windows::step::{ObjectKind, PersonStep, Purpose};
+use crate::windows::step::{AccountSids, ObjectKind, PersonStep, Purpose};
 
 mod launch;
 mod machine;
 
 /// What SIDs are called in the text of one plan.
 #[derive(Debug)]
-pub(crate) struct Names(BTreeMap<Sid, String>);
+pub(crate) struct Names {
+    words: BTreeMap<Sid, String>,
+    /// What templates stand for, or the placeholders that stand for it.
+    accounts: Option<AccountSids>,
+}
 
 impl Names {
     fn of(plan: &WindowsPlan) -> Self {
@@ -44,12 +48,18 @@ impl Names {
         for (sid, name) in KNOWN {
             names.entry(sid).or_insert_with(|| name.to_owned());
         }
-        Self(names)
+        Self {
+            words: names,
+            accounts: plan.accounts.sids(),
+        }
     }
 
     /// The name of a SID, or the SID.
     fn of_sid(&self, sid: Sid) -> String {
-        self.0.get(&sid).cloned().unwrap_or_else(|| sid.to_string())
+        self.words
+            .get(&sid)
+            .cloned()
+            .unwrap_or_else(|| sid.to_string())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Each mutation of a good plan is found, by the rule that is there for it.
 
-use ringfence_nt::{AccessMask, Ace, AceFlags, AceKind, Acl, Dacl, Sid};
+use ringfence_nt::{AccessMask, Ace, AceFlags, AceKind, Acl, Dacl, SecurityDescriptor, Sid};
 use ringfence_plan::windows::lint::{LintRule, lint};
 use ringfence_plan::windows::sids::Placeholder;
 use ringfence_plan::windows::step::{AceTemplate, Condition, MachineStep, PersonStep, Trustee};
@@ -45,10 +45,7 @@ fn below(name: &str) -> WindowsPath {
 }
 
 /// Changes what one step sets.
-fn in_step(
-    at: &WindowsPath,
-    change: impl Fn(&mut ringfence_nt::SecurityDescriptor),
-) -> Vec<LintRule> {
+fn in_step(at: &WindowsPath, change: impl Fn(&mut SecurityDescriptor)) -> Vec<LintRule> {
     found(|plan| {
         let after = plan.person_steps.iter_mut().find_map(|step| match step {
             PersonStep::SetDacl { object, after, .. } if object.path == *at => Some(after),
@@ -58,7 +55,7 @@ fn in_step(
     })
 }
 
-fn add_to(descriptor: &mut ringfence_nt::SecurityDescriptor, ace: Ace) {
+fn add_to(descriptor: &mut SecurityDescriptor, ace: Ace) {
     if let Dacl::Present(acl) = &mut descriptor.dacl {
         acl.aces.insert(0, ace);
     }
@@ -130,7 +127,14 @@ fn broken(rule: LintRule) -> (Vec<LintRule>, Option<LintRule>) {
             token(|token| token.restricting[0].sid = Sid::EVERYONE),
             Some(LintRule::RunnerOpen),
         ),
-        LintRule::RunnerOpen => (open_runner(), Some(LintRule::MachineOpen)),
+        LintRule::RunnerOpen => (open_runner(), Some(LintRule::SessionOpen)),
+        LintRule::SessionOpen => (
+            launched(|launch| {
+                let open = allow(AccessMask::GENERIC_ALL, Sid::EVERYONE);
+                add_to(&mut launch.desktop, open);
+            }),
+            Some(LintRule::MachineOpen),
+        ),
         LintRule::MachineOpen => (
             machine(&|aces| aces.retain(|ace| ace.kind == AceKind::Allow)),
             None,
@@ -149,7 +153,7 @@ fn every_rule_is_broken_by_a_plan() {
         seen.push(rule);
         next = after;
     }
-    assert_eq!(seen.len(), 16, "{seen:?}");
+    assert_eq!(seen.len(), 17, "{seen:?}");
 }
 
 fn is_write(ace: &&mut Ace) -> bool {
@@ -189,6 +193,150 @@ fn inherited_at(at: &str) -> Vec<LintRule> {
 
 fn token(change: fn(&mut ringfence_plan::windows::launch::TokenSpec)) -> Vec<LintRule> {
     found(move |plan| change(&mut plan.launch.as_mut().expect("a launch").token))
+}
+
+fn launched(change: impl Fn(&mut ringfence_plan::windows::launch::LaunchSpec)) -> Vec<LintRule> {
+    found(move |plan| change(plan.launch.as_mut().expect("a launch")))
+}
+
+/// What separates sessions: each object gives the accounts no more than a launch needs, and nobody else anything.
+#[test]
+fn an_object_of_a_session_that_gives_too_much_is_found() {
+    type Object = fn(&mut ringfence_plan::windows::launch::LaunchSpec) -> &mut SecurityDescriptor;
+    let objects: [Object; 4] = [
+        |launch| &mut launch.station,
+        |launch| &mut launch.desktop,
+        |launch| &mut launch.token.descriptor,
+        |launch| &mut launch.pipe.as_mut().expect("a pipe").descriptor,
+    ];
+    let (facts, ledger) = ready();
+    let group = plan(&policy(POLICY, &facts), &facts, &ledger)
+        .expect("a plan")
+        .accounts
+        .sids()
+        .expect("accounts")
+        .group;
+    let too_much = |sid| Ace::allow(AceFlags::NONE, AccessMask::GENERIC_ALL, sid);
+    for object in objects {
+        for sid in [group, Sid::EVERYONE, Sid::USERS, Sid::OWNER_RIGHTS] {
+            let rules = launched(|launch| {
+                let own = object(launch);
+                if let Dacl::Present(acl) = &mut own.dacl {
+                    acl.aces.push(too_much(sid));
+                }
+            });
+            assert!(rules.contains(&LintRule::SessionOpen), "{sid}");
+        }
+        let unlisted = launched(|launch| object(launch).dacl = Dacl::Null);
+        assert!(unlisted.contains(&LintRule::SessionOpen));
+        let inheriting = launched(|launch| {
+            object(launch).control = ringfence_nt::Control::default();
+        });
+        assert!(inheriting.contains(&LintRule::SessionOpen));
+    }
+    let unmarked = launched(|launch| {
+        let pipe = launch.pipe.as_mut().expect("a pipe");
+        if let Dacl::Present(acl) = &mut pipe.descriptor.dacl {
+            acl.aces.retain(|ace| ace.kind == AceKind::Allow);
+        }
+    });
+    assert!(unmarked.contains(&LintRule::SessionOpen));
+}
+
+/// What is found in the plan of a machine before set-up, once `change` has been at its steps.
+fn machine_steps(change: impl Fn(&mut Vec<MachineStep>)) -> Vec<LintRule> {
+    let (facts, ledger) = stored();
+    let whole = plan(&policy(POLICY, &facts), &facts, &ledger).expect("a plan");
+    assert_eq!(lint(&whole, &facts), Vec::new());
+    let mut changed = whole.clone();
+    change(&mut changed.machine_steps);
+    assert_ne!(changed, whole, "nothing was changed");
+    let found = lint(&changed, &facts);
+    found.into_iter().map(|one| one.rule).collect()
+}
+
+/// Each kind of machine step has a change by which undoing it would take what is not ours, or leave what is.
+#[test]
+fn a_machine_step_that_can_not_be_undone_is_found() {
+    let (facts, ledger) = stored();
+    let whole = plan(&policy(POLICY, &facts), &facts, &ledger).expect("a plan");
+    let mut kinds = std::collections::BTreeSet::new();
+    for (index, step) in whole.machine_steps.iter().enumerate() {
+        kinds.insert(format!("{:?}", std::mem::discriminant(step)));
+        // Done twice, the second receipt says that the first one's work was there before.
+        let twice = machine_steps(|steps| steps.insert(index, step.clone()));
+        assert!(twice.contains(&LintRule::NotInvertible), "{step:?}");
+        let spoilt = match step.clone() {
+            MachineStep::MakeDirectory { descriptor, .. } => MachineStep::MakeDirectory {
+                path: path("C:\\ProgramData\\Other"),
+                descriptor,
+            },
+            MachineStep::SetValue {
+                name,
+                value,
+                descriptor,
+                ..
+            } => MachineStep::SetValue {
+                key: "SOFTWARE\\Ringfencer".to_owned(),
+                name,
+                value,
+                descriptor,
+            },
+            MachineStep::EnsureAccount {
+                name,
+                role,
+                comment,
+                marker,
+                ..
+            } => MachineStep::EnsureAccount {
+                name,
+                role,
+                comment,
+                record: path("C:\\Windows\\System32\\config\\SAM"),
+                marker,
+            },
+            MachineStep::InstallFilters { mut filters } => {
+                filters.extend(filters.first().cloned());
+                MachineStep::InstallFilters { filters }
+            }
+            MachineStep::ReservePorts { ports } => MachineStep::ReservePorts {
+                ports: ringfence_plan::windows::step::PortRange {
+                    first: ports.last,
+                    last: ports.first,
+                },
+            },
+            // Named by what only they have; and an account that is not made can't be given back what it was denied.
+            MachineStep::DenyLogon { .. }
+            | MachineStep::EnsureGroup { .. }
+            | MachineStep::AddFirewallRule { .. } => continue,
+        };
+        let rules = machine_steps(|steps| steps[index] = spoilt.clone());
+        assert!(rules.contains(&LintRule::NotInvertible), "{spoilt:?}");
+    }
+    assert_eq!(kinds.len(), 8, "every kind of step is planned here");
+    let unmade = machine_steps(|steps| {
+        steps.retain(|step| !matches!(step, MachineStep::EnsureAccount { .. }));
+    });
+    assert!(unmade.contains(&LintRule::NotInvertible));
+}
+
+/// A walk that begins where nothing is changed, and a home that is none of the plan's.
+#[test]
+fn a_step_of_the_persons_that_can_not_be_undone_is_found() {
+    let strays = found(|plan| {
+        plan.person_steps.retain(
+            |step| !matches!(step, PersonStep::SetDacl { object, .. } if object.path == path(ROOT)),
+        );
+    });
+    assert!(strays.contains(&LintRule::NotInvertible));
+    let foreign = found(|plan| {
+        for step in &mut plan.person_steps {
+            if let PersonStep::MakeHome { path: home, .. } = step {
+                *home = path("C:\\Users\\ann\\Documents");
+            }
+        }
+    });
+    assert!(foreign.contains(&LintRule::NotInvertible));
 }
 
 /// A sandbox user gets at the runner's process.

@@ -68,7 +68,7 @@ fn a_root_in_another_sessions_root_waits_unless_both_have_both() {
         }
     }
     let vendor = format!("{ROOT}\\vendor");
-    let both = policy(&format!("{POLICY}").replace("D:\\scratch", &vendor), &facts);
+    let both = policy(&POLICY.replace("D:\\scratch", &vendor), &facts);
     let mut nested = facts.clone();
     nested.roots[1] = ringfence_plan::windows::facts::WindowsRoot {
         named: vendor.clone(),

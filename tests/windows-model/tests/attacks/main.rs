@@ -9,6 +9,7 @@
     reason = "a scene that can't be built is a failed test"
 )]
 
+mod ledgers;
 mod names;
 mod objects;
 mod others;

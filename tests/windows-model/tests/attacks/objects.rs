@@ -2,8 +2,10 @@
 
 use ringfence_nt::fs::{Caller, NewKind};
 use ringfence_nt::{
-    AccessMask, Ace, AceFlags, Acl, GenericMapping, SecurityDescriptor, Sid, WriteClass,
+    AccessMask, Ace, AceFlags, Acl, GenericMapping, ObjectKind, Securable, SecurableKind,
+    SecurityDescriptor, Sid, Token, WriteClass, for_new,
 };
+use ringfence_windows_model::World;
 use ringfence_windows_model::host::described;
 use ringfence_windows_model::mutate::Mutation;
 use ringfence_windows_model::operation::{Operation, Shape};
@@ -217,7 +219,7 @@ fn places_of_others_lose_files_where_delete_child_is_not_covered() {
 fn attack_16_runner_token_pipe_siblings() {
     attack(
         16,
-        "open the runner, its token or pipe, a sibling session",
+        "open the runner, its token or pipe, the console host, a sibling session",
         |class| {
             let world = Scene::standard(class, None).unwrap();
             assert!(
@@ -226,9 +228,31 @@ fn attack_16_runner_token_pipe_siblings() {
             );
             let soft = Scene::standard(class, Some(Mutation::SoftRunner)).unwrap();
             assert!(!soft.broken_by_objects(class).is_empty(), "control");
+            let hosts = world.guarded.iter();
+            let hosts = hosts.filter(|one| one.name.contains("console host"));
+            assert_eq!(hosts.count(), 4, "control: two siblings have one each");
+            assert!(
+                !runners_console_host(&world)
+                    .reach(&world.target, class)
+                    .is_empty(),
+                "control: a host that an unhardened runner starts is open to targets"
+            );
             world.broken_by_objects(class).is_empty()
         },
     );
+}
+
+/// A console host as a runner makes it that keeps the default DACL of its user.
+fn runners_console_host(world: &World) -> Securable {
+    let all = |sid| Ace::allow(AceFlags::NONE, AccessMask::GENERIC_ALL, sid);
+    let user = world.target.user;
+    let mut runner = Token::new(user, &[]);
+    runner.default_dacl = Some(Acl::new(vec![all(user), all(Sid::SYSTEM)]));
+    let kind = SecurableKind::Process;
+    Securable {
+        kind,
+        descriptor: for_new(None, &runner, None, ObjectKind::Leaf, &kind.mapping()),
+    }
 }
 
 /// A creating handle may do anything, so a target's own object has any descriptor it likes: nobody else's has.

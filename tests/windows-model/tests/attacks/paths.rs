@@ -117,26 +117,30 @@ fn attack_06_junction_for_our_walk() {
 
 #[test]
 fn attack_17_swap_a_path_between_plan_and_steps() {
-    attack(17, "swap a path between check and use", |class| {
-        let (mut scene, session) = after(class, LinkRule::WriteAttributes, &[]);
-        let ann = scene.ann.clone();
-        let plan = scene.plan(&ann, &ann.path("ws"), OTHER).unwrap();
-        // Between plan and steps: the directory's name leads elsewhere now.
-        for (path, made) in [
-            ("src", Made::MovedTo("moved")),
-            ("src", Made::Directory),
-            ("src", Made::JunctionTo(OUTSIDE)),
-        ] {
-            let world = scene.world("swapped", &session, &[]);
-            let operation = made.operation(&world.fs, path);
-            scene.host.fs = try_it(&world, class, &operation).unwrap();
-        }
-        let before = scene.host.descriptor(scene.host.find(OUTSIDE_FILE));
-        let done = carry_out(&mut scene.host.fs, &plan, Walking::Whole);
-        assert!(!done.is_empty(), "control: there was something to do");
-        before == scene.host.descriptor(scene.host.find(OUTSIDE_FILE))
-            && !can_change(&scene.host.fs, &session.target, class, OUTSIDE_FILE)
-    });
+    attack(
+        17,
+        "swap a path between check and use; edit either ledger",
+        |class| {
+            let (mut scene, session) = after(class, LinkRule::WriteAttributes, &[]);
+            let ann = scene.ann.clone();
+            let plan = scene.plan(&ann, &ann.path("ws"), OTHER).unwrap();
+            // Between plan and steps: the directory's name leads elsewhere now.
+            for (path, made) in [
+                ("src", Made::MovedTo("moved")),
+                ("src", Made::Directory),
+                ("src", Made::JunctionTo(OUTSIDE)),
+            ] {
+                let world = scene.world("swapped", &session, &[]);
+                let operation = made.operation(&world.fs, path);
+                scene.host.fs = try_it(&world, class, &operation).unwrap();
+            }
+            let before = scene.host.descriptor(scene.host.find(OUTSIDE_FILE));
+            let done = carry_out(&mut scene.host.fs, &plan, Walking::Whole);
+            assert!(!done.is_empty(), "control: there was something to do");
+            before == scene.host.descriptor(scene.host.find(OUTSIDE_FILE))
+                && !can_change(&scene.host.fs, &session.target, class, OUTSIDE_FILE)
+        },
+    );
 }
 
 fn opens_path(

@@ -1,4 +1,5 @@
 mod desk;
+mod foreign;
 mod grants;
 mod grants_faults;
 mod honoured;

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use ringfence_nt::{AceKind, Sid};
+use ringfence_nt::{AceKind, SecurityDescriptor, Sid};
 
 use super::{Names, flag_words, line, mask_words};
-use crate::windows::filters::match_descriptor;
+use crate::windows::filters::{PROVIDER, PROVIDER_SERVICE, SUBLAYER_WEIGHT, match_descriptor};
 use crate::windows::machine::{hive_entries, profile_entries};
 use crate::windows::step::{
     AccountRole, AceTemplate, Condition, DescriptorTemplate, Filter, FilterAction, Guid, Layer,
@@ -115,6 +115,15 @@ fn details(text: &mut String, step: &MachineStep, names: &Names) {
         } => template(text, descriptor, names),
         MachineStep::InstallFilters { filters } => filter_set(text, filters, names),
         MachineStep::EnsureAccount { marker, .. } => {
+            let _ = writeln!(
+                text,
+                "         UF_NORMAL_ACCOUNT UF_SCRIPT UF_DONT_EXPIRE_PASSWD UF_PASSWD_CANT_CHANGE, USER_PRIV_USER"
+            );
+            let _ = writeln!(
+                text,
+                "         member of GROUP and Users (S-1-5-32-545), and of nothing else"
+            );
+            let _ = writeln!(text, "         a profile of its own, by CreateProfile");
             for (what, aces) in [
                 ("its profile", profile_entries(*marker)),
                 (
@@ -125,6 +134,15 @@ fn details(text: &mut String, step: &MachineStep, names: &Names) {
                 let _ = writeln!(text, "         {what}, besides what Windows puts there");
                 for ace in &aces {
                     let _ = writeln!(text, "           {}", template_words(ace, names));
+                }
+                if let Some(accounts) = &names.accounts {
+                    let list = aces.iter().map(|ace| ace.resolve(accounts)).collect();
+                    let entries = SecurityDescriptor {
+                        owner: None,
+                        group: None,
+                        ..SecurityDescriptor::new(Sid::SYSTEM, Sid::SYSTEM, list)
+                    };
+                    let _ = writeln!(text, "           sddl {}", entries.to_sddl());
                 }
             }
         }
@@ -148,6 +166,10 @@ fn template(text: &mut String, descriptor: &DescriptorTemplate, names: &Names) {
     for ace in &descriptor.aces {
         let _ = writeln!(text, "         {}", template_words(ace, names));
     }
+    if let Some(accounts) = &names.accounts {
+        let sddl = descriptor.resolve(accounts).to_sddl();
+        let _ = writeln!(text, "         sddl {sddl}");
+    }
 }
 
 fn template_words(ace: &AceTemplate, names: &Names) -> String {
@@ -166,9 +188,17 @@ fn template_words(ace: &AceTemplate, names: &Names) -> String {
 /// Every filter on a line, and each way to name a user as the descriptor that it is.
 fn filter_set(text: &mut String, filters: &[Filter], names: &Names) {
     let sublayers: BTreeSet<Guid> = filters.iter().map(|filter| filter.sublayer).collect();
+    let _ = writeln!(
+        text,
+        "         provider {PROVIDER}, FWPM_PROVIDER_FLAG_PERSISTENT, service {PROVIDER_SERVICE}"
+    );
     for sublayer in sublayers {
-        let _ = writeln!(text, "         sublayer {sublayer}, this person's alone");
+        let _ = writeln!(
+            text,
+            "         sublayer {sublayer}, this person's alone, weight {SUBLAYER_WEIGHT:#06x}, FWPM_SUBLAYER_FLAG_PERSISTENT"
+        );
     }
+    let _ = writeln!(text, "         each filter FWPM_FILTER_FLAG_PERSISTENT");
     for filter in filters {
         let _ = writeln!(text, "         {}", filter_words(filter, names));
     }

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::ffi::c_void;
 use std::ptr::{from_ref, null, null_mut};
 
+use ringfence_plan::windows::filters;
 use ringfence_plan::windows::step::{Filter, FilterAction, Guid, Layer};
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::{
@@ -34,15 +35,8 @@ use super::wide::WideText;
 use parts::Parts;
 use read::{Seen, is_ours, see};
 
-/// Our provider, by which all of our filters are found.
-const PROVIDER: GUID = GUID::from_u128(0x52e6_9a01_8c3f_4b7d_9a51_7269_6e67_0001);
-/// A sublayer of ours weighs as much as one can: a permit that nobody below may override counts where it is asked first
-/// (learn.microsoft.com "Filter Arbitration").
-const SUBLAYER_WEIGHT: u16 = u16::MAX;
-/// The service that our provider stands on: the filtering engine's own, without which no filter works. The filters of a
-/// provider that names no service, or one that is not started with the system, are disabled when the engine starts
-/// (learn.microsoft.com `FWPM_PROVIDER0`, `FWPM_FILTER0`).
-const SERVICE: &str = "BFE";
+/// Our provider.
+const PROVIDER: GUID = GUID::from_u128(filters::PROVIDER.0);
 
 /// `FWP_E_FILTER_NOT_FOUND`
 const FILTER_NOT_FOUND: u32 = 0x8032_0003;
@@ -293,7 +287,7 @@ impl Engine {
             name: name.as_ptr().cast_mut(),
             description: what.as_ptr().cast_mut(),
         };
-        let service = text(SERVICE)?;
+        let service = text(filters::PROVIDER_SERVICE)?;
         let provider = FWPM_PROVIDER0 {
             providerKey: PROVIDER,
             displayData: display(),
@@ -311,7 +305,7 @@ impl Engine {
             displayData: display(),
             flags: FWPM_SUBLAYER_FLAG_PERSISTENT,
             providerKey: from_ref(&PROVIDER).cast_mut(),
-            weight: SUBLAYER_WEIGHT,
+            weight: filters::SUBLAYER_WEIGHT,
             ..FWPM_SUBLAYER0::default()
         };
         // SAFETY: as above.

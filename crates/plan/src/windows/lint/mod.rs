@@ -11,16 +11,17 @@ use crate::lint::Severity;
 use crate::windows::descriptors::{PASS, PROTECT, READ, STAY, Trustees};
 use crate::windows::facts::WindowsFacts;
 use crate::windows::filters;
-use crate::windows::launch::{Identity, LaunchSpec};
 use crate::windows::objects::Objects;
 use crate::windows::path::WindowsPath;
 use crate::windows::plan::{Accounts, HeldObject, WindowsPlan};
 use crate::windows::refuse::RefuseList;
 use crate::windows::sids::{self, SidKind};
 use crate::windows::step::{
-    Condition, DescriptorTemplate, Filter, FilterAction, MachineStep, PersonInverse, PersonStep,
-    Purpose, Trustee,
+    Condition, DescriptorTemplate, Filter, FilterAction, MachineStep, PersonStep, Purpose, Trustee,
 };
+
+mod launch;
+mod undo;
 
 /// Which rule a plan breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,7 +47,7 @@ pub enum LintRule {
     BetweenMissing,
     /// A secret that one of the accounts still reads.
     SecretReadable,
-    /// Undoing the step would not give back what was there.
+    /// Undoing the step would not give back what was there, or would take what is not ours.
     NotInvertible,
     /// A SID that only stands for another would be written.
     PlaceholderWritten,
@@ -57,6 +58,8 @@ pub enum LintRule {
     TokenTooWide,
     /// The runner, its pipe or its token is open to a target.
     RunnerOpen,
+    /// The pipe, the station, the desktop or the token of a session gives more than its launch needs.
+    SessionOpen,
     /// A directory or key of the machine's record lets the group do more than pass, or the person write where the group
     /// may not even look.
     MachineOpen,
@@ -91,6 +94,7 @@ pub fn lint(plan: &WindowsPlan, facts: &WindowsFacts) -> Vec<Finding> {
     for step in &plan.person_steps {
         lint.step(step);
     }
+    lint.undo(facts);
     for step in &plan.machine_steps {
         match step {
             MachineStep::InstallFilters { filters } => lint.filters(filters),
@@ -106,6 +110,7 @@ pub fn lint(plan: &WindowsPlan, facts: &WindowsFacts) -> Vec<Finding> {
         }
     }
     lint.launch(launch);
+    lint.session(launch);
     let mut findings: Vec<Finding> = lint.findings.into_iter().collect();
     findings.sort_by(|a, b| b.cmp(a));
     findings
@@ -301,17 +306,6 @@ impl Lint<'_> {
             }
         }
         if let PersonStep::SetDacl { before, after, .. } = step {
-            let restored = match step.inverse() {
-                PersonInverse::RestoreDacl {
-                    expected,
-                    descriptor,
-                    ..
-                } => expected == *after && descriptor == *before,
-                PersonInverse::Walked | PersonInverse::RemoveHome { .. } => false,
-            };
-            if !restored || before.owner != after.owner || before.group != after.group {
-                self.error(LintRule::NotInvertible, &path);
-            }
             self.foreign(before.acl(), after.acl(), &path);
         }
     }
@@ -404,72 +398,6 @@ impl Lint<'_> {
             if !bound || !weight || filter.sublayer != own {
                 self.error(LintRule::FilterUnbound, &filter.key);
             }
-        }
-    }
-
-    fn launch(&mut self, launch: &LaunchSpec) {
-        use ringfence_nt::FilterFlags;
-        let token = &launch.token;
-        let restricting: HashSet<Sid> = token.restricting.iter().map(|one| one.sid).collect();
-        let needed = FilterFlags::DISABLE_MAX_PRIVILEGE.with(FilterFlags::WRITE_RESTRICTED);
-        let session = sids::Placeholder::Session.sid();
-        // What the default lists of drives and new folders give to everybody who has logged on.
-        let everybody = [
-            sids::Placeholder::Logon.sid(),
-            Sid::ADMINISTRATORS,
-            Sid::AUTHENTICATED_USERS,
-            Sid::INTERACTIVE,
-            Sid::LOCAL,
-        ];
-        let is_account = matches!(launch.identity, Identity::Account(_));
-        let counts = |sid: &Sid| is_account && !token.deny_only.contains(sid);
-        let too_much = AccessMask::GENERIC_ALL | AccessMask::WRITE_DAC | AccessMask::WRITE_OWNER;
-        let gives = |ace: &Ace| {
-            let own = [session, Sid::SYSTEM, self.plan.person].contains(&ace.sid);
-            ace.kind == AceKind::Allow && !own && ace.mask.intersects(too_much)
-        };
-        let person_restricting =
-            launch.identity == Identity::Person && restricting.contains(&self.plan.person);
-        if !token.flags.contains(needed)
-            || !restricting.contains(&session)
-            || !restricting.contains(&self.plan.marker)
-            || restricting.contains(&Sid::EVERYONE)
-            || restricting.contains(&Sid::USERS)
-            || restricting.contains(&Sid::AUTHENTICATED_USERS)
-            || person_restricting
-            || everybody.iter().any(counts)
-            || token.default_dacl.aces.iter().any(gives)
-        {
-            self.error(LintRule::TokenTooWide, &"token of targets");
-        }
-        let Some(runner) = &launch.runner else {
-            return;
-        };
-        let accounts = self.plan.accounts.sids();
-        let is_sandbox = |sid: Sid| accounts.is_some_and(|all| all.all().contains(&sid));
-        for (name, descriptor) in [
-            ("runner's process", &runner.process),
-            ("runner's threads", &runner.thread),
-            ("runner's token", &runner.token),
-        ] {
-            let aces = descriptor.acl().map_or(&[][..], |acl| &acl.aces);
-            let open = aces
-                .iter()
-                .any(|ace| ace.kind == AceKind::Allow && is_sandbox(ace.sid));
-            let bound = aces
-                .iter()
-                .any(|ace| ace.sid == Sid::OWNER_RIGHTS && ace.mask == AccessMask::READ_CONTROL);
-            if open || !bound {
-                self.error(LintRule::RunnerOpen, &name);
-            }
-        }
-        if runner
-            .default_dacl
-            .aces
-            .iter()
-            .any(|ace| is_sandbox(ace.sid))
-        {
-            self.error(LintRule::RunnerOpen, &"what the runner makes");
         }
     }
 }
