@@ -93,7 +93,8 @@ pub enum Event {
     /// talks to: an address (sixteen bytes, IPv4 mapped) and a port (two). The answer is the number, a process of the
     /// session (four, 0 for none) and the path of its program; numbers are little-endian.
     Naming,
-    /// The way to dial published ports travels with this frame; before [`Event::Ready`].
+    /// The way to further sockets of the session's network travels with this frame; before [`Event::Ready`], where anything is
+    /// served or published.
     Dialling,
     /// The harness's side of the way to Unix sockets of the host travels with this frame; before [`Event::Ready`].
     ///

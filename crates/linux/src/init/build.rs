@@ -263,8 +263,9 @@ impl Builder<'_> {
                 self.built.network.served.push((*socket, made));
                 Ok(())
             }
-            Step::Publish { port } => {
-                self.built.network.published.push(*port);
+            // The harness listens outside, and asks for each connection.
+            Step::Publish { .. } => {
+                self.built.network.publishes = true;
                 Ok(())
             }
             Step::ReachSocket {

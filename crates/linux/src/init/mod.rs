@@ -251,15 +251,16 @@ fn hand_out(network: network::Network) -> Result<(Announced, Option<Door>), Even
         .into_iter()
         .map(|(socket, made)| (Event::Serving { socket }, made))
         .collect();
-    if !all.is_empty() {
+    let is_served = !all.is_empty();
+    if is_served {
         let asked = callers::start_answering()
             .map_err(|errno| failed("start to tell callers", errno.raw_os_error()))?;
         all.push((Event::Naming, asked));
     }
-    if !network.published.is_empty() {
-        let dialer = network::start_dialer(network.published)
-            .map_err(|errno| failed("start the dialer", errno.raw_os_error()))?;
-        all.push((Event::Dialling, dialer));
+    if is_served || network.publishes {
+        let opener = network::start_opening()
+            .map_err(|errno| failed("start to open sockets", errno.raw_os_error()))?;
+        all.push((Event::Dialling, opener));
     }
     if network.sockets.is_empty() {
         return Ok((all, None));

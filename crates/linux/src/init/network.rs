@@ -6,7 +6,7 @@
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -24,6 +24,8 @@ use crate::sys;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// Bytes of a wish for a socket: what to do, an address, and a port.
+const WISH: usize = 1 + 16 + 2;
 /// The index of the loopback interface: the first of every network namespace.
 const LOOPBACK_INDEX: u32 = 1;
 
@@ -32,8 +34,8 @@ const LOOPBACK_INDEX: u32 = 1;
 pub(crate) struct Network {
     /// Sockets to be served.
     pub(crate) served: Vec<(ServedSocket, OwnedFd)>,
-    /// Ports that may be dialled.
-    pub(crate) published: Vec<u16>,
+    /// Whether a port is published.
+    pub(crate) publishes: bool,
     /// Unix sockets of the host that may be reached.
     pub(crate) sockets: Vec<Granted>,
 }
@@ -140,12 +142,17 @@ pub(super) fn serve(socket: ServedSocket) -> Result<OwnedFd, Errno> {
     Ok(made)
 }
 
-/// Answers the harness's wishes for connections to published ports, on a thread of its own; the harness's end is
-/// returned.
+/// Answers the harness's wishes for further sockets of the session's network, on a thread of its own; the harness's
+/// end is returned.
 ///
-/// A wish is a family, 4 or 6, and a port, little-endian: three bytes. The answer is an error number in four, with the
-/// socket where it is zero. The connection may still be in progress: loopback connects at once or not at all.
-pub(super) fn start_dialer(ports: Vec<u16>) -> Result<OwnedFd, Errno> {
+/// A wish is what to do (0: connect, 1: listen), an address (sixteen bytes, IPv4 mapped) and a port, little-endian:
+/// nineteen bytes. The answer is an error number in four, with the socket where it is zero. A connection may still be
+/// in progress: loopback connects at once or not at all.
+///
+/// # Security
+/// The harness decides what is reached; nothing is made here but on the session's own loopback, or for every address
+/// at once, which is the session's own network, too.
+pub(super) fn start_opening() -> Result<OwnedFd, Errno> {
     let (ours, theirs) = socketpair(
         Domain::UNIX,
         SocketType::SEQPACKET,
@@ -153,32 +160,42 @@ pub(super) fn start_dialer(ports: Vec<u16>) -> Result<OwnedFd, Errno> {
         None,
     )?;
     std::thread::Builder::new()
-        .name("dialer".to_owned())
+        .name("opener".to_owned())
         .stack_size(64 << 10)
-        .spawn(move || dial_until_closed(&ours, &ports))
+        .spawn(move || open_until_closed(&ours))
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))?;
     Ok(theirs)
 }
 
-fn dial_until_closed(harness: &OwnedFd, ports: &[u16]) {
-    let mut wish = [0_u8; 3];
+fn open_until_closed(harness: &OwnedFd) {
+    let mut wish = [0_u8; WISH];
     loop {
         match recv(harness, &mut wish, RecvFlags::empty()) {
-            Ok((3, _)) => {}
+            Ok((WISH, _)) => {}
             Err(Errno::INTR) => continue,
             // The harness has closed it, or is no harness of ours.
             Ok(_) | Err(_) => return,
         }
-        let [family, port @ ..] = wish;
-        let port = u16::from_le_bytes(port);
-        let made = match family {
-            4 if ports.contains(&port) => dial((Ipv4Addr::LOCALHOST, port).into()),
-            6 if ports.contains(&port) => dial((Ipv6Addr::LOCALHOST, port).into()),
-            _ => Err(Errno::ACCESS),
-        };
-        if answer(harness, made).is_err() {
+        if answer(harness, open(wish)).is_err() {
             return;
         }
+    }
+}
+
+fn open(wish: [u8; WISH]) -> Result<OwnedFd, Errno> {
+    let [what, rest @ ..] = wish;
+    let (ip, port) = rest.split_at(16);
+    let ip = ip.first_chunk::<16>().ok_or(Errno::INVAL)?;
+    let port = port.first_chunk::<2>().ok_or(Errno::INVAL)?;
+    let ip = Ipv6Addr::from(*ip).to_canonical();
+    let address = SocketAddr::new(ip, u16::from_le_bytes(*port));
+    match what {
+        0 if ip.is_loopback() => dial(address),
+        1 if ip.is_loopback() || ip.is_unspecified() => serve(ServedSocket {
+            address,
+            service: Service::Captured,
+        }),
+        _ => Err(Errno::ACCESS),
     }
 }
 

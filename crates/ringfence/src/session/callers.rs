@@ -87,7 +87,8 @@ impl Asking {
     }
 }
 
-fn push_address(question: &mut Vec<u8>, address: SocketAddr) {
+/// The address as the runner reads it: sixteen bytes, IPv4 mapped, and the port, little-endian.
+pub(super) fn push_address(question: &mut Vec<u8>, address: SocketAddr) {
     let ip = match address.ip() {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
         IpAddr::V6(ip) => ip,

@@ -9,12 +9,14 @@ mod bell;
 mod inside;
 #[cfg(windows)]
 mod loopback;
+#[cfg(target_os = "linux")]
+mod widening;
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 #[cfg(target_os = "linux")]
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,6 +42,8 @@ use self::bell::Bell;
 pub(crate) use self::inside::HandedOut;
 #[cfg(windows)]
 pub(crate) use self::loopback::Loopback;
+#[cfg(target_os = "linux")]
+use self::widening::Widening;
 use super::certificates::CertificateError;
 #[cfg(target_os = "linux")]
 use super::sockets::SocketError;
@@ -63,6 +67,16 @@ pub enum EgressError {
     Publish {
         /// Which.
         port: u16,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// A socket that a policy asks for can't be made inside the session.
+    #[cfg(target_os = "linux")]
+    #[error("listen on {address} inside the session")]
+    Inside {
+        /// Where.
+        address: SocketAddr,
         /// The system's error.
         #[source]
         source: io::Error,
@@ -106,6 +120,11 @@ impl EgressError {
                 format!("free port {port} of this machine's loopback, or publish another")
             }
             #[cfg(target_os = "linux")]
+            Self::Inside { address, .. } => format!(
+                "end the program inside that listens on port {}, or start the session anew",
+                address.port()
+            ),
+            #[cfg(target_os = "linux")]
             Self::Socket(SocketError::Open { path, .. } | SocketError::Changed { path }) => {
                 format!("see whether its server runs: `ls -l {path}`, and try again")
             }
@@ -136,6 +155,8 @@ pub(crate) struct Egress {
     post: Arc<Post>,
     /// Why it has ended, once that was taken.
     ending: Option<String>,
+    #[cfg(target_os = "linux")]
+    widening: Option<Arc<Widening>>,
 }
 
 /// Where the proxy puts what it decided.
@@ -190,6 +211,8 @@ pub(super) struct Prepared {
     proxy: Proxy,
     control: Control,
     post: Arc<Post>,
+    #[cfg(target_os = "linux")]
+    widening: Option<Arc<Widening>>,
 }
 
 impl Prepared {
@@ -223,6 +246,8 @@ impl Prepared {
             proxy,
             control,
             post,
+            #[cfg(target_os = "linux")]
+            widening: None,
         })
     }
 
@@ -236,6 +261,8 @@ impl Prepared {
             proxy,
             control,
             post,
+            #[cfg(target_os = "linux")]
+            widening,
         } = self;
         let ending = Ending(Arc::clone(&post));
         let (held, end) = channel();
@@ -254,6 +281,8 @@ impl Prepared {
             end,
             post,
             ending: None,
+            #[cfg(target_os = "linux")]
+            widening,
         })
     }
 }
@@ -261,7 +290,11 @@ impl Prepared {
 impl Egress {
     /// What steers it.
     pub(crate) fn control(&self) -> NetworkControl {
-        NetworkControl(self.control.clone())
+        NetworkControl {
+            proxy: self.control.clone(),
+            #[cfg(target_os = "linux")]
+            widening: self.widening.clone(),
+        }
     }
 
     #[cfg(target_os = "linux")]
@@ -308,22 +341,36 @@ impl Egress {
 
 /// Steers the network of a live session, from any thread and while a command runs.
 #[derive(Clone)]
-pub struct NetworkControl(Control);
+pub struct NetworkControl {
+    proxy: Control,
+    #[cfg(target_os = "linux")]
+    widening: Option<Arc<Widening>>,
+}
 
 impl NetworkControl {
     /// Decides by `policy` from now on, and closes the connections that it does not allow: a grant that was taken back
-    /// or has run out ends at once.
+    /// or has run out ends at once. Ports, servers and published ports that no policy named before get their
+    /// listeners.
     ///
-    /// What the boundary was built with stays: a port, a server or a socket that the first policy did not name has no
-    /// way to the proxy, whatever this one says.
-    pub fn reload(&self, policy: &NetworkPolicy) {
-        self.0.reload(policy.clone());
+    /// Unix sockets stay as they were when the session began, and so does a session without a network: a policy that
+    /// opens either is for the next one. So are methods and paths where no rule had any.
+    ///
+    /// # Errors
+    /// [`EgressError`] for a listener that can't be made: everything else of the policy holds, and what is meant for
+    /// that one is refused.
+    pub fn reload(&self, policy: &NetworkPolicy) -> Result<(), EgressError> {
+        self.proxy.reload(policy.clone());
+        #[cfg(target_os = "linux")]
+        if let Some(widening) = &self.widening {
+            return widening.widen(policy, &self.proxy);
+        }
+        Ok(())
     }
 
     /// How many connections are open on the far side.
     #[must_use]
     pub fn open_connections(&self) -> usize {
-        self.0.open_connections()
+        self.proxy.open_connections()
     }
 }
 

@@ -94,9 +94,9 @@ impl Network {
         Some(())
     }
 
-    /// Takes the way to dial published ports.
+    /// Takes the way to further sockets of the session's network.
     pub(super) fn collect_dialler(&mut self, dialler: Option<OwnedFd>) -> Option<()> {
-        let dialler = dialler.filter(|_| self.dialler.is_none() && !self.published.is_empty())?;
+        let dialler = dialler.filter(|_| self.dialler.is_none() && self.opens_sockets())?;
         self.dialler = Some(dialler);
         Some(())
     }
@@ -116,11 +116,16 @@ impl Network {
             || self.egress.is_some()
     }
 
+    /// Whether sockets of the session's network are asked for while it lives.
+    fn opens_sockets(&self) -> bool {
+        self.planned > 0 || !self.published.is_empty()
+    }
+
     /// Whether the runner has handed out all that the plan says.
     pub(super) fn is_whole(&self) -> bool {
         self.sockets.len() == self.planned
             && self.namer.is_some() == (self.planned > 0)
-            && self.dialler.is_some() != self.published.is_empty()
+            && self.dialler.is_some() == self.opens_sockets()
             && self.door.is_some() == self.host_sockets.is_some()
     }
 

@@ -2,6 +2,10 @@
 //!
 //! The log of the origins and of the name server is the proof: what is not in it has not left.
 
+mod hostile;
+mod modes;
+mod terms;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
@@ -39,31 +43,37 @@ pub(super) const CASES: &[Case] = &[
         name: "egress.addresses",
         promise: "an allowed name that leads to this machine, a private network or metadata is refused, in every disguise",
         needs: Needs::Internet,
-        run: addresses,
+        run: hostile::addresses,
     },
     Case {
         name: "egress.hostile-requests",
         promise: "what two readers could read in two ways is refused: hosts, requests, greetings",
         needs: Needs::Internet,
-        run: hostile,
+        run: hostile::hostile,
     },
     Case {
         name: "egress.ports",
         promise: "a rule opens its own ports alone, over TCP alone",
         needs: Needs::Internet,
-        run: ports,
+        run: modes::ports,
+    },
+    Case {
+        name: "egress.terms",
+        promise: "a rule's terms open and limit what they say: server names, changes of protocol, bytes, programs",
+        needs: Needs::Internet,
+        run: terms::terms,
     },
     Case {
         name: "egress.ask",
         promise: "with nobody to answer, a connection that is asked about is held for its time, sends nothing, and is refused by the usual rule",
         needs: Needs::Internet,
-        run: ask,
+        run: modes::ask,
     },
     Case {
         name: "egress.open",
         promise: "open reaches every public host, and no private address, metadata or denied host",
         needs: Needs::Internet,
-        run: open,
+        run: modes::open,
     },
 ];
 
@@ -347,255 +357,5 @@ fn names(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
     checks.same("nobody was asked", &visit.log(), &Vec::new());
     let rules: Vec<String> = visit.rules_against("secret.evil").into_iter().collect();
     checks.same("the rule", &rules, &vec!["net.not-listed".to_owned()]);
-    Ok(())
-}
-
-fn addresses(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
-    let options = ["--network", "allowlist", "--allow-host", "**.example.com"];
-    let visit = Visit::new(ground, &options)?;
-    let hosts = [
-        "mixed.example.com",
-        "private.example.com",
-        "loopback.example.com",
-        "metadata.example.com",
-        "mapped.example.com",
-        "nat64.example.com",
-    ];
-    let mut attacks = Vec::new();
-    for host in hosts {
-        attacks.extend(ways(host));
-    }
-    attacks.extend(ways("169.254.169.254"));
-    attacks.extend(ways("10.0.0.1"));
-    visit.controls(ground, checks, &attacks)?;
-    visit.refuses(ground, checks, &attacks)?;
-    checks.same("nothing was reached", &visit.reached(), &Vec::new());
-    // A name that changes its mind is asked for once for each connection, and what was checked is dialled.
-    let flipping = ways("flipping.example.com");
-    let _ = visit.attack(ground, &flipping)?;
-    let loopback: Vec<String> = visit
-        .log()
-        .into_iter()
-        .filter(|line| line.contains(" 127.0.0.1:"))
-        .collect();
-    checks.same(
-        "a flipping name never leads to loopback",
-        &loopback,
-        &Vec::new(),
-    );
-    let sibling = words(&[
-        "http",
-        "four.example.com",
-        "80",
-        &REQUEST.replace("HOST", "four.example.com"),
-    ]);
-    checks.sibling("an ordinary name", &visit.attack_once(ground, sibling)?);
-    Ok(())
-}
-
-fn hostile(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
-    let host = "allowed.example.com";
-    let options = [
-        "--network",
-        "allowlist",
-        "--allow-host",
-        host,
-        "--allow-host",
-        "example.net",
-    ];
-    let visit = Visit::new(ground, &options)?;
-    let request = |head: &str| head.replace("HOST", host);
-    let mut attacks: Vec<Vec<String>> = Vec::new();
-    // Another host inside than outside.
-    for head in [
-        "GET / HTTP/1.1\\r\\nhost: other.example.net\\r\\n\\r\\n",
-        "GET http://other.example.net/ HTTP/1.1\\r\\nhost: HOST\\r\\n\\r\\n",
-        "GET / HTTP/1.1\\r\\nhost: HOST\\r\\nhost: other.example.net\\r\\n\\r\\n",
-        "GET / HTTP/1.1\\r\\n\\r\\n",
-        "GET / HTTP/1.1\\r\\nhost: HOST\\r\\ncontent-length: 1\\r\\ntransfer-encoding: chunked\\r\\n\\r\\nx",
-        "GET / HTTP/1.1\\r\\nhost: HOST\\r\\n folded: x\\r\\n\\r\\n",
-        "GET / HTTP/1.1\\r\\nhost: HOST\\r\\nx: a\\0b\\r\\n\\r\\n",
-        "CONNECT other.example.net:443 HTTP/1.1\\r\\nhost: other.example.net:443\\r\\n\\r\\n",
-    ] {
-        attacks.push(words(&["http", host, "80", &request(head)]));
-        attacks.push(words(&["proxied", "connect", host, "80", &request(head)]));
-    }
-    for server in [
-        "other.example.net",
-        "-",
-        "allowed.example.com.",
-        "ALLOWED.example.com.evil.example.net",
-    ] {
-        if server != "allowed.example.com." {
-            attacks.push(words(&["hello", host, "443", server]));
-        }
-    }
-    // Hosts that one reader takes for an address and another for a name.
-    for disguise in [
-        "2130706433",
-        "0x7f.1",
-        "127.1",
-        "0177.0.0.1",
-        "allowed.example.com\\0.evil.example.net",
-        "allowed.example.com%00.evil.example.net",
-        "allowed.example.com .evil.example.net",
-    ] {
-        attacks.push(words(&[
-            "proxied",
-            "socks",
-            disguise,
-            "80",
-            &request(REQUEST),
-        ]));
-        if !disguise.contains(['\\', ' ']) {
-            attacks.push(words(&[
-                "proxied",
-                "connect",
-                disguise,
-                "80",
-                &request(REQUEST),
-            ]));
-            let absolute = ABSOLUTE.replace("HOST", disguise);
-            attacks.push(words(&["proxied", "absolute", disguise, "80", &absolute]));
-        }
-    }
-    visit.controls(ground, checks, &attacks)?;
-    for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
-        checks.that(&attack.join(" "), is_turned_away(&verdict), || {
-            format!("must be turned away, but: {verdict:?}")
-        });
-    }
-    let strangers: Vec<String> = visit
-        .log()
-        .into_iter()
-        .filter(|line| {
-            line.contains("other") || line.contains("evil") || line.contains("127.0.0.1")
-        })
-        .collect();
-    checks.same("nothing reached another host", &strangers, &Vec::new());
-    visit.serves(ground, checks, &ways(host))?;
-    Ok(())
-}
-
-fn ports(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
-    let host = "allowed.example.com";
-    let options = [
-        "--network",
-        "allowlist",
-        "--allow-host",
-        "allowed.example.com:8080",
-    ];
-    let visit = Visit::new(ground, &options)?;
-    let request = REQUEST.replace("HOST", host);
-    let other = REQUEST.replace("HOST", "allowed.example.com:8080");
-    let attacks = [
-        words(&["http", host, "80", &request]),
-        words(&["hello", host, "443", host]),
-        words(&["banner", host, "22"]),
-        words(&["http", host, "9000", &request]),
-        words(&["proxied", "connect", host, "443", &request]),
-        words(&["proxied", "socks", host, "9000", &request]),
-        words(&["udp-echo", "93.184.216.34", "443"]),
-        words(&["udp-echo", "93.184.216.34", "8125"]),
-        words(&["tcp-fast-open", "93.184.216.34", "22"]),
-    ];
-    for (attack, verdict) in attacks.iter().zip(visit.attack(ground, &attacks)?) {
-        let also = [UNREACHED, &[libc::EAGAIN, libc::EOPNOTSUPP]].concat();
-        checks.refused(&attack.join(" "), &verdict, &also);
-    }
-    checks.same("nothing was reached", &visit.reached(), &Vec::new());
-    // A port without a listener, too, is told by the name that was meant.
-    let rules: Vec<String> = visit
-        .rules_against("allowed.example.com:9000")
-        .into_iter()
-        .collect();
-    let rule = vec!["net.not-listed".to_owned()];
-    checks.same("the rule of a refused port", &rules, &rule);
-    let synthetic: Vec<Value> = visit
-        .events()
-        .into_iter()
-        .filter(|event| event.to_string().contains("\"198.1"))
-        .collect();
-    checks.same("synthetic addresses in the record", &synthetic, &Vec::new());
-    visit.controls(ground, checks, &attacks)?;
-    let sibling = words(&["http", host, "8080", &other]);
-    checks.sibling("its own port", &visit.attack_once(ground, sibling)?);
-    // Ports that the session's own servers would like to have.
-    for port in ["53", "61080"] {
-        let rule = format!("{host}:{port}");
-        let visit = Visit::new(ground, &["--network", "allowlist", "--allow-host", &rule])?;
-        let request = REQUEST.replace("HOST", &rule);
-        let attacks = [
-            words(&["http", host, port, &request]),
-            words(&["proxied", "connect", host, port, &request]),
-            words(&["resolve", host]),
-        ];
-        visit.serves(ground, checks, &attacks)?;
-    }
-    Ok(())
-}
-
-fn ask(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
-    let options = [
-        "--network",
-        "allowlist",
-        "--allow-host",
-        "allowed.example.com",
-        "--ask",
-    ];
-    let mut visit = Visit::new(ground, &options)?;
-    let file = "[approvals]\ntimeout = \"2s\"\n";
-    let file = visit.fixture.write("approvals.toml", file)?;
-    let file = file.to_string_lossy().into_owned();
-    visit.options.extend(["--config".to_owned(), file]);
-    let host = "other.example.net";
-    let attacks = ways(host);
-    visit.controls(ground, checks, &attacks)?;
-    visit.refuses(ground, checks, &attacks)?;
-    checks.same("nothing was sent", &visit.log(), &Vec::new());
-    let rules: Vec<String> = visit.rules_against(host).into_iter().collect();
-    let rule = vec!["net.not-listed".to_owned()];
-    checks.same("the rule of every refusal", &rules, &rule);
-    let asked = |event: &&Value| event["event"] == "net.asked";
-    let events = visit.events();
-    let asked = events.iter().filter(asked).count();
-    // The plain greeting and the one in pieces come by both addresses of the name.
-    checks.that("each was asked about", asked >= attacks.len(), || {
-        asked.to_string()
-    });
-    visit.serves(ground, checks, &ways("allowed.example.com"))?;
-    Ok(())
-}
-
-fn open(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
-    let options = [
-        "--network",
-        "open",
-        "--deny-host",
-        "denied.tree.example.com",
-    ];
-    let visit = Visit::new(ground, &options)?;
-    for host in ["allowed.example.com", "other.example.net"] {
-        visit.serves(ground, checks, &ways(host))?;
-    }
-    let mut attacks = Vec::new();
-    for host in [
-        "denied.tree.example.com",
-        "private.example.com",
-        "metadata.example.com",
-        "169.254.169.254",
-        "10.0.0.1",
-        "192.168.1.1",
-        "100.64.0.1",
-    ] {
-        attacks.extend(ways(host));
-    }
-    visit.controls(ground, checks, &attacks)?;
-    visit.refuses(ground, checks, &attacks)?;
-    checks.same(
-        "nothing of these was reached",
-        &visit.reached(),
-        &Vec::new(),
-    );
     Ok(())
 }

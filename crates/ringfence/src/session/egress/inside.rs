@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,8 +18,9 @@ use ringfence_policy::Policy;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
 use tokio::net::TcpStream;
 
-use super::super::callers::Callers;
+use super::super::callers::{Callers, push_address};
 use super::super::sockets::HostSockets;
+use super::widening::Widening;
 use super::{Egress, EgressError, Prepared};
 
 /// What the runner has handed out of the session.
@@ -29,7 +30,7 @@ pub(crate) struct HandedOut {
     pub(crate) sockets: Vec<(ServedSocket, OwnedFd)>,
     /// The way to ask who a caller is.
     pub(crate) namer: Option<OwnedFd>,
-    /// The way to dial published ports.
+    /// The way to further sockets of the session's network.
     pub(crate) dialler: Option<OwnedFd>,
     /// The way from programs to Unix sockets of the host, and those.
     pub(crate) door: Option<(OwnedFd, HostSockets)>,
@@ -60,26 +61,18 @@ impl Egress {
             command: None,
         };
         let attribution = Arc::new(Callers::new(subject.clone(), namer));
-        let prepared = Prepared::new(policy, attribution, terminator)?;
+        let mut prepared = Prepared::new(policy, attribution, terminator)?;
+        if let Some(dialler) = dialler {
+            let known: Vec<ServedSocket> = sockets.iter().map(|(socket, _)| *socket).collect();
+            let inside = Arc::new(Inside::new(dialler));
+            let widening = Widening::new(inside, subject.clone(), &known);
+            for port in published {
+                prepared.add(widening.publish(*port)?)?;
+            }
+            prepared.widening = Some(Arc::new(widening));
+        }
         for (socket, made) in sockets {
             prepared.add(listener(socket, made))?;
-        }
-        if let Some(dialler) = dialler {
-            let inside: Arc<dyn Dial> = Arc::new(Inside::new(dialler));
-            for port in published {
-                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
-                let listener =
-                    TcpListener::bind(address).map_err(|source| EgressError::Publish {
-                        port: *port,
-                        source,
-                    })?;
-                prepared.add(Listener::Published {
-                    listener,
-                    port: *port,
-                    inside: Arc::clone(&inside),
-                    subject: subject.clone(),
-                })?;
-            }
         }
         if let Some((door, held)) = door {
             held.serve(door, prepared.control.clone(), subject)
@@ -105,20 +98,32 @@ fn listener(socket: ServedSocket, made: OwnedFd) -> Listener {
     }
 }
 
-/// Connects to the session's loopback, through the runner.
-struct Inside(Mutex<OwnedFd>);
+/// Makes sockets of the session's network, through the runner.
+pub(super) struct Inside(Mutex<OwnedFd>);
+
+/// What a socket is made for.
+#[derive(Clone, Copy)]
+enum Wish {
+    Connect = 0,
+    Listen = 1,
+}
 
 impl Inside {
-    fn new(dialler: OwnedFd) -> Self {
+    pub(super) fn new(dialler: OwnedFd) -> Self {
         Self(Mutex::new(dialler))
     }
 
-    /// Asks for a connection and takes the socket. The runner answers at once: it does not wait for the server.
-    fn ask(&self, address: SocketAddr) -> io::Result<OwnedFd> {
+    /// A socket that listens at `address`.
+    pub(super) fn listen(&self, address: SocketAddr) -> io::Result<OwnedFd> {
+        self.ask(Wish::Listen, address)
+    }
+
+    /// Asks for a socket and takes it. The runner answers at once: it does not wait for a server.
+    fn ask(&self, wish: Wish, address: SocketAddr) -> io::Result<OwnedFd> {
         let dialler = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let [low, high] = address.port().to_le_bytes();
-        let family = if address.is_ipv4() { 4 } else { 6 };
-        send(&*dialler, &[family, low, high], SendFlags::NOSIGNAL)?;
+        let mut question = vec![wish as u8];
+        push_address(&mut question, address);
+        send(&*dialler, &question, SendFlags::NOSIGNAL)?;
         let mut number = [0; 4];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -140,7 +145,7 @@ impl Inside {
 
 impl Dial for Inside {
     fn dial(&self, address: SocketAddr) -> Pending<'static, io::Result<TcpStream>> {
-        let asked = self.ask(address);
+        let asked = self.ask(Wish::Connect, address);
         Box::pin(async move {
             let stream = TcpStream::from_std(asked?.into())?;
             // Loopback connects at once or not at all, but the answer may still be on its way.

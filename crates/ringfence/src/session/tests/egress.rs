@@ -123,7 +123,7 @@ fn a_policy_that_is_loaded_while_the_session_lives_closes_what_it_does_not_allow
     let (_accepted, _) = server.accept().unwrap();
     let control = session.network_control().unwrap();
     assert_eq!(control.open_connections(), 1);
-    control.reload(&NetworkPolicy::offline());
+    control.reload(&NetworkPolicy::offline()).unwrap();
     // An end or a reset; silence would be neither.
     let mut rest = Vec::new();
     let ended = open.read_to_end(&mut rest).map_err(|error| error.kind());
