@@ -423,6 +423,24 @@ fn a_failure_that_a_hidden_secret_may_explain_names_it() {
 }
 
 #[test]
+fn a_program_in_a_place_that_the_session_does_not_show_is_not_called_a_script() {
+    let home = Home::new();
+    if boundary(&home) == Boundary::Less {
+        return;
+    }
+    let directory = tempfile::Builder::new().tempdir_in("/var/tmp").unwrap();
+    let tool = directory.path().join("tool");
+    std::fs::copy("/bin/true", &tool).unwrap();
+    let failed = home.run(&["run", "--", tool.to_str().unwrap()]);
+    assert_eq!(failed.status, Some(127), "{}", failed.snapshot());
+    assert!(
+        failed.stderr.contains("is not there inside") && !failed.stderr.contains("interpreter"),
+        "{}",
+        failed.snapshot()
+    );
+}
+
+#[test]
 fn a_failure_with_nothing_refused_is_not_commented_on_and_a_hint_is_given_once() {
     let home = Home::new();
     if boundary(&home) == Boundary::Less {

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, stderr};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::render::escape::escape_os;
+use crate::render::escape::{escape_os, shell_words};
 use ringfence::own_file::{self, OwnFile};
 use ringfence::state::SESSION_VARIABLE;
 use ringfence::told;
@@ -16,7 +16,7 @@ use ringfence::{
 use ringfence_audit::EventSink;
 use ringfence_plan::step::LimitMechanism;
 use ringfence_plan::{Level, Plan, Step};
-use ringfence_policy::{AbsolutePath, ExitCode, Policy};
+use ringfence_policy::{AbsolutePath, Decision, ExitCode, Operation, Policy, RuleId};
 
 use crate::cli::{PolicyOptions, ReportOptions, Run, Shell};
 use crate::context::{self, Context};
@@ -113,8 +113,10 @@ fn session_of_one(
     let (policy, notes) = (&context.loaded.policy, &context.loaded.notes);
     let mut announced = Vec::new();
     let mut unseen_limit = None;
+    let mut unshown = None;
     let ended = Session::run_alone(policy, &context.state, options, &command, &mut |plan| {
         unseen_limit = uncounted_limit(plan);
+        unshown = why_unshown(plan, &program);
         let before = std::mem::replace(&mut announced, notes_before(notes, plan));
         // Another plan is tried where the first can't be carried out: what both say is said once.
         let news = announced.iter().filter(|note| !before.contains(note));
@@ -139,6 +141,7 @@ fn session_of_one(
         Frame {
             verb,
             program: &program,
+            unshown: unshown.as_deref(),
             unseen_limit,
             ..frame(report)
         },
@@ -229,6 +232,7 @@ fn frame(options: &ReportOptions) -> Frame<'static> {
     Frame {
         verb: "run",
         program: OsStr::new(""),
+        unshown: None,
         observe: options.observe,
         verbosity: if options.quiet {
             Verbosity::Quiet
@@ -237,6 +241,32 @@ fn frame(options: &ReportOptions) -> Frame<'static> {
         },
         unseen_limit: None,
         colour: Colour::of(&stderr()),
+    }
+}
+
+/// Why a program that was named by its path, and exists, is not in the session's view.
+fn why_unshown(plan: &Plan, program: &OsStr) -> Option<String> {
+    let path = Path::new(program);
+    let is_named = path.components().count() > 1 || path.has_root();
+    if plan.level == Level::None || !is_named || !path.exists() {
+        return None;
+    }
+    let path = AbsolutePath::new(std::path::absolute(path).ok()?).ok()?;
+    match plan.rules.decide(Operation::Read, path.as_path()) {
+        Decision::Allow {
+            rule: RuleId::PrivateDirectory,
+            origin,
+        } => Some(format!(
+            "the session has a place of its own there ({origin}); put it into the workspace"
+        )),
+        Decision::Allow { .. } => None,
+        Decision::Deny { rule, grant, .. } => {
+            let grant = grant.map_or_else(
+                || "put it into the workspace".to_owned(),
+                |grant| format!("to allow: {}", shell_words(&grant.arguments)),
+            );
+            Some(format!("it is hidden (rule {}); {grant}", rule.name()))
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use crate::render::style::{Colour, Tone};
 const MAX_GROUPS: usize = 12;
 /// Further objects that are named within a group; the rest is counted.
 const MAX_OBJECTS: usize = 4;
+/// Hidden paths that are told one by one, by the grant they need; more are told together.
+const MAX_REACHED: usize = 3;
 /// Characters of an object that are printed.
 const MAX_OBJECT: usize = 200;
 
@@ -51,6 +53,14 @@ pub(crate) fn render(denials: &[Counted<'_>], verb: &str, colour: Colour) -> Str
         refused.retain(|group| !is_socket_attempt(group));
     }
     let mut text = String::new();
+    let reached = refused
+        .extract_if(.., |group| group.evidence == Evidence::Reached)
+        .collect::<Vec<_>>();
+    if reached.len() > MAX_REACHED {
+        render_reached(&mut text, &reached, colour);
+    } else {
+        refused.extend(reached);
+    }
     for group in refused.iter().take(MAX_GROUPS) {
         render_group(&mut text, group, verb, colour);
     }
@@ -157,6 +167,31 @@ fn render_group(text: &mut String, group: &Group<'_>, verb: &str, colour: Colour
         return;
     }
     text.push_str(&render_grant(group.grant, verb));
+}
+
+/// What a command came to that goes through a home or a tree and looks at every name: one block for all.
+fn render_reached(text: &mut String, groups: &[Group<'_>], colour: Colour) {
+    let objects: Vec<_> = groups.iter().flat_map(|group| &group.objects).collect();
+    let shown: Vec<_> = objects
+        .iter()
+        .take(MAX_OBJECTS)
+        .map(|object| shortened(object))
+        .collect();
+    let rest = objects.len().saturating_sub(shown.len());
+    let more = if rest > 0 {
+        format!(", {rest} more")
+    } else {
+        String::new()
+    };
+    let _ = writeln!(
+        text,
+        "ringfence: {} read of {} hidden paths: {}{more}\n  \
+         the command came to them, or only looked at their names (`--observe all` tells)\n  \
+         to allow one: `ringfence explain read PATH` says how",
+        colour.paint(Tone::Bad, "denied"),
+        objects.len(),
+        shown.join(", "),
+    );
 }
 
 /// The line that says how to allow it, with its caution.
@@ -376,6 +411,24 @@ mod tests {
              it is hidden; the command came to it, or only looked at its name (`--observe all` tells)\n  \
              to allow: ringfence run --allow-read ~/.netrc ...\n"
         );
+    }
+
+    #[test]
+    fn who_looks_at_every_name_is_told_once() {
+        let reached = |name: &str| {
+            let mut reached = denial(name, Some(name));
+            reached.evidence = Evidence::Reached;
+            reached
+        };
+        let few: Vec<_> = ["/a", "/b", "/c"].map(reached).into();
+        assert_eq!(rendered(&few).matches("to allow: ").count(), 3);
+        let many: Vec<_> = ["/a", "/b", "/c", "/d", "/e", "/f"].map(reached).into();
+        let text = rendered(&many);
+        assert!(
+            text.starts_with("ringfence: denied read of 6 hidden paths: /a, /b, /c, /d, 2 more\n"),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 3);
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) verb: &'a str,
     /// The program that was asked for.
     pub(crate) program: &'a OsStr,
+    /// Why the program is not in the session's view, though it exists.
+    pub(crate) unshown: Option<&'a str>,
     /// What was watched.
     pub(crate) observe: Observe,
     /// How much is said.
@@ -186,6 +188,10 @@ fn ending(ending: Ending, frame: Frame<'_>) -> String {
         Ending::TimeLimit => "ringfence: the time limit ended the command\n".to_owned(),
         Ending::MemoryLimit => "ringfence: the memory limit ended the command\n".to_owned(),
         Ending::ProcessLimit => "ringfence: the limit on processes ended the command\n".to_owned(),
+        Ending::NotFound | Ending::NotExecutable(_) if frame.unshown.is_some() => {
+            let why = frame.unshown.unwrap_or_default();
+            format!("ringfence: error: {program} is not there inside: {why}\n")
+        }
         // A path that leads to a file names a script whose interpreter is absent, execve(2).
         Ending::NotFound if program.contains('/') && Path::new(frame.program).exists() => format!(
             "ringfence: error: {program}: the interpreter in its first line (`#!`) is not found\n"
@@ -376,6 +382,7 @@ mod tests {
         let frame = Frame {
             verb: "run",
             program: OsStr::new("tool"),
+            unshown: None,
             observe: Observe::Writes,
             verbosity,
             unseen_limit: None,
@@ -416,6 +423,7 @@ mod tests {
         let frame = Frame {
             verb: "run",
             program: OsStr::new("tool"),
+            unshown: None,
             observe,
             verbosity: Verbosity::Normal,
             unseen_limit: None,
@@ -484,6 +492,7 @@ mod tests {
         let frame = Frame {
             verb: "run",
             program: OsStr::new("tool"),
+            unshown: None,
             observe: Observe::Writes,
             verbosity: Verbosity::Normal,
             unseen_limit: Some(8),
@@ -498,10 +507,28 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_is_hidden_inside_is_told_as_such() {
+        let frame = Frame {
+            verb: "run",
+            program: OsStr::new("/tmp/tool"),
+            unshown: Some("the session has a /tmp of its own"),
+            observe: Observe::Writes,
+            verbosity: Verbosity::Normal,
+            unseen_limit: None,
+            colour: Colour::Plain,
+        };
+        assert_eq!(
+            render_end(&report(Ending::NotFound), frame),
+            "ringfence: error: /tmp/tool is not there inside: the session has a /tmp of its own\n"
+        );
+    }
+
+    #[test]
     fn a_script_without_its_interpreter_is_no_missing_command() {
         let frame = Frame {
             verb: "run",
             program: OsStr::new("./Cargo.toml"),
+            unshown: None,
             observe: Observe::Writes,
             verbosity: Verbosity::Normal,
             unseen_limit: None,

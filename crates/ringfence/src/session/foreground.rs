@@ -348,11 +348,16 @@ impl Foreground<'_> {
             Event::Remounted { path, restored } => {
                 self.session.guardian.appeared(&path);
                 let path = escape_os(path.as_path());
-                self.heard.notes.push(if restored {
+                let note = if restored {
                     format!("{path} was replaced from outside; its protection was set again")
                 } else {
-                    format!("{path} was replaced from outside and could not be protected again: the session was ended")
-                });
+                    format!(
+                        "{path} was replaced from outside and could not be protected again: the session was ended"
+                    )
+                };
+                if !self.heard.notes.contains(&note) {
+                    self.heard.notes.push(note);
+                }
             }
             Event::Exited { command, outcome } if command == self.id => {
                 self.outcome = Some(outcome);
