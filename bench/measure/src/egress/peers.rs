@@ -55,7 +55,9 @@ fn squid(program: &Path, scratch: &Path, port: u16) -> Result<Command, String> {
     let _ = writeln!(text, "coredump_dir {}", scratch.display());
     write(&file, &text)?;
     let mut command = Command::new(program);
-    command.args(["-N", "-f"]).arg(file);
+    // By its name its shared memory is another than that of every other squid here, also one of another user's.
+    let name = format!("bench{}", std::process::id());
+    command.args(["-N", "-n", &name, "-f"]).arg(file);
     Ok(command)
 }
 

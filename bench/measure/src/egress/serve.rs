@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use ringfence_egress::caller::OneSession;
 use ringfence_egress::proxy::Nobody;
@@ -20,6 +21,7 @@ use ringfence_policy::document::NetworkMode;
 use ringfence_policy::host::HostName;
 use ringfence_policy::layers::{LayerKind, Sourced};
 use ringfence_policy::policy::NetworkPolicy;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::ORIGIN_NAME;
@@ -29,6 +31,9 @@ pub(super) const RELAY: &str = "tokio copy";
 
 /// The word that makes this program a proxy.
 const WORD: &str = "--serve-proxy";
+
+/// How long a proxy has to leave when it is asked to.
+const LEAVE: Duration = Duration::from_secs(3);
 
 /// What a proxy does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,7 +72,12 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // One that has ended by itself is already where it should be.
+        // One that has ended by itself is already where it should be. Asked first: squid takes its shared memory away.
+        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
+        let deadline = Instant::now() + LEAVE;
+        while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
