@@ -133,6 +133,18 @@ pub(crate) const ATTACKS: &[Attack] = &[
         Effect::Answer,
     ),
     powershell(
+        "take hold of the runner that started it",
+        // Outside there is none: there it is the process of the attack above.
+        "{powershell} \"try { $all = @(Get-Process ringfence-runner -ErrorAction SilentlyContinue); if ($all.Count -eq 0) { $all = @(Get-Process -Id {victim} -ErrorAction Stop) }; foreach ($one in $all) { $one.PriorityClass = 'BelowNormal' }; exit 0 } catch { Write-Output $_.Exception.Message; exit 5 }\"",
+        Effect::Answer,
+    ),
+    shell(
+        "have a task started later",
+        // What is made is taken away, whether or not that works.
+        "schtasks /create /tn RingfenceDemo /tr \"cmd /d /c exit\" /sc once /st 23:59 /f >nul && (schtasks /delete /tn RingfenceDemo /f >nul 2>nul & cmd /d /c exit 0)",
+        Effect::Answer,
+    ),
+    powershell(
         "leave a process running",
         "(start \"\" /b {powershell} \". build\\daemon.ps1\" >nul 2>nul <nul) && {powershell} \"for ($i = 0; $i -lt 600 -and -not (Test-Path build\\daemon.pid); $i++) { Start-Sleep -Milliseconds 50 }; exit 0\"",
         Effect::Daemon,
