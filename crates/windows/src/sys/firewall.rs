@@ -348,27 +348,45 @@ fn read_item(item: &VARIANT) -> Result<Seen, CallError> {
     // SAFETY: the item keeps its own reference; this one is not released.
     let object = std::mem::ManuallyDrop::new(unsafe { Object::adopt(object, CALL) }?);
     let rule = object.cast(&RULE3)?;
-    let is =
-        |place, call, wanted| Ok::<bool, CallError>(read_number(&rule, place, call)? == wanted);
+    let name = read_text(&rule, place::NAME, "INetFwRule::get_Name")?;
+    Ok(read_rule(&rule, &name).unwrap_or_else(|_| unread(&rule, name)))
+}
+
+/// A rule of which some part can't be read: it is there, and none of a plan's.
+fn unread(rule: &Object, name: String) -> Seen {
+    let grouping = read_text(rule, place::GROUPING, "INetFwRule::get_Grouping");
+    Seen {
+        name,
+        grouping: grouping.unwrap_or_default(),
+        protocol: ANY,
+        ports: String::new(),
+        addresses: String::new(),
+        users: String::new(),
+        blocks: false,
+    }
+}
+
+fn read_rule(rule: &Object, name: &str) -> Result<Seen, CallError> {
+    let is = |place, call, wanted| Ok::<bool, CallError>(read_number(rule, place, call)? == wanted);
     Ok(Seen {
-        name: read_text(&rule, place::NAME, "INetFwRule::get_Name")?,
-        grouping: read_text(&rule, place::GROUPING, "INetFwRule::get_Grouping")?,
-        protocol: read_number(&rule, place::PROTOCOL, "INetFwRule::get_Protocol")?,
-        ports: read_text(&rule, place::REMOTE_PORTS, "INetFwRule::get_RemotePorts")?,
+        name: name.to_owned(),
+        grouping: read_text(rule, place::GROUPING, "INetFwRule::get_Grouping")?,
+        protocol: read_number(rule, place::PROTOCOL, "INetFwRule::get_Protocol")?,
+        ports: read_text(rule, place::REMOTE_PORTS, "INetFwRule::get_RemotePorts")?,
         addresses: read_text(
-            &rule,
+            rule,
             place::REMOTE_ADDRESSES,
             "INetFwRule::get_RemoteAddresses",
         )?,
         users: read_text(
-            &rule,
+            rule,
             place::USERS,
             "INetFwRule3::get_LocalUserAuthorizedList",
         )?,
         blocks: is(place::DIRECTION, "INetFwRule::get_Direction", OUT)?
             && is(place::ACTION, "INetFwRule::get_Action", BLOCK)?
             && is(place::PROFILES, "INetFwRule::get_Profiles", EVERYWHERE)?
-            && is_on(&rule)?,
+            && is_on(rule)?,
     })
 }
 
@@ -472,6 +490,13 @@ mod tests {
         };
         assert!(changed(&[tcp, wider]));
         assert_eq!(join("x", &[]), None);
+        // One of which a part can't be read is there, and is no rule of a plan.
+        let unread = Seen {
+            blocks: false,
+            users: String::new(),
+            ..seen("x", ANY)
+        };
+        assert!(changed(&[unread]));
     }
 
     // Negative: wine makes the object, and it holds no rules.

@@ -12,12 +12,12 @@ use ringfence_nt::{Acl, Sid, binary::ListKind};
 use windows_sys::Win32::Foundation::{ERROR_INSUFFICIENT_BUFFER, HANDLE};
 use windows_sys::Win32::Security::{
     ACL as RAW_ACL, CREATE_RESTRICTED_TOKEN_FLAGS, CreateRestrictedToken, DISABLE_MAX_PRIVILEGE,
-    DuplicateTokenEx, GetTokenInformation, LUA_TOKEN, PSID, SID_AND_ATTRIBUTES,
-    SecurityIdentification, SecurityImpersonation, SetTokenInformation, TOKEN_ACCESS_MASK,
-    TOKEN_ADJUST_DEFAULT, TOKEN_ASSIGN_PRIMARY, TOKEN_DEFAULT_DACL, TOKEN_DUPLICATE, TOKEN_GROUPS,
-    TOKEN_IMPERSONATE, TOKEN_INFORMATION_CLASS, TOKEN_PRIVILEGES, TOKEN_QUERY, TOKEN_USER,
-    TokenDefaultDacl, TokenGroups, TokenImpersonation, TokenPrimary, TokenPrivileges,
-    TokenRestrictedSids, TokenUser, WRITE_RESTRICTED,
+    DuplicateTokenEx, GetTokenInformation, LUA_TOKEN, LUID_AND_ATTRIBUTES, PSID,
+    SID_AND_ATTRIBUTES, SecurityIdentification, SecurityImpersonation, SetTokenInformation,
+    TOKEN_ACCESS_MASK, TOKEN_ADJUST_DEFAULT, TOKEN_ASSIGN_PRIMARY, TOKEN_DEFAULT_DACL,
+    TOKEN_DUPLICATE, TOKEN_GROUPS, TOKEN_IMPERSONATE, TOKEN_INFORMATION_CLASS, TOKEN_PRIVILEGES,
+    TOKEN_QUERY, TOKEN_USER, TokenDefaultDacl, TokenGroups, TokenImpersonation, TokenPrimary,
+    TokenPrivileges, TokenRestrictedSids, TokenUser, WRITE_RESTRICTED,
 };
 use windows_sys::Win32::Storage::FileSystem::{READ_CONTROL, WRITE_DAC};
 use windows_sys::Win32::System::SystemServices::{
@@ -28,6 +28,9 @@ use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken}
 use super::access::copy_sid;
 use super::error::{CallError, Win32Error, check};
 use super::handle::adopt;
+
+/// `SE_CHANGE_NOTIFY_PRIVILEGE` of `wdm.h`: traversal, the only one that a target keeps.
+const CHANGE_NOTIFY: u32 = 23;
 
 /// An access token.
 #[derive(Debug)]
@@ -202,13 +205,22 @@ impl AccessToken {
         Ok(all.into_iter().map(|(sid, _)| sid).collect())
     }
 
-    /// How many privileges are in it.
+    /// The privileges that are in it, by their numbers on every Windows.
     ///
     /// # Errors
     /// `GetTokenInformation`'s.
-    pub fn privilege_count(&self) -> Result<u32, CallError> {
+    pub fn privileges(&self) -> Result<Vec<u32>, CallError> {
         let buffer = self.information(TokenPrivileges)?;
-        Ok(buffer.head::<TOKEN_PRIVILEGES>()?.PrivilegeCount)
+        let list = buffer.head::<TOKEN_PRIVILEGES>()?;
+        let count = usize::try_from(list.PrivilegeCount).unwrap_or(0);
+        let first = std::ptr::from_ref(&list.Privileges).cast::<LUID_AND_ATTRIBUTES>();
+        let number = |index| {
+            // SAFETY: the call has written that many entries, one behind the other, into the buffer.
+            let entry = unsafe { first.add(index) };
+            // SAFETY: as above; entries are aligned as the structure is.
+            unsafe { *entry }.Luid.LowPart
+        };
+        Ok((0..count).map(number).collect())
     }
 
     /// A copy for the system's access check.
@@ -365,10 +377,10 @@ impl AccessToken {
                 )));
             }
         }
-        let privileges = self.privilege_count()?;
-        if privileges > 1 {
+        let privileges = self.privileges()?;
+        if let Some(other) = privileges.iter().find(|one| **one != CHANGE_NOTIFY) {
             return Err(RestrictError::NotEnforced(format!(
-                "{privileges} privileges are left"
+                "the privilege {other} is left"
             )));
         }
         let dacl = self.default_dacl()?;
@@ -553,6 +565,15 @@ mod tests {
         let token = AccessToken::of_this_process().unwrap();
         assert_eq!(token.user().unwrap().authority(), 5);
         assert!(!token.groups().unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_number_of_traversal_is_the_systems_and_this_process_has_it() {
+        let own = AccessToken::of_this_process()
+            .unwrap()
+            .privileges()
+            .unwrap();
+        assert!(own.contains(&CHANGE_NOTIFY), "{own:?}");
     }
 
     // Negative rung: wine says yes and restricts nothing; that must be noticed.
