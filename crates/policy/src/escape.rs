@@ -41,6 +41,24 @@ pub fn escape_os(name: impl AsRef<OsStr>) -> String {
     escape(name.as_ref().as_encoded_bytes()).into_owned()
 }
 
+/// [`escape_os`] for a path that a person types again: one of Windows keeps its backslashes, which no name there can
+/// hold.
+#[must_use]
+pub fn escape_path(path: impl AsRef<OsStr>) -> String {
+    let escaped = escape_os(path);
+    let is_share = escaped.starts_with(r"\\\\");
+    let mut letters = escaped.chars();
+    let is_drive = letters
+        .next()
+        .is_some_and(|letter| letter.is_ascii_alphabetic())
+        && letters.as_str().starts_with(r":\\");
+    if is_share || is_drive {
+        escaped.replace(r"\\", r"\")
+    } else {
+        escaped
+    }
+}
+
 fn push_escaped(escaped: &mut String, character: char) {
     match character {
         '\\' => escaped.push_str("\\\\"),
@@ -99,6 +117,17 @@ fn must_escape(character: char) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_path_of_windows_is_typed_with_its_own_backslashes() {
+        for path in [r"C:\Windows\x", r"\\server\share"] {
+            assert_eq!(escape_path(path), path);
+        }
+        assert_eq!(escape_path("C:\\a\u{202e}b"), r"C:\a\u{202e}b");
+        // Elsewhere a name may hold one.
+        assert_eq!(escape_path(r"/a\b"), r"/a\\b");
+        assert_eq!(escape_path(r"C:x\y"), r"C:x\\y");
+    }
 
     #[test]
     fn plain_text_is_borrowed() {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::decision::{Grant, Operation};
 use crate::document::{GitAccess, Mode};
-use crate::escape::escape_os;
+use crate::escape::{escape_os, escape_path};
 use crate::filesystem::{FilesystemRules, Match};
 use crate::rule::RuleId;
 
@@ -173,7 +173,7 @@ fn lift_denial(words: &mut Words, git: GitAccess, denial: Match<'_>, path: &Path
         RuleId::MountInsideRoot => {
             words.option(
                 "--writable-root",
-                escape_os(denial.path.as_path()),
+                escape_path(denial.path.as_path()),
                 ROOT_CAUTION,
             );
         }
@@ -245,7 +245,7 @@ fn lift_place(
         .parent()
         .filter(|parent| !rules.is_forbidden_root(parent));
     // The path itself may be no directory, and need not exist: then it makes no root.
-    words.option("--writable-root", escape_os(parent?), ROOT_CAUTION);
+    words.option("--writable-root", escape_path(parent?), ROOT_CAUTION);
     Some(())
 }
 

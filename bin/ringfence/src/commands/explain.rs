@@ -144,6 +144,8 @@ fn render(explanation: &Explanation, colour: Colour) -> String {
     let leads_to = explanation
         .leads_to
         .as_deref()
+        // Names of Windows tell no case apart.
+        .filter(|real| !(cfg!(windows) && real.eq_ignore_ascii_case(&explanation.object)))
         .map(|real| format!(", which is {real},"))
         .unwrap_or_default();
     let object = format!(

@@ -60,6 +60,30 @@ pub(crate) fn shell_words(words: &[String]) -> String {
 }
 
 fn shell_word(word: &str) -> Cow<'_, str> {
+    if cfg!(windows) {
+        windows_word(word)
+    } else {
+        posix_word(word)
+    }
+}
+
+/// A word that `cmd.exe` and PowerShell read alike; with a `$` or a backtick in it, as PowerShell does.
+fn windows_word(word: &str) -> Cow<'_, str> {
+    let plain =
+        |character: char| character.is_ascii_alphanumeric() || "-_./\\:=+~".contains(character);
+    if !word.is_empty() && word.chars().all(plain) {
+        return Cow::Borrowed(word);
+    }
+    let word = one_line(word);
+    if word.contains(['$', '`']) {
+        return Cow::Owned(format!("'{}'", word.replace('\'', "''")));
+    }
+    // A backslash before the closing quote would take its meaning away.
+    let end = if word.ends_with('\\') { "\\" } else { "" };
+    Cow::Owned(format!("\"{word}{end}\""))
+}
+
+fn posix_word(word: &str) -> Cow<'_, str> {
     let plain =
         |character: char| character.is_ascii_alphanumeric() || "-_./:=@%+,~".contains(character);
     if word.chars().any(is_hostile) {
@@ -104,10 +128,24 @@ mod tests {
 
     #[test]
     fn words_are_quoted_for_a_shell() {
-        let words = ["--writable-root", "/a b", "~/x", "it's", "", "a\nb"].map(str::to_owned);
+        let words = ["--writable-root", "/a b", "~/x", "it's", "", "a\nb"];
         assert_eq!(
-            shell_words(&words),
+            words.map(posix_word).join(" "),
             "--writable-root '/a b' ~/x 'it'\\''s' '' $'a\\x0ab'"
         );
+    }
+
+    #[test]
+    fn words_are_quoted_for_the_shells_of_windows() {
+        for (word, typed) in [
+            (r"C:\windows", r"C:\windows"),
+            (r"C:\a b\", r#""C:\a b\\""#),
+            ("x&y", "\"x&y\""),
+            ("", "\"\""),
+            ("$HOME it's", "'$HOME it''s'"),
+            ("a\u{1b}b", "\"a\\u{1b}b\""),
+        ] {
+            assert_eq!(windows_word(word), typed, "{word}");
+        }
     }
 }

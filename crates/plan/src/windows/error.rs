@@ -174,7 +174,7 @@ impl PlanError {
                 vec![wait_for(session)]
             }
             Self::TooManyRoots { .. } => {
-                one("give roots back that are no longer used: `ringfence setup repair`")
+                one("give one back that is no longer used: `ringfence setup uninstall --root PATH`")
             }
             Self::FirewallOverridden => vec![
                 "ask the administrator to let local rules take effect (\"Apply local firewall rules: Yes\" in the firewall's policy)".to_owned(),
@@ -189,7 +189,9 @@ impl PlanError {
             Self::WriteClass => one(
                 "`ringfence doctor` prints what was measured; please report it, with the Windows build",
             ),
-            Self::NotMeasured => one("measure it: `ringfence doctor`"),
+            Self::NotMeasured => one(
+                "nothing can be held without it: this system makes restricted tokens that restrict nothing (wine does). Use Windows 10 22H2 or later; `ringfence doctor` prints what was measured",
+            ),
             Self::RequireFull { missing } => {
                 let mut hints: Vec<String> = missing.iter().map(|part| part.cure.clone()).collect();
                 hints.dedup();

@@ -316,10 +316,14 @@ impl Session {
         let mut swept = self.guardian.take_swept();
         swept.notes.extend(self.journal.take_fault());
         if remains == Remains::Unknown {
-            swept.notes.push(
-                "WARNING: processes of the session may still be running; look for them with ps"
-                    .to_owned(),
-            );
+            swept.notes.push(format!(
+                "WARNING: processes of the session may still be running; look for them with {}",
+                if cfg!(windows) {
+                    "Task Manager, by the sandbox account's name"
+                } else {
+                    "ps"
+                }
+            ));
         }
         swept
     }
