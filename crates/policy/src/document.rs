@@ -244,7 +244,8 @@ pub struct NetworkDocument {
     /// last (`HOST upgrade=websocket bytes-out=10MiB`, or keys of the table): `upgrade` names the protocols that a request
     /// may change to, which are then not read; `bytes_out` is the most that may leave under the rule in one session;
     /// `server_name = "any"` lets TLS leave out, hide (ECH) or change the server's name; `programs` (`program=PATH`) means
-    /// these programs alone: a help, not a wall, since a program can be made to serve another.
+    /// these programs alone: a help, not a wall, since a program can be made to serve another. On Linux a program inside
+    /// can't listen at a port that a rule names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("default" = [], "examples" = [["packages.example.org", "*.example.net", "example.com:22", { "host": "api.example.com", "methods": ["GET"], "paths": ["/v1/**"] }, { "host": "chat.example.com", "upgrade": ["websocket"], "bytes_out": "10MiB" }]]))]
     pub allow: Vec<AllowRule>,

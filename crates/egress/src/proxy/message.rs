@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::copy::{Bulk, CopyError, Lane, copy};
 use super::live::{Direction, Live};
@@ -16,6 +17,9 @@ use crate::http::{
     Version,
 };
 use crate::progress::Progress;
+
+/// How long an answer is awaited for a client that has ended its side.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
 
 /// Why an exchange broke.
 #[derive(Debug, thiserror::Error)]
@@ -95,12 +99,16 @@ pub(super) async fn exchange(
 
 /// Waits until the client is gone, while its answer is awaited: an origin that is silent would hide it for long.
 ///
-/// A client that means to ask again and ends its side has broken off. One whose request was its last may just say so:
-/// it is gone only when it resets. What it says meanwhile is its next request and waits.
+/// A client that ends its side may have gone, or have said its last (`printf … | nc`): that it could ask again makes the
+/// first likelier, and the answer is awaited for [`LAST_ANSWER`] alone. One that announced its last request is gone only
+/// when it resets. What it says meanwhile is its next request and waits.
 async fn await_end(read: &mut ReadEnd, inbox: &mut Inbox, persistence: Persistence) -> io::Error {
     match inbox.fill(read).await {
         Err(error) => error,
-        Ok(0) if persistence == Persistence::KeepAlive => io::ErrorKind::UnexpectedEof.into(),
+        Ok(0) if persistence == Persistence::KeepAlive => {
+            let broken = tokio::time::timeout(LAST_ANSWER, read.broken()).await;
+            broken.unwrap_or_else(|_| io::ErrorKind::UnexpectedEof.into())
+        }
         Ok(_) => read.broken().await,
     }
 }

@@ -57,6 +57,16 @@ fn read_all(stream: &mut TcpStream) -> String {
 }
 
 #[test]
+fn a_client_that_has_said_its_last_hears_the_answer() {
+    let world = web(universal);
+    let mut stream = world.captured("good.example", 80);
+    let request = b"GET / HTTP/1.1\r\nHost: good.example\r\n\r\n";
+    stream.write_all(request).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(read_http(&mut stream).unwrap().0, 200);
+}
+
+#[test]
 fn each_request_of_a_connection_is_decided_again() {
     let world = web(universal);
     let mut client = world.connect();
