@@ -29,6 +29,12 @@ pub const CODES: &[CodeMeaning] = &[
         cure: "run `ringfence setup install` again and consent; where it names a program, let the group read its directory with `ringfence setup repair`",
     },
     CodeMeaning {
+        code: 183,
+        name: "ERROR_ALREADY_EXISTS",
+        cause: "something that Ringfence did not make so stands in the place of what is named, as a directory of its own: anybody may make one in `%ProgramData%`",
+        cure: "as administrator, look whose it is (`icacls` with its path) and move it away, then run the command again",
+    },
+    CodeMeaning {
         code: 267,
         name: "ERROR_DIRECTORY",
         cause: "the sandbox account can't enter the working directory",
@@ -143,7 +149,7 @@ mod tests {
     #[test]
     fn every_code_of_a_start_as_another_user_has_a_cause_and_a_cure() {
         let known = [
-            5, 267, 740, 1058, 1223, 1312, 1326, 1327, 1330, 1331, 1385, 1907, 1909, 2245,
+            5, 183, 267, 740, 1058, 1223, 1312, 1326, 1327, 1330, 1331, 1385, 1907, 1909, 2245,
         ];
         let listed: Vec<u32> = CODES.iter().map(|meaning| meaning.code).collect();
         assert_eq!(listed, known, "sorted, for the search");
