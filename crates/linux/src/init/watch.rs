@@ -86,6 +86,9 @@ pub(crate) struct Watch {
     /// descriptor still leads to it.
     parents: HashMap<AbsolutePath, OwnedFd>,
     covers: BTreeMap<AbsolutePath, Cover>,
+    /// Directories on the way to what is hidden: one that is replaced takes the mounts below it along, and what stands
+    /// there then is bare.
+    ways: HashSet<AbsolutePath>,
     absent: HashSet<AbsolutePath>,
     /// Directories that could not be watched.
     unwatched: Vec<AbsolutePath>,
@@ -116,11 +119,13 @@ impl Watch {
         }
         let inotify =
             init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(WatchError::Create)?;
+        let ways = ways(&covers, &plan.rules.scope().home);
         let mut watch = Self {
             inotify,
             watched: HashMap::new(),
             parents: HashMap::new(),
             covers,
+            ways,
             absent,
             unwatched: Vec::new(),
             lays_mounts: plan.steps.contains(&Step::SealMounts),
@@ -164,6 +169,7 @@ impl Watch {
     fn directories(&self) -> HashSet<AbsolutePath> {
         self.covers
             .keys()
+            .chain(&self.ways)
             .chain(&self.absent)
             .filter_map(AbsolutePath::parent)
             .collect()
@@ -228,7 +234,7 @@ impl Watch {
             // A name that was absent may be covered by now; whoever makes it again has to be judged again.
             if self.absent.contains(&path) {
                 found.insert(Change::Appeared(path));
-            } else if self.covers.contains_key(&path) {
+            } else if self.covers.contains_key(&path) || self.ways.contains(&path) {
                 found.insert(Change::Covered(path));
             }
         }
@@ -247,12 +253,15 @@ impl Watch {
             .collect();
         below.iter().all(|(name, cover)| {
             if name != path {
-                // What lies above it is another object now: watch and open that one.
-                let Some(parent) = name.parent() else {
-                    return false;
-                };
-                if self.add(parent.clone()).is_err() || self.open_parent(parent).is_err() {
-                    return false;
+                // What lies above it is another object now: watch and open that one, and what leads to it.
+                let mut above = name.parent();
+                while let Some(directory) = above.filter(|above| above.starts_with(path)) {
+                    let watched = self.add(directory.clone());
+                    let opened = watched.and_then(|()| self.open_parent(directory.clone()));
+                    if opened.is_err() {
+                        return false;
+                    }
+                    above = directory.parent();
                 }
             }
             self.cover_again(name, *cover)
@@ -305,6 +314,26 @@ fn cover(step: &Step) -> Option<(AbsolutePath, Cover)> {
         } => Some((target.clone(), Cover::Hide(Placeholder::Directory))),
         _ => None,
     }
+}
+
+/// The directories above what is hidden, but for `home` and what lies directly in `/`: nobody replaces those while they
+/// are worked in.
+fn ways(covers: &BTreeMap<AbsolutePath, Cover>, home: &AbsolutePath) -> HashSet<AbsolutePath> {
+    let mut ways = HashSet::new();
+    let hidden = covers
+        .iter()
+        .filter(|(_, cover)| matches!(cover, Cover::Hide(_)));
+    for (path, _) in hidden {
+        let mut above = path.parent();
+        while let Some(directory) = above.filter(|directory| directory != home) {
+            above = directory.parent();
+            let is_top = above.as_ref().is_none_or(|above| above.parent().is_none());
+            if is_top || !ways.insert(directory) {
+                break;
+            }
+        }
+    }
+    ways
 }
 
 fn lay(spot: Spot<'_>, cover: Cover) -> bool {

@@ -53,8 +53,8 @@ enum How {
     DeleteAndWrite,
     /// Deleted, and a moment later renamed back into place.
     MoveAwayAndBack,
-    /// Its directory is moved away, and another one with such a file put in its place.
-    ReplaceDirectory,
+    /// A directory so many levels above it is moved away, and another one with such a file put in its place.
+    ReplaceAbove(usize),
 }
 
 impl How {
@@ -79,10 +79,10 @@ impl How {
                 fs::rename(file, &aside)?;
                 fs::rename(&aside, file)
             }
-            Self::ReplaceDirectory => {
-                let directory = file.parent().unwrap_or(file);
+            Self::ReplaceAbove(levels) => {
+                let directory = file.ancestors().nth(levels).unwrap_or(file);
                 fs::rename(directory, directory.with_extension("aside"))?;
-                fs::create_dir(directory)?;
+                fs::create_dir_all(file.parent().unwrap_or(file))?;
                 fs::write(file, "person's new content\n")
             }
         }
@@ -149,20 +149,25 @@ fn secret(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         }
     }
     // With known_hosts in it, the directory is shown in part.
-    for (name, beside) in [
-        ("home/.ssh/id_ed25519", Some("home/.ssh/known_hosts")),
-        ("home/.ssh/id_ed25519", None),
-        ("home/.aws/credentials", None),
+    for (name, beside, levels) in [
+        ("home/.ssh/id_ed25519", Some("home/.ssh/known_hosts"), 1),
+        ("home/.ssh/id_ed25519", None, 1),
+        ("home/.aws/credentials", None, 1),
+        ("home/.docker/config.json", None, 1),
+        ("home/.config/gh/hosts.yml", None, 2),
+        ("home/.local/share/keyrings/login.keyring", None, 3),
+        ("home/project/sub/.env", None, 1),
+        ("home/project/sub/deep/.env", None, 2),
     ] {
         let fixture = ground.fixture()?;
         if let Some(beside) = beside {
             fixture.write(beside, "first\n")?;
         }
         let attempt = Attempt {
-            label: format!("{name} in a directory that is replaced"),
+            label: format!("{name}, with what is {levels} above it replaced"),
             script: "cat \"$1\" && echo SUCCEEDED".to_owned(),
             file: fixture.write(name, "first\n")?,
-            how: How::ReplaceDirectory,
+            how: How::ReplaceAbove(levels),
         };
         held_after(ground, checks, &fixture, &attempt)?;
     }
