@@ -229,6 +229,7 @@ impl<'a> Planner<'a> {
             facts: self.facts,
             objects: &self.objects,
             held: &held,
+            reach: &self.reach,
             roots: &roots.trustees,
         };
         person_steps.extend(changes.all()?);

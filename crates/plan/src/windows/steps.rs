@@ -11,7 +11,9 @@ use crate::windows::facts::{ObjectFact, WindowsFacts};
 use crate::windows::objects::Objects;
 use crate::windows::path::WindowsPath;
 use crate::windows::plan::{GrantedRoot, HeldObject};
+use crate::windows::reach::Reach;
 use crate::windows::step::{ObjectKind, PersonStep, Purpose};
+use crate::windows::walk::{Names, Visited, WalkRule};
 
 /// Why an object gets its descriptor, in the order in which it is done.
 const ORDER: [Purpose; 9] = [
@@ -32,6 +34,7 @@ pub(crate) struct Steps<'a> {
     pub(crate) facts: &'a WindowsFacts,
     pub(crate) objects: &'a Objects<'a>,
     pub(crate) held: &'a [HeldObject],
+    pub(crate) reach: &'a Reach,
     pub(crate) roots: &'a [(WindowsPath, Trustees)],
 }
 
@@ -105,14 +108,15 @@ impl Steps<'_> {
             if !explicit.any(|ace| trustees.is_ours(ace)) {
                 continue;
             }
-            let parent = path.parent().and_then(|parent| {
-                let index = self
-                    .held
-                    .binary_search_by(|held| held.object.path.cmp(&parent));
-                index.ok().and_then(|index| self.held.get(index))
-            });
+            let parent = path.parent().and_then(|parent| self.held_at(&parent));
             let parent = parent.map(|held| &held.descriptor);
-            let after = with_entries(before, parent, fact.object.kind, &[], trustees);
+            let after = match self.covered(fact, before, trustees) {
+                Some(after) => after,
+                None => with_entries(before, parent, fact.object.kind, &[], trustees),
+            };
+            if same_access(before, &after) {
+                continue;
+            }
             changes.push(Change {
                 fact,
                 before,
@@ -121,6 +125,50 @@ impl Steps<'_> {
             });
         }
         changes
+    }
+
+    fn held_at(&self, path: &WindowsPath) -> Option<&HeldObject> {
+        let index = self
+            .held
+            .binary_search_by(|held| held.object.path.cmp(path));
+        index.ok().and_then(|index| self.held.get(index))
+    }
+
+    /// What the walk from the nearest object that is held makes of one below it, where that has entries of its own for
+    /// such objects: taking them away would open what they close.
+    fn covered(
+        &self,
+        fact: &ObjectFact,
+        before: &SecurityDescriptor,
+        trustees: &Trustees,
+    ) -> Option<SecurityDescriptor> {
+        let path = &fact.object.path;
+        let above = path.ancestors().find_map(|above| self.held_at(&above))?;
+        if !matches!(above.purpose, Purpose::Protected | Purpose::Secret) {
+            return None;
+        }
+        let parent = path.parent()?;
+        let parent = match self.held_at(&parent) {
+            Some(held) => &held.descriptor,
+            None => self.objects.get(&parent)?.descriptor.as_ref()?,
+        };
+        let mut outside = self.facts.roots.iter().flat_map(|root| &root.outside_links);
+        let rule = WalkRule {
+            purpose: above.purpose,
+            trustees,
+            reach: self.reach,
+        };
+        let visited = Visited {
+            kind: fact.object.kind,
+            names: if outside.any(|linked| linked == path) {
+                Names::Outside
+            } else {
+                Names::Inside
+            },
+            descriptor: before,
+        };
+        let next = rule.next(parent, &visited);
+        Some(next.unwrap_or_else(|| before.clone()))
     }
 
     fn trustees_at(&self, path: &WindowsPath) -> Option<&Trustees> {

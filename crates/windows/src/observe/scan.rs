@@ -374,6 +374,13 @@ impl<'a, L: Look> Walk<'a, L> {
                 if depth == Depth::Whole && directory != self.root {
                     self.found.repositories.push(directory.clone());
                 }
+                // A file that leads to a repository may have another name outside, as any file.
+                if depth == Depth::Whole
+                    && listed.kind == ListedKind::File
+                    && let Ok(path) = directory.join_observed(&listed.name)
+                {
+                    self.file(&path)?;
+                }
                 continue;
             }
             if depth == Depth::Whole && BARE.iter().any(|part| same(&name, part)) {
