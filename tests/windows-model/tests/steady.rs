@@ -212,6 +212,61 @@ fn what_is_kept_is_not_believed_without_a_journal_nor_for_other_patterns() {
     }
 }
 
+/// Moves what stands at one path to another, as the person.
+fn move_to(host: &mut Host, seat: &Seat, from: &str, to: &str) {
+    let place = |host: &Host, path: &str| {
+        let (above, last) = path.rsplit_once('\\').expect("a path with two parts");
+        Place {
+            parent: host.fs.find(above).expect("its directory"),
+            name: FileName::new(last).expect("a name"),
+        }
+    };
+    let token = Token::new(seat.sid, &[Sid::USERS, Sid::AUTHENTICATED_USERS]);
+    let caller = Caller {
+        token: &token,
+        class: WriteClass::H2,
+    };
+    let (from, to) = (place(host, from), place(host, to));
+    let handle = host.fs.open_place(&caller, &from, AccessMask::DELETE);
+    let handle = handle.expect("it is the person's");
+    let moved = host.fs.rename(&caller, &handle, &to, Replace::No);
+    moved.expect("nothing is in the way");
+}
+
+#[test]
+fn what_lies_deep_in_a_directory_that_was_moved_in_is_found() {
+    let (mut host, seat) = desk(3);
+    let beside = "C:\\Users\\ada\\src\\beside";
+    for below in ["", "\\deep", "\\deep\\tree", "\\deep\\tree\\.git"] {
+        host.directory(&format!("{beside}{below}"), seat.sid);
+    }
+    host.file(&format!("{beside}\\deep\\tree\\.env"), seat.sid);
+    let mut scans = Memory::default();
+    let before = [host.fs.clone()];
+    facts(
+        &mut Watched::new(&before[0], Some(&[])),
+        &mut scans,
+        &seat,
+        "",
+    );
+    let place = format!("{WORK}\\docs\\moved");
+    move_to(&mut host, &seat, beside, &place);
+    let told = facts(
+        &mut Watched::new(&host.fs, Some(&before)),
+        &mut scans,
+        &seat,
+        "",
+    );
+    let walked = facts(&mut Watched::new(&host.fs, None), &mut NoScans, &seat, "");
+    assert_eq!(told, walked);
+    let root = told.roots.first().expect("the workspace");
+    let tree = format!("{place}\\deep\\tree");
+    let is_tree = |path: &WindowsPath| path.to_string() == tree;
+    assert!(root.anchors.iter().any(|anchor| is_tree(&anchor.path)));
+    let mut hidden = told.hidden.iter();
+    assert!(hidden.any(|fact| fact.path.parent().is_some_and(|above| is_tree(&above))));
+}
+
 /// Directories that moves and new names choose among, with names of every meaning.
 const NAMES: [&str; 12] = [
     ".git",
