@@ -11,6 +11,7 @@ pub mod facts;
 pub mod layout;
 pub mod lint;
 pub mod linux;
+pub mod macos;
 pub mod plan;
 pub mod proxy;
 pub mod render;

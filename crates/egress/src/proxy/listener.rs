@@ -4,7 +4,9 @@
 //! unknown caller, is recorded and gets nothing.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdTcpListener, UdpSocket as StdUdpSocket};
+use std::net::{
+    Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdTcpListener, UdpSocket as StdUdpSocket,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +61,14 @@ pub enum Listener {
     },
 }
 
+/// Whether the machine has no IPv6, or none on loopback.
+fn has_no_such_address(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
+    )
+}
+
 /// Why a listener could not be added.
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
@@ -80,7 +90,39 @@ enum Role {
     Published(Published),
 }
 
+/// How often a port is tried that somebody has on the other of the two loopback addresses.
+const ATTEMPTS: u32 = 16;
+
 impl Listener {
+    /// Listeners on a free port of loopback for one session alone, where the system lets a session reach nothing but
+    /// that port (macOS): whoever comes is the session's, [`crate::caller::OneSession`].
+    ///
+    /// On both loopback addresses, since a profile can't tell them apart: on the other one the session would reach
+    /// whoever listens there. Without IPv6 there is one.
+    ///
+    /// # Errors
+    /// The system's, for a socket; `AddrInUse` where no port is free on both addresses.
+    ///
+    /// # Security
+    /// Other programs of the machine may connect too; the profiles of other sessions do not name the port.
+    pub fn for_session() -> io::Result<(Vec<Self>, u16)> {
+        for _ in 0..ATTEMPTS {
+            let first = StdTcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let port = first.local_addr()?.port();
+            match StdTcpListener::bind((Ipv6Addr::LOCALHOST, port)) {
+                Ok(second) => {
+                    return Ok((vec![Self::Explicit(first), Self::Explicit(second)], port));
+                }
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                Err(error) if has_no_such_address(&error) => {
+                    return Ok((vec![Self::Explicit(first)], port));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::AddrInUse.into())
+    }
+
     pub(super) fn make_ready(&self) -> Result<(), AddError> {
         match self {
             Self::Captured { listener, .. }

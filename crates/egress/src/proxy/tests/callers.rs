@@ -1,7 +1,7 @@
 //! Who a refused caller is: named in the record, without anybody else waiting for it.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use ringfence_policy::rule::RuleId;
 
 use super::world::{Log, World, allowlist, assert_ended, origin, patient, read_http, subject};
 use super::world::{universal, world};
-use crate::caller::{Attribution, Ends, Transport, UnknownCaller};
+use crate::caller::{Attribution, Ends, OneSession, Transport, UnknownCaller};
 use crate::decide::Subject;
 use crate::event::Event;
 use crate::limits::Limits;
@@ -208,4 +208,69 @@ fn a_search_without_an_end_holds_up_nobody_else_and_its_own_caller_is_refused() 
     }
     assert!(served.refused().len() >= 17);
     assert!(served.refused().iter().all(Option::is_none));
+}
+
+/// Two sessions beside each other, each with a port of its own and a policy of its own, as on macOS.
+#[test]
+fn whoever_comes_to_a_sessions_port_is_that_sessions() {
+    let world = world(allowlist(&[], &[]));
+    world.internet.name("one.example", &["93.184.216.34"]);
+    world.internet.name("no.example", &["93.184.216.35"]);
+    for address in ["93.184.216.34:9000", "93.184.216.35:9000"] {
+        world.internet.route(address, origin(universal));
+    }
+    let sessions = ["one.example:9000", "no.example:9000"].map(|allowed| {
+        let (parts, log) = world.parts();
+        let session = Subject {
+            session: allowed.to_owned(),
+            command: None,
+        };
+        let parts = Parts {
+            attribution: Arc::new(OneSession(session)),
+            ..parts
+        };
+        let policy = allowlist(&[allowed], &[]);
+        let network = SyntheticNetwork::default();
+        let (proxy, control) = Proxy::new(policy, network, Limits::default(), parts);
+        let (listeners, port) = Listener::for_session().unwrap();
+        for listener in listeners {
+            control.add(listener).unwrap();
+        }
+        let serving = std::thread::spawn(move || proxy.run().unwrap());
+        (port, log, control, serving)
+    });
+    let [(first, ..), (second, ..)] = &sessions;
+    assert_ne!(first, second);
+    let status = |address: IpAddr, port: u16, text: &str| {
+        let mut stream = patient(TcpStream::connect((address, port)).unwrap());
+        stream.write_all(text.as_bytes()).unwrap();
+        read_http(&mut stream).map(|(status, _, _)| status)
+    };
+    // On both addresses: a profile can't tell them apart.
+    let mut addresses = vec![IpAddr::from(Ipv4Addr::LOCALHOST)];
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+        addresses.push(Ipv6Addr::LOCALHOST.into());
+    }
+    for address in addresses {
+        let statuses = [ALLOWED, REFUSED].map(|text| status(address, *first, text));
+        assert_eq!(statuses, [Some(200), Some(403)], "{address}");
+        let statuses = [ALLOWED, REFUSED].map(|text| status(address, *second, text));
+        assert_eq!(statuses, [Some(403), Some(200)], "{address}");
+    }
+    for (allowed, (_, log, control, serving)) in ["one", "no"].into_iter().zip(sessions) {
+        let events = log.events();
+        let made = events.iter().filter_map(|event| match event {
+            Event::Connection(made) => Some(&made.subject),
+            Event::Name(_) | Event::Asked(_) | Event::Closed(_) => None,
+        });
+        let sessions: Vec<_> = made.map(|subject| subject.session.as_str()).collect();
+        assert!(sessions.len() >= 2, "{events:?}");
+        let own = format!("{allowed}.example:9000");
+        assert!(
+            sessions.iter().all(|session| *session == own),
+            "{sessions:?}"
+        );
+        control.shutdown();
+        serving.join().unwrap();
+    }
 }
