@@ -39,6 +39,9 @@ const CLASSES: &[(&str, Class)] = &[
     ("backend::running::", Class::NoSystem),
     ("clock::", Class::NoSystem),
     ("digest::", Class::NoSystem),
+    // Files of the person's, kept and read again.
+    ("environment::", Class::PlumbingOnly),
+    ("told::", Class::PlumbingOnly),
     ("session::certificates::", Class::PlumbingOnly),
     ("session::egress::", Class::PlumbingOnly),
     ("session::tended::", Class::NoSystem),
