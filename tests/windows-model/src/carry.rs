@@ -209,9 +209,22 @@ impl<'a> Walk<'a> {
         parent: &ringfence_nt::SecurityDescriptor,
         purpose: Purpose,
     ) {
-        let inside = fs
+        // By all names of a file: what is closed by one of them is closed by all.
+        let closing: Vec<Option<Purpose>> = fs
             .places(id)
-            .all(|place| fs.is_below(place.parent, self.top));
+            .map(|place| self.plan.closed_by(&named(fs, &place)))
+            .collect();
+        let is_secret = closing.contains(&Some(Purpose::Secret));
+        let strongest = match closing.iter().flatten().next() {
+            Some(_) if is_secret => Some(Purpose::Secret),
+            first => first.copied(),
+        };
+        let mixed = strongest.filter(|_| closing.iter().any(|one| *one != strongest));
+        let purpose = mixed.unwrap_or(purpose);
+        let inside = mixed.is_none()
+            && fs
+                .places(id)
+                .all(|place| fs.is_below(place.parent, self.top));
         let Some(node) = fs.node(id) else { return };
         let own = Arc::clone(&node.descriptor);
         let is_skipped = match self.walking {
@@ -249,6 +262,15 @@ impl<'a> Walk<'a> {
             node.descriptor = Arc::new(next);
         }
     }
+}
+
+/// The path of a name.
+fn named(fs: &FileSystem, place: &Place) -> WindowsPath {
+    let parent = fs.path_of(place.parent);
+    WindowsPath::observed(&parent)
+        .ok()
+        .and_then(|parent| parent.join_observed(&place.name).ok())
+        .unwrap_or_else(|| panic!("{parent}\\{}", place.name))
 }
 
 /// The token of a person's runner: one of their accounts, logged on with a password at the machine.

@@ -22,6 +22,8 @@ pub struct PlanRule {
     elsewhere: Trustees,
     reach: Reach,
     held: HashMap<FileId, Purpose>,
+    /// What decides on what lies below it.
+    deciding: HashMap<WindowsPath, Purpose>,
 }
 
 impl PlanRule {
@@ -34,8 +36,17 @@ impl PlanRule {
             .enumerate()
             .map(|(index, root)| (root.object.path.clone(), plan.trustees(Some(index))))
             .collect();
+        let deciding = plan.held.iter().filter(|held| {
+            let purpose = held.purpose;
+            matches!(
+                purpose,
+                Purpose::Root | Purpose::Protected | Purpose::Secret
+            )
+        });
+        let deciding = deciding.map(|held| (held.object.path.clone(), held.purpose));
         roots.sort_by_key(|(path, _)| std::cmp::Reverse(path.components().len()));
         Self {
+            deciding: deciding.collect(),
             roots,
             elsewhere: plan.trustees(None),
             reach: plan.reach(),
@@ -64,6 +75,12 @@ impl ObjectRule for PlanRule {
             reach: &self.reach,
         };
         rule.next(parent, object)
+    }
+
+    fn closed_by(&self, name: &WindowsPath) -> Option<Purpose> {
+        let mut above = name.ancestors();
+        let purpose = above.find_map(|above| self.deciding.get(&above).copied());
+        purpose.filter(|purpose| *purpose != Purpose::Root)
     }
 
     fn held(&self, object: FileId) -> Option<Purpose> {

@@ -166,6 +166,20 @@ impl WindowsPlan {
             .filter(move |object| !parents.contains(&object.path))
     }
 
+    /// Why what lies at this path is closed to the accounts by what is held above it, if it is.
+    #[must_use]
+    pub fn closed_by(&self, path: &WindowsPath) -> Option<Purpose> {
+        let above = path.ancestors().find_map(|above| {
+            let held = self.held_at(&above)?;
+            let decides = matches!(
+                held.purpose,
+                Purpose::Root | Purpose::Protected | Purpose::Secret
+            );
+            decides.then_some(held.purpose)
+        });
+        above.filter(|purpose| *purpose != Purpose::Root)
+    }
+
     /// The object that is held at `path`.
     #[must_use]
     pub fn held_at(&self, path: &WindowsPath) -> Option<&HeldObject> {

@@ -88,6 +88,38 @@ fn attack_05_hard_link_for_our_walk() {
     );
 }
 
+/// What one policy leaves open gets a second name, which a later policy knows nothing of: whichever name the walk meets
+/// first, the file stays as the protected one.
+#[test]
+fn a_name_given_under_a_wider_policy_opens_nothing_under_a_narrower_one() {
+    for class in [WriteClass::H2, WriteClass::H3, WriteClass::H4] {
+        for planted in ["!first", "zlast"] {
+            let mut scene = Scene::new(class);
+            let ann = scene.ann.clone();
+            scene.project(WS, ann.sid);
+            let wide = scene.start(&ann, WS, OTHER).unwrap();
+            let world = scene.world("planted", &wide, &[]);
+            let link = Operation::Link(
+                place(&world.fs, ".git\\config"),
+                place(&world.fs, planted),
+                Replace::No,
+            );
+            scene.host.fs = try_it(&world, class, &link).unwrap();
+            assert!(
+                can_change(&scene.host.fs, &wide.target, class, planted),
+                "control"
+            );
+            let narrow = scene.start(&ann, WS, "").unwrap();
+            for name in [planted, ".git\\config"] {
+                let changed = can_change(&scene.host.fs, &narrow.target, class, name);
+                assert!(!changed, "{name} under {class:?}");
+            }
+            let again = scene.plan(&ann, WS, "").unwrap();
+            assert_eq!(again.person_steps, [], "the next command has nothing to do");
+        }
+    }
+}
+
 #[test]
 fn attack_06_junction_for_our_walk() {
     attack(

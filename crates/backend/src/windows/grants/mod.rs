@@ -40,6 +40,11 @@ pub trait ObjectRule {
 
     /// The purpose of an object that a step of its own is for: it is left as it is, and that purpose holds below it.
     fn held(&self, object: FileId) -> Option<Purpose>;
+
+    /// Why what has this name is closed to the accounts by what is held above it, if it is.
+    fn closed_by(&self, _name: &WindowsPath) -> Option<Purpose> {
+        None
+    }
 }
 
 /// How far a walk has come.

@@ -275,16 +275,19 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
         walk: &mut Walk<F::Handle>,
         walking: &mut Walking<'_>,
     ) -> Result<Option<Level<F::Handle>>, ObjectFault> {
-        let (path, purpose) = (reached.path, reached.purpose);
-        let (state, names, current) = match self.look_at(&reached.handle, &walk.root) {
+        let path = reached.path;
+        let (state, all, current) = match self.look_at(&reached.handle) {
             Ok(seen) => seen,
-            Err(cause) => return leave_out(walk, purpose, path, cause).map(|()| None),
+            Err(cause) => return leave_out(walk, reached.purpose, path, cause).map(|()| None),
         };
+        let (names, closed) = judge(&all, &walk.root, walking.rule);
+        // What is closed by one of its names is closed by all, whichever is met first.
+        let purpose = closed.unwrap_or(reached.purpose);
         if state.links > 1 && !walk.seen.insert(state.id) {
             return Ok(None);
         }
         walk.report.progress.visited = walk.report.progress.visited.saturating_add(1);
-        if names == Names::Outside {
+        if names == Names::Outside && closed.is_none() {
             walk.report.linked_outside.push(path.clone());
         }
         let handle = Rc::new(reached.handle);
@@ -342,21 +345,17 @@ impl<S: LedgerStore, F: Files> Grants<'_, S, F> {
         }
     }
 
+    /// What an object is, all its names where it has several, and its descriptor.
     fn look_at(
         &mut self,
         handle: &F::Handle,
-        root: &WindowsPath,
-    ) -> Result<(ObjectState, Names, SecurityDescriptor), CallFailure> {
+    ) -> Result<(ObjectState, Vec<Option<WindowsPath>>, SecurityDescriptor), CallFailure> {
         let state = self.files.observe(handle)?;
-        let mut names = Names::Inside;
-        if state.links > 1 {
-            let inside = |name: &Option<WindowsPath>| {
-                name.as_ref().is_some_and(|name| name.starts_with(root))
-            };
-            if !self.files.observe_names(handle)?.iter().all(inside) {
-                names = Names::Outside;
-            }
-        }
+        let names = if state.links > 1 {
+            self.files.observe_names(handle)?
+        } else {
+            Vec::new()
+        };
         let descriptor = self.files.observe_descriptor(handle)?;
         Ok((state, names, descriptor))
     }
@@ -435,4 +434,36 @@ fn leave_out<H>(
         path,
         source: cause,
     }))
+}
+
+/// Where the names of an object lie, and why it is closed whichever of them is met: one of several names in a place that
+/// is closed to the accounts, and another one that is not.
+///
+/// # Security
+/// A command may give a file a further name while its policy lets it, and a later policy protects the first one.
+fn judge(
+    names: &[Option<WindowsPath>],
+    root: &WindowsPath,
+    rule: &dyn ObjectRule,
+) -> (Names, Option<Purpose>) {
+    let is_inside = |name: &WindowsPath| name.starts_with(root);
+    let closing: Vec<Option<Purpose>> = names
+        .iter()
+        .flatten()
+        .map(|name| rule.closed_by(name))
+        .collect();
+    let is_secret = closing.contains(&Some(Purpose::Secret));
+    let strongest = match closing.iter().flatten().next() {
+        Some(_) if is_secret => Some(Purpose::Secret),
+        first => first.copied(),
+    };
+    let mixed = strongest.filter(|_| closing.iter().any(|one| *one != strongest));
+    let all_inside = names
+        .iter()
+        .all(|name| name.as_ref().is_some_and(is_inside));
+    match mixed {
+        Some(purpose) => (Names::Outside, Some(purpose)),
+        None if all_inside => (Names::Inside, None),
+        None => (Names::Outside, None),
+    }
 }
