@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,9 +45,8 @@ pub(crate) fn become_if_asked() {
 /// The harness's side of a keeper.
 #[derive(Debug)]
 pub struct Keeper {
+    /// Hears words on its standard input.
     child: Child,
-    /// `None` once there is nothing to keep.
-    words: Option<File>,
 }
 
 impl Keeper {
@@ -58,7 +57,7 @@ impl Keeper {
             return None;
         }
         let terminal = rustix::io::fcntl_dupfd_cloexec(terminal, 3).ok()?;
-        let mut child = Command::new("/proc/self/exe")
+        let child = Command::new("/proc/self/exe")
             .arg0(NAME)
             .env_clear()
             .current_dir("/")
@@ -69,11 +68,7 @@ impl Keeper {
             .stderr(Stdio::null())
             .spawn()
             .ok()?;
-        let words = child
-            .stdin
-            .take()
-            .map(|pipe| File::from(OwnedFd::from(pipe)));
-        Some(Self { child, words })
+        Some(Self { child })
     }
 
     /// Says that the terminal is raw from now on, and was as `found`.
@@ -88,13 +83,15 @@ impl Keeper {
 
     fn say(&mut self, word: &[u8; WORD]) {
         // One that is gone keeps nothing.
-        let _ = self.words.as_mut().map(|words| words.write_all(word));
+        let words = self.child.stdin.as_mut();
+        let _ = words.map(|words| words.write_all(word));
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.words = None;
+        // The harness has given the terminal back. A keeper that somebody stopped must not be waited for.
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
@@ -198,6 +195,8 @@ fn give_back(terminal: BorrowedFd<'_>, found: Modes) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
     use super::*;
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
@@ -237,6 +236,15 @@ mod tests {
         let (found, raw) = make_raw(&terminal);
         assert_ne!(found, raw);
         assert_eq!(kept(&terminal, &[found.encode()]), found);
+    }
+
+    #[test]
+    fn one_that_somebody_has_stopped_is_not_waited_for() {
+        let child = Command::new("/bin/sleep").arg("600").spawn().unwrap();
+        let process = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(process, rustix::process::Signal::STOP).unwrap();
+        drop(Keeper { child });
+        assert!(rustix::process::test_kill_process(process).is_err());
     }
 
     #[test]

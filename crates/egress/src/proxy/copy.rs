@@ -67,15 +67,19 @@ pub(crate) async fn copy(
 ) -> Result<(), CopyError> {
     let mut left = bound.unwrap_or(u64::MAX);
     let mut full_reads = 0;
+    // Bytes at the beginning of the inbox that are counted: before the first of them goes, not after.
+    let mut counted = 0;
     loop {
         while left > 0 && !inbox.is_empty() {
             let most = usize::try_from(left).unwrap_or(usize::MAX);
             let unread = inbox.unread();
             let ready = unread.get(..most).unwrap_or(unread);
+            lane.count(ready.len().saturating_sub(counted))?;
+            counted = ready.len();
             let written = write_some(to, ready).await.map_err(CopyError::Write)?;
             inbox.consume(written);
             left -= u64::try_from(written).unwrap_or(left);
-            lane.count(written)?;
+            counted = counted.saturating_sub(written);
         }
         if left == 0 {
             return Ok(());

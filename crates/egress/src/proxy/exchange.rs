@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::copy;
+use super::gate::Admission;
 use super::live::{Carries, Change, Live};
 use super::message::{self, ExchangeError, Outcome};
 use super::open::{OpenError, destination};
@@ -239,22 +240,8 @@ async fn forward_one(
         method: Some(forward.method.clone()),
         path: Some(forward.path.clone()),
     };
-    if let Some(decision) = shared
-        .refuse_disguise(caller, &attempt, forward.disguise)
-        .await
-    {
-        let destination = destination(&attempt);
-        return After::Say(http_refusal(&forward.method, &destination, &decision));
-    }
-    let admission = match shared.gate.admit(caller, &attempt, client).await {
-        Ok(admission) => admission,
-        Err(decision) => {
-            let destination = destination(&attempt);
-            return After::Say(http_refusal(&forward.method, &destination, &decision));
-        }
-    };
-    let carries = match refuse_change(shared, caller, &attempt, forward).await {
-        Ok(carries) => carries,
+    let (admission, carries) = match admit(shared, caller, &attempt, (forward, client)).await {
+        Ok(admitted) => admitted,
         Err(decision) => {
             let destination = destination(&attempt);
             return After::Say(http_refusal(&forward.method, &destination, &decision));
@@ -330,15 +317,35 @@ async fn forward_one(
     }
 }
 
-/// What a request that was admitted makes of its connection; a change of protocol that no rule names is refused.
+/// Admits a request, and the change of protocol that it asks for.
+async fn admit(
+    shared: &Shared,
+    caller: &Caller,
+    attempt: &Attempt,
+    (forward, client): (&Forward, &mut Wire),
+) -> Result<(Admission, Carries), Decision> {
+    let disguise = shared.refuse_disguise(caller, attempt, forward.disguise);
+    if let Some(decision) = disguise.await {
+        return Err(decision);
+    }
+    let mut admission = shared.gate.admit(caller, attempt, client).await?;
+    let Some((change, allowed)) = refuse_change(shared, caller, attempt, forward).await? else {
+        return Ok((admission, Carries::Requests));
+    };
+    // Another rule than the request's may allow the change, and its bytes count under that one.
+    admission.decision = allowed;
+    Ok((admission, Carries::Change(change)))
+}
+
+/// The change of protocol that a request asks for, and what allows it; one that no rule names is refused.
 async fn refuse_change(
     shared: &Shared,
     caller: &Caller,
     attempt: &Attempt,
     forward: &Forward,
-) -> Result<Carries, Decision> {
+) -> Result<Option<(Change, Decision)>, Decision> {
     let Some(protocol) = forward.protocol.clone() else {
-        return Ok(Carries::Requests);
+        return Ok(None);
     };
     let change = Change {
         method: forward.method.clone(),
@@ -346,9 +353,8 @@ async fn refuse_change(
         protocol,
     };
     let policy = shared.gate.policy_for(caller);
-    let request = (change.method.as_str(), change.path.as_str());
-    match policy.decide_upgrade(&attempt.host, attempt.port, request, &change.protocol) {
-        Decision::Allow { .. } => Ok(Carries::Change(change)),
+    match change.decide(&policy, &attempt.host, attempt.port) {
+        allowed @ Decision::Allow { .. } => Ok(Some((change, allowed))),
         refused @ Decision::Deny { .. } => {
             shared.gate.record_attempt(caller, attempt, &refused).await;
             Err(refused)

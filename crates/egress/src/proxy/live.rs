@@ -51,6 +51,14 @@ pub(crate) struct Change {
     pub(crate) protocol: String,
 }
 
+impl Change {
+    /// The verdict of `policy` on it.
+    pub(crate) fn decide(&self, policy: &NetworkPolicy, host: &Host, port: u16) -> Decision {
+        let request = (self.method.as_str(), self.path.as_str());
+        policy.decide_upgrade(host, port, request, &self.protocol)
+    }
+}
+
 /// A connection that is about to be opened.
 #[derive(Debug)]
 pub(crate) struct Opening {
@@ -247,12 +255,18 @@ fn is_counted_anew(opening: &Opening, policy: &NetworkPolicy) -> bool {
     else {
         return false;
     };
-    match program.of(policy).decide_outbound(host, opening.port) {
+    let own = program.of(policy);
+    let decision = match carries {
+        Carries::Anything => own.decide_outbound(host, opening.port),
+        Carries::Change(change) => change.decide(&own, host, opening.port),
         // Single requests are allowed by rules of their own.
-        Decision::Allow { origin, .. } if *carries != Carries::Requests => {
+        Carries::Requests => return false,
+    };
+    match decision {
+        Decision::Allow { origin, .. } => {
             origin != *allowed_by && policy.bytes_out(&origin).is_some()
         }
-        Decision::Allow { .. } | Decision::Deny { .. } => false,
+        Decision::Deny { .. } => false,
     }
 }
 
@@ -280,8 +294,7 @@ fn refused_now(opening: &Opening, policy: &NetworkPolicy) -> Option<Decision> {
             }
             let mut decision = policy.decide_outbound(host, opening.port);
             if let (Carries::Change(change), Decision::Allow { .. }) = (carries, &decision) {
-                let request = (change.method.as_str(), change.path.as_str());
-                decision = policy.decide_upgrade(host, opening.port, request, &change.protocol);
+                decision = change.decide(&policy, host, opening.port);
             }
             (decision, *address, *basis)
         }
@@ -330,7 +343,7 @@ impl Live {
         }
     }
 
-    /// Counts bytes that are about to go.
+    /// Counts bytes that are about to go; those that may not go any more count as spent, so that nothing follows them.
     pub(crate) fn count(&self, direction: Direction, bytes: usize) -> Result<(), Exhausted> {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.last_byte.store(self.registry.now(), Ordering::Relaxed);
@@ -339,13 +352,13 @@ impl Live {
                 self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
             }
             Direction::Out => {
-                self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
                 let before = self.spent.fetch_add(bytes, Ordering::Relaxed);
                 if before.saturating_add(bytes) > self.entry.most {
                     self.set_cause(CloseCause::Limit);
                     self.record_exhausted();
                     return Err(Exhausted);
                 }
+                self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
             }
         }
         Ok(())

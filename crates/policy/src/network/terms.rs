@@ -56,10 +56,13 @@ impl NetworkPolicy {
     /// Whether the server name of TLS to `host` at `port` must be the host.
     #[must_use]
     pub fn server_name(&self, host: &Host, port: u16) -> ServerName {
-        let mut rules = self.rules_for(host, port);
-        if rules.any(|rule| rule.terms().server_name == ServerName::Any)
-            && self.reach(host, port) == Reach::Whole
-        {
+        // A rule with fewer bytes than the one that allows would lend it its term, but not its limit.
+        let allows = self.rules_for(host, port).min_by_key(|rule| limits(rule));
+        let lends = |rule: &AllowRule| {
+            rule.terms().server_name == ServerName::Any
+                && allows.is_some_and(|allows| most(rule) >= most(allows))
+        };
+        if self.rules_for(host, port).any(lends) && self.reach(host, port) == Reach::Whole {
             ServerName::Any
         } else {
             ServerName::Same
@@ -75,7 +78,8 @@ impl NetworkPolicy {
         (!needed).then(|| grant(&rule, SERVER_NAME_CAUTION))?
     }
 
-    /// Judges a change to `protocol` by a request that is allowed.
+    /// Judges a change to `protocol` by a request that is allowed. What is said afterwards counts under the rule that
+    /// allows the change.
     ///
     /// # Security
     /// The target chooses all of it.
@@ -96,7 +100,8 @@ impl NetworkPolicy {
             let mut known = rule.terms().upgrade.iter();
             known.any(|own| own.as_str().eq_ignore_ascii_case(protocol))
         };
-        let found = self.rules_for(host, port).filter(fits).find(names);
+        let rules = self.rules_for(host, port).filter(fits).filter(names);
+        let found = rules.min_by_key(|rule| limits(rule));
         if let Some(rule) = found {
             return allow(RuleId::AllowedHost, rule.to_string());
         }
@@ -123,10 +128,14 @@ impl NetworkPolicy {
 
 /// The order in which rules are looked for one that allows: those that limit less first.
 pub(super) fn limits(rule: &AllowRule) -> (bool, bool, Reverse<u64>) {
-    let terms = rule.terms();
-    let bytes_out = terms.bytes_out.map_or(u64::MAX, |size| size.0);
     let scoped = rule.scope().is_some();
-    (scoped, !terms.programs.is_empty(), Reverse(bytes_out))
+    let for_programs = !rule.terms().programs.is_empty();
+    (scoped, for_programs, Reverse(most(rule)))
+}
+
+/// The most bytes that may leave under `rule`.
+fn most(rule: &AllowRule) -> u64 {
+    rule.terms().bytes_out.map_or(u64::MAX, |size| size.0)
 }
 
 /// The option that is the rule `text`; `None` for what no rule can say.
@@ -207,6 +216,27 @@ mod tests {
         assert_eq!(rule, RuleId::Upgrade);
         let words = grant.unwrap().arguments;
         assert_eq!(words[1], "b.example:80 GET /in upgrade=websocket");
+    }
+
+    #[test]
+    fn a_term_comes_with_the_limit_of_its_own_rule() {
+        let policy = policy(&[
+            "a.example",
+            "a.example server-name=any upgrade=websocket bytes-out=1KiB",
+            "a.example upgrade=websocket bytes-out=2KiB",
+            "b.example bytes-out=1KiB",
+            "b.example server-name=any",
+        ]);
+        assert_eq!(
+            policy.server_name(&host("a.example"), 443),
+            ServerName::Same
+        );
+        assert_eq!(policy.server_name(&host("b.example"), 443), ServerName::Any);
+        let changed = policy.decide_upgrade(&host("a.example"), 80, ("GET", "/"), "websocket");
+        let Decision::Allow { origin, .. } = changed else {
+            panic!("refused")
+        };
+        assert_eq!(policy.bytes_out(&origin), Some(2048));
     }
 
     #[test]

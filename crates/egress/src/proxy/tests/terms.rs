@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ringfence_policy::decision::{Decision, Process};
 use ringfence_policy::rule::RuleId;
@@ -219,6 +220,59 @@ fn no_more_bytes_leave_than_the_rule_says_and_the_record_tells() {
         world.attempt(Ingress::Connect, "b.example", 9000, ""),
         Ending::Reached
     );
+}
+
+/// Tells how much of what was said came.
+fn counting(total: Arc<AtomicUsize>) -> std::net::SocketAddr {
+    origin(move |mut stream| {
+        let mut said = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut said) {
+            total.fetch_add(count, Ordering::SeqCst);
+            let _ = stream.write_all(&said[..count]);
+        }
+    })
+}
+
+#[test]
+fn not_one_byte_over_the_limit_leaves_on_any_of_many_connections() {
+    let allow = ["a.example:9000 bytes-out=1000B", "b.example:9000"];
+    let came = Arc::new(AtomicUsize::new(0));
+    let world = reachable(
+        world(allowlist(&allow, &[])),
+        &[9000],
+        counting(Arc::clone(&came)),
+    );
+    let mut open: Vec<_> = (0..8).map(|_| world.captured("a.example", 9000)).collect();
+    for stream in &mut open {
+        stream.write_all(&[0; 10]).unwrap();
+        assert_eq!(read_up_to(stream, &mut [0; 10]), 10);
+    }
+    for stream in &mut open {
+        // One that was ended already takes nothing more.
+        let _ = stream.write_all(&[0; 8000]);
+        assert_ended(stream);
+    }
+    assert_eq!(came.load(Ordering::SeqCst), 80);
+    let mut control = world.captured("b.example", 9000);
+    control.write_all(&[0; 8000]).unwrap();
+    assert_eq!(read_up_to(&mut control, &mut [0; 8000]), 8000);
+}
+
+#[test]
+fn what_is_said_after_a_change_counts_under_the_rule_that_allows_the_change() {
+    let allow = ["a.example", "a.example upgrade=websocket bytes-out=1000B"];
+    let world = reachable(world(allowlist(&allow, &[])), &[80], origin(changing));
+    let mut stream = world.captured("a.example", 80);
+    let request = format!("GET / HTTP/1.1\r\nHost: a.example\r\n{UPGRADE}");
+    stream.write_all(request.as_bytes()).unwrap();
+    let expected =
+        "HTTP/1.1 101 Changing\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nfirst";
+    let mut answer = vec![0; expected.len()];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, expected.as_bytes());
+    stream.write_all(&[0; 1000]).unwrap();
+    assert_ended(&mut stream);
+    assert_eq!(last_refusal(&world).0, RuleId::NetworkLimit);
 }
 
 /// Callers that are all this program, or none that is known.
