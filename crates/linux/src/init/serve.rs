@@ -1,5 +1,7 @@
 //! init's event loop: requests of the harness, children, the observer, limits, the end.
 
+mod names;
+
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -22,17 +24,14 @@ use super::spawner::{Job, Start};
 use super::terminal::open_terminal;
 use super::tree::Tree;
 use super::wait::{Awaited, Ready};
-use super::watch::Change;
 use super::{InitError, Parts};
 use crate::channel::Channel;
 use crate::exec::{CommandPreparation, Stage, StartError};
+use crate::observer::Observer;
 use crate::sys::{self, Reap, Reaped, WaitStatus};
 
 /// Between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long after a call that makes a name a protected name that appears counts as made by the session. The call's own
-/// path is no proof to the contrary: another thread can exchange it while it is read.
-const ATTRIBUTION: Duration = Duration::from_secs(5);
 /// Denials are dropped from the record while more than this waits for the harness.
 const MAX_WAITING: usize = 8 << 20;
 
@@ -179,6 +178,7 @@ impl Init {
             if ready.children {
                 self.reap()?;
             }
+            self.forget_makers()?;
             self.check_times();
             if ready.channel {
                 self.channel.fill()?;
@@ -420,63 +420,6 @@ impl Init {
         Ok(())
     }
 
-    /// Somebody replaced or removed a name that a mount lay on, or made a protected name that was absent.
-    fn restore_mounts(&mut self) -> Result<(), InitError> {
-        let Some(watch) = &mut self.parts.watch else {
-            return Ok(());
-        };
-        let changes = watch.changes();
-        let may_be_ours = watch.lays_mounts()
-            && self
-                .parts
-                .observer
-                .as_ref()
-                .is_some_and(|observer| observer.made_a_name_within(ATTRIBUTION));
-        for change in &changes {
-            if let Change::Appeared(path) = change
-                && may_be_ours
-                && self.touched.insert(path.clone())
-            {
-                let path = path.clone();
-                self.channel.post(&Event::Touched { path }, &[])?;
-            }
-        }
-        let session_made = |path: &AbsolutePath| self.touched.contains(path);
-        let relevant = changes.iter().any(|change| match change {
-            Change::Covered(_) => true,
-            Change::Appeared(path) => !session_made(path),
-        });
-        if !relevant {
-            return Ok(());
-        }
-        self.tree.signal(Signal::STOP);
-        let mut lost = false;
-        for change in changes {
-            let (path, restored) = match change {
-                Change::Covered(path) => {
-                    let restored = watch.restore(&path);
-                    (path, restored)
-                }
-                // The harness moves it to quarantine.
-                Change::Appeared(path) if session_made(&path) => continue,
-                Change::Appeared(path) => {
-                    let restored = watch.protect(&path);
-                    (path, restored)
-                }
-            };
-            lost |= !restored;
-            self.channel
-                .post(&Event::Remounted { path, restored }, &[])?;
-        }
-        if lost {
-            // A protection that can't be set again: the session ends rather than run on without it.
-            self.tree.signal(Signal::KILL);
-            self.end = End::Killed;
-        }
-        self.tree.signal(Signal::CONT);
-        Ok(())
-    }
-
     fn check_times(&mut self) {
         let now = Instant::now();
         if let End::Asked(kill) = self.end
@@ -572,7 +515,9 @@ impl Init {
         };
         let running = self.running.values();
         let deadlines = running.flat_map(|running| [running.deadline, running.kill]);
-        deadlines.flatten().chain(end).chain(self.next_look).min()
+        let makers = self.parts.observer.as_ref().and_then(Observer::next_look);
+        let others = [end, self.next_look, makers].into_iter().flatten();
+        deadlines.flatten().chain(others).min()
     }
 }
 

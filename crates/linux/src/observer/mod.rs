@@ -10,7 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ringfence_backend::wire::Event;
 use ringfence_plan::plan::Guard;
@@ -30,6 +30,7 @@ mod connection;
 mod door;
 mod guard;
 mod listener;
+mod makers;
 mod memory;
 mod permissions;
 mod resolve;
@@ -44,6 +45,7 @@ pub use connection::Reach;
 pub use door::{Door, Granted};
 use guard::Watch;
 use listener::{Answer, Listener, Notification};
+use makers::Makers;
 use permissions::{Credentials, Prospect};
 use resolve::{Resolved, Resolver};
 use tally::Tally;
@@ -144,7 +146,7 @@ pub struct Observer {
     resolver: Resolver,
     buffer: Vec<u8>,
     tally: Tally,
-    last_made: Option<Instant>,
+    makers: Makers,
     reach: Reach,
     bystanders: Bystanders,
     door: Option<Door>,
@@ -177,7 +179,7 @@ impl Observer {
             resolver: Resolver::default(),
             buffer: Vec::new(),
             tally: Tally::default(),
-            last_made: None,
+            makers: Makers::default(),
             reach: Reach::Offline,
             bystanders: Bystanders::Unseen,
             door: None,
@@ -257,14 +259,31 @@ impl Observer {
         }
     }
 
-    /// Whether a call that makes a name, whichever it was read as, came within the last `span`.
+    /// Whether a name that appears may be made by a call of the session, whichever name was read there.
     ///
     /// # Security
     /// The name that is read here may be another than the kernel's: another thread exchanges it in between. That a
-    /// name is made can't be hidden: it is the call's number.
+    /// name is made can't be hidden: it is the call's number. A target can hold the call up, but not be seen outside it.
     #[must_use]
-    pub fn made_a_name_within(&self, span: Duration) -> bool {
-        self.last_made.is_some_and(|made| made.elapsed() < span)
+    pub fn may_make_names(&self) -> bool {
+        self.makers.may_make()
+    }
+
+    /// When to ask for [`Observer::makers_gone`].
+    #[must_use]
+    pub fn next_look(&self) -> Option<Instant> {
+        self.makers.next_look()
+    }
+
+    /// Threads that have left their calls that make names: to be forgotten once what has appeared is heard of.
+    #[must_use]
+    pub fn makers_gone(&self) -> Vec<u32> {
+        self.makers.gone(Instant::now())
+    }
+
+    /// Leaves `threads` out of those that may make names.
+    pub fn forget_makers(&mut self, threads: &[u32]) {
+        self.makers.forget(threads, Instant::now());
     }
 
     /// Reports how often known denials were repeated since they were last reported: when a command ends.
@@ -312,7 +331,8 @@ impl Observer {
             Verdict::Observe(Access::Write | Access::Read | Access::Execute) => {
                 let paths = call::paths(call.name, &notification.arguments);
                 if paths.iter().flatten().any(|path| path.effect.makes_names()) {
-                    self.last_made = Some(Instant::now());
+                    let (thread, number) = (notification.thread, notification.number);
+                    self.makers.add(thread, number, Instant::now());
                 }
                 let moved = self.moved(examined, &paths);
                 let reports = paths.map(|argument| self.examine_path(examined, argument?, moved));
