@@ -1,6 +1,7 @@
 //! The clients: a thread for each connection, with one request after the other, for a while.
 //!
-//! Inside tunnels the request line is written small, which no proxy takes for HTTP: it is carried unread, as TLS is.
+//! Inside tunnels the request names no version of HTTP, so that no proxy takes it for a request: it is carried unread, as
+//! TLS is.
 //! Invariant: only an answer that came whole is counted.
 
 use std::io::{Read as _, Write as _};
@@ -180,7 +181,8 @@ fn request(work: Work, route: &Route) -> Vec<u8> {
             format!("GET http://{authority}{path} HTTP/1.1\r\nHost: {authority}\r\n\r\n")
         }
         Route::Direct(_) | Route::Tunnel(..) => {
-            format!("get {path} HTTP/1.1\r\nHost: origin.example.com\r\n\r\n")
+            // No request to any server of HTTP: the proxy would decide each one.
+            format!("ask {path} as always\r\nHost: origin.example.com\r\n\r\n")
         }
     }
     .into_bytes()
