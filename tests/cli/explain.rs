@@ -8,6 +8,8 @@ fn decisions_name_rule_and_grant() {
     home.write(".ssh/id_ed25519", "not a key");
     home.write("project/.git/config", "");
     home.write("project/.env", "A=b");
+    // There already: at the partial level no directory is made beside protected names.
+    home.write("project/src/lib.rs", "");
     for (name, arguments) in [
         ("write_etc", &["write", "/etc/hosts"] as &[&str]),
         ("write_inside", &["write", "src/main.rs"]),

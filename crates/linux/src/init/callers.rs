@@ -169,6 +169,10 @@ mod tests {
 
     #[test]
     fn the_holder_of_a_connection_is_found_by_both_ends() {
+        if crate::is_nested() {
+            eprintln!("nested: the session that this runs in refuses to tell of sockets");
+            return;
+        }
         let harness = start_answering().unwrap();
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let listener = TcpListener::bind(address).unwrap();
@@ -187,6 +191,10 @@ mod tests {
 
     #[test]
     fn the_sender_of_a_packet_is_found_where_the_other_end_has_every_address() {
+        if crate::is_nested() {
+            eprintln!("nested: the session that this runs in refuses to tell of sockets");
+            return;
+        }
         let harness = start_answering().unwrap();
         let connected = UdpSocket::bind("127.0.0.1:0").unwrap();
         connected.connect("127.0.0.1:53").unwrap();

@@ -154,7 +154,7 @@ impl Scene {
         before: impl FnOnce(&Observer),
         after: impl FnOnce(&Observer) -> R,
     ) -> Option<(T, Vec<Event>, R)> {
-        if nested() {
+        if crate::is_nested() {
             return None;
         }
         let profile = FilterProfile {
@@ -213,14 +213,6 @@ fn rules(workspace: &Path, paths: Vec<PathRule>) -> FilesystemRules {
         home: absolute(Path::new("/home/ann")),
     };
     FilesystemRules::new(scope, paths, Vec::new())
-}
-
-/// Whether a filter already confines this test: then there is no second listener.
-fn nested() -> bool {
-    fs::read_to_string("/proc/self/status")
-        .unwrap()
-        .lines()
-        .any(|line| line.starts_with("Seccomp:") && line.ends_with('2'))
 }
 
 fn denials(events: &[Event]) -> Vec<&Denial> {

@@ -49,14 +49,6 @@ fn filtered<T: Send>(program: &Program, probe: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Whether a filter already confines this test: then a control may fail as the probe does.
-fn nested() -> bool {
-    std::fs::read_to_string("/proc/self/status")
-        .unwrap()
-        .lines()
-        .any(|line| line.starts_with("Seccomp:") && line.ends_with('2'))
-}
-
 #[test]
 fn the_kernel_takes_the_program_and_refuses_what_it_says() {
     let program = compile(&PLAIN);
@@ -81,7 +73,10 @@ fn the_kernel_takes_the_program_and_refuses_what_it_says() {
         proven += usize::from(control != outcome);
     }
     // An ordinary user's controls fail with EPERM too, but for some.
-    assert!(nested() || proven >= 15, "{proven} controls differ");
+    assert!(
+        crate::is_nested() || proven >= 15,
+        "{proven} controls differ"
+    );
 }
 
 #[test]
@@ -154,7 +149,7 @@ fn refusals_with_conditions_hold_in_the_kernel() {
         assert_eq!(outcome, Outcome::Failed(*errno), "{number} {arguments:x?}");
     }
     assert_eq!(outcomes.1, [Outcome::Succeeded; 5]);
-    if nested() {
+    if crate::is_nested() {
         return;
     }
     // Each of these does something else without the filter.
@@ -177,7 +172,7 @@ fn refusals_with_conditions_hold_in_the_kernel() {
 /// Either end of a pair of datagram sockets can send to a path: the pair is a way to sockets outside.
 #[test]
 fn a_pair_of_datagram_sockets_reaches_outside_and_is_refused() {
-    if nested() {
+    if crate::is_nested() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
@@ -199,7 +194,7 @@ fn a_pair_of_datagram_sockets_reaches_outside_and_is_refused() {
 
 #[test]
 fn a_dead_listener_leaves_refusals_refused() {
-    if nested() {
+    if crate::is_nested() {
         return;
     }
     let program = compile(&FilterProfile {
@@ -227,7 +222,7 @@ fn a_dead_listener_leaves_refusals_refused() {
 #[test]
 fn filters_stack_and_probes_say_what_is_available() {
     probe_seccomp().unwrap();
-    if nested() {
+    if crate::is_nested() {
         return;
     }
     probe_listener().unwrap();
