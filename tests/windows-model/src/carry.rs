@@ -214,12 +214,7 @@ impl<'a> Walk<'a> {
             .places(id)
             .map(|place| self.plan.closed_by(&named(fs, &place)))
             .collect();
-        let is_secret = closing.contains(&Some(Purpose::Secret));
-        let strongest = match closing.iter().flatten().next() {
-            Some(_) if is_secret => Some(Purpose::Secret),
-            first => first.copied(),
-        };
-        let mixed = strongest.filter(|_| closing.iter().any(|one| *one != strongest));
+        let mixed = Purpose::of_mixed_names(&closing);
         let purpose = mixed.unwrap_or(purpose);
         let inside = mixed.is_none()
             && fs

@@ -452,16 +452,10 @@ fn judge(
         .flatten()
         .map(|name| rule.closed_by(name))
         .collect();
-    let is_secret = closing.contains(&Some(Purpose::Secret));
-    let strongest = match closing.iter().flatten().next() {
-        Some(_) if is_secret => Some(Purpose::Secret),
-        first => first.copied(),
-    };
-    let mixed = strongest.filter(|_| closing.iter().any(|one| *one != strongest));
     let all_inside = names
         .iter()
         .all(|name| name.as_ref().is_some_and(is_inside));
-    match mixed {
+    match Purpose::of_mixed_names(&closing) {
         Some(purpose) => (Names::Outside, Some(purpose)),
         None if all_inside => (Names::Inside, None),
         None => (Names::Outside, None),

@@ -35,6 +35,19 @@ pub enum Purpose {
     Walked,
 }
 
+impl Purpose {
+    /// Why a file is closed whichever of its names is met, where its names are not judged alike; `names` says of each
+    /// why it is closed, if it is. A secret by one name is a secret.
+    #[must_use]
+    pub fn of_mixed_names(names: &[Option<Self>]) -> Option<Self> {
+        let strongest = match names.iter().flatten().next() {
+            Some(_) if names.contains(&Some(Self::Secret)) => Some(Self::Secret),
+            first => first.copied(),
+        };
+        strongest.filter(|_| names.iter().any(|one| *one != strongest))
+    }
+}
+
 /// One change that the person's own rights suffice for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
