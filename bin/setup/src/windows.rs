@@ -151,7 +151,8 @@ fn watch(visited: u64) -> ControlFlow<()> {
 /// Looks through everything at and below `top`.
 fn scan(top: &str, ours: &BTreeSet<Sid>) -> Result<Vec<Remnant>, String> {
     let path = WindowsPath::parse(top).map_err(|error| error.to_string())?;
-    setup::scan(&path, ours, &mut watch).map_err(|fault| fault.to_string())
+    let left = setup::scan(&path, ours, &mut watch).map_err(|fault| fault.to_string())?;
+    Ok(left.remnants("carry something of ours, or could not be looked at"))
 }
 
 /// Brings the receipt to whoever asked; whether they got it.

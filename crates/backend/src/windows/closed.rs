@@ -21,17 +21,18 @@ use crate::call::CallFailure;
 use crate::ledger::read_untrusted;
 
 use super::books::{PersonBook, PersonIntent};
+use super::descent::Descent;
 use super::files::{Files, Redirection};
-use super::grants::child_path;
+use super::listing::Listing;
 use super::tend::Tender;
 
 /// What was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Opened {
     /// Objects that the person may use again.
-    pub opened: Vec<WindowsPath>,
+    pub opened: Listing<WindowsPath>,
     /// Objects that could not be looked at or opened, and why.
-    pub failed: Vec<(WindowsPath, CallFailure)>,
+    pub failed: Listing<(WindowsPath, CallFailure)>,
     /// Whether somebody stopped it.
     pub is_stopped: bool,
 }
@@ -56,7 +57,7 @@ pub fn open_closed<F: Files>(
         files,
         progress,
         visited: 0,
-        seen: BTreeSet::new(),
+        entered: BTreeSet::new(),
         done: Opened::default(),
     };
     for entry in entries {
@@ -76,14 +77,15 @@ struct Walk<'a, F: Files> {
     files: &'a mut F,
     progress: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
     visited: u64,
-    seen: BTreeSet<FileId>,
+    /// Directories that were looked through: a ledger may name each one of a tree as a root.
+    entered: BTreeSet<FileId>,
     done: Opened,
 }
 
 impl<F: Files> Walk<'_, F> {
     /// Everything at and below a root that is still the recorded object.
     fn root(&mut self, root: &Object) -> ControlFlow<()> {
-        if !self.seen.insert(root.id) {
+        if self.entered.contains(&root.id) {
             return ControlFlow::Continue(());
         }
         let handle = match self.files.open(&root.path) {
@@ -97,42 +99,40 @@ impl<F: Files> Walk<'_, F> {
         if !matches!(self.files.observe(&handle), Ok(state) if state.id == root.id) {
             return ControlFlow::Continue(());
         }
-        let mut open = vec![(handle, root.path.clone())];
-        while let Some((handle, path)) = open.pop() {
+        let mut descent = Descent::new();
+        let mut next = Some((root.path.clone(), Ok(handle)));
+        while let Some((path, opened)) = next {
             self.visited = self.visited.saturating_add(1);
             (self.progress)(self.visited)?;
-            match self.enter(&handle, &path) {
-                Ok(children) => open.extend(children),
-                Err(failure) => self.done.failed.push((path, failure)),
+            if let Err(failure) =
+                opened.and_then(|handle| self.look(handle, path.clone(), &mut descent))
+            {
+                self.done.failed.push((path, failure));
             }
+            next = descent.next(self.files);
         }
         ControlFlow::Continue(())
     }
 
-    /// One object, and what is in it.
-    fn enter(
+    /// One object, which is entered where it has children.
+    fn look(
         &mut self,
-        handle: &F::Handle,
-        path: &WindowsPath,
-    ) -> Result<Vec<(F::Handle, WindowsPath)>, CallFailure> {
+        handle: F::Handle,
+        path: WindowsPath,
+        descent: &mut Descent<F::Handle>,
+    ) -> Result<(), CallFailure> {
         for tender in &self.tenders {
-            if tender.open(self.files, handle)?.is_some() {
+            if tender.open(self.files, &handle)?.is_some() {
                 self.done.opened.push(path.clone());
             }
         }
-        let state = self.files.observe(handle)?;
+        let state = self.files.observe(&handle)?;
         if state.kind == ObjectKind::File || state.redirection == Redirection::Reparse {
-            return Ok(Vec::new());
+            return Ok(());
         }
-        let mut children = Vec::new();
-        for name in self.files.list(handle)? {
-            let path = child_path(path, &name);
-            match self.files.open_child(handle, &name) {
-                Ok(Some(child)) => children.push((child, path)),
-                Ok(None) => {}
-                Err(failure) => self.done.failed.push((path, failure)),
-            }
+        if !self.entered.insert(state.id) {
+            return Ok(());
         }
-        Ok(children)
+        descent.enter(self.files, handle, path)
     }
 }

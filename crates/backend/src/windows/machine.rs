@@ -163,6 +163,8 @@ pub enum RemnantKind {
     Filter,
     /// A rule of Windows Firewall.
     FirewallRule,
+    /// Denied ways to sign in of an account that is gone, by its SID.
+    Rights,
     /// An object with an access control entry for a SID of ours.
     Entry,
     /// An object that an account of ours owns.
@@ -208,7 +210,8 @@ pub trait Machine {
     fn make_account(&mut self, account: &NewAccount<'_>) -> Result<(), CallFailure>;
     /// Disables the account, ends its processes and waits until its logon sessions are gone.
     fn quiesce_account(&mut self, name: &str) -> Result<(), CallFailure>;
-    /// Deletes the profile, the sealed record and the account (`DeleteProfile`, `NetUserDel`).
+    /// Deletes the profile, the sealed record, the account, and what the local security policy says of it
+    /// (`DeleteProfile`, `LsaRemoveAccountRights`, `NetUserDel`).
     fn remove_account(&mut self, name: &str, record: &WindowsPath) -> Result<(), CallFailure>;
 
     /// The ways to sign in that the account is denied (`LsaEnumerateAccountRights`).
@@ -217,6 +220,9 @@ pub trait Machine {
     fn deny_logons(&mut self, account: Sid, rights: &[LogonRight]) -> Result<(), CallFailure>;
     /// Takes such denials away (`LsaRemoveAccountRights`).
     fn allow_logons(&mut self, account: Sid, rights: &[LogonRight]) -> Result<(), CallFailure>;
+    /// Takes away all that the local security policy says of an account that is gone; nothing where it is there
+    /// (`LsaRemoveAccountRights`). Deleting an account leaves it.
+    fn forget_logons(&mut self, account: Sid) -> Result<(), CallFailure>;
 
     /// The directory at that path; the way there is opened component by component, and no link followed.
     fn observe_directory(&mut self, path: &WindowsPath) -> Result<Option<Directory>, CallFailure>;
@@ -272,6 +278,7 @@ pub trait Machine {
     fn release_ports(&mut self, ports: PortRange) -> Result<(), CallFailure>;
 
     /// Everything of Ringfence that is on the machine, whatever a ledger says: accounts and groups of our naming,
-    /// filters of our provider, rules of our grouping, values below our key, what lies in our directory.
+    /// filters of our provider, rules of our grouping, values below our key, what lies in our directory, and SIDs of
+    /// local accounts that are gone and are denied what our accounts are, and nothing else.
     fn observe_remnants(&mut self) -> Result<Vec<Remnant>, CallFailure>;
 }

@@ -8,11 +8,13 @@
 mod books;
 mod closed;
 mod codes;
+mod descent;
 mod due;
 pub mod fake;
 mod files;
 mod grants;
 pub mod guard;
+mod listing;
 mod machine;
 mod merge;
 mod operations;
@@ -39,6 +41,7 @@ pub use grants::{
     GrantError, Granted, Grants, ObjectError, ObjectFailure, ObjectFault, ObjectRule, Progress,
     Refusal, Revoked, WalkReport, Walking,
 };
+pub use listing::{LISTED, Listing};
 pub use machine::{
     Account, AccountName, Directory, KeyBefore, Logon, Machine, NewAccount, PasswordRule,
     Principal, ProfileGuard, Remnant, RemnantKind, Reservation, StoredValue,

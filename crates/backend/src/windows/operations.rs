@@ -51,7 +51,7 @@ fn of_machine(step: &MachineStep) -> Operation {
             verb: "EnsureAccount",
             does: "makes a standard local account with its profile, in Users and our group (by SID); its password is made here, sealed, and kept while it works",
             safe: "an account of that name that we did not make stops set-up",
-            removal: "disables it, ends its processes, deletes profile, sealed password and account",
+            removal: "disables it, ends its processes, deletes profile, sealed password, what the local security policy says of it, and the account; of one that somebody has deleted, what the policy kept",
             kept: "an account of that name with another SID than the receipt's",
         },
         MachineStep::DenyLogon { .. } => Operation {

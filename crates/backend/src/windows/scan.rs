@@ -10,11 +10,12 @@ use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::step::{MachineStep, ObjectKind};
 
 use crate::call::CallFailure;
-use crate::ledger::{Ledger, LedgerStore};
+use crate::ledger::{Entry, Ledger, LedgerStore};
 
-use super::books::MachineBook;
+use super::books::{MachineBook, MachineReceipt};
+use super::descent::Descent;
 use super::files::{Files, Redirection};
-use super::grants::child_path;
+use super::listing::Listing;
 use super::machine::{Machine, Remnant, RemnantKind};
 
 /// What open entries stand for.
@@ -29,6 +30,14 @@ struct Expected {
 impl Expected {
     fn name(&mut self, kind: RemnantKind, object: &str) {
         self.named.insert((kind, object.to_lowercase()));
+    }
+
+    fn add_entry(&mut self, entry: &Entry<MachineBook>) {
+        self.add(&entry.intent.step);
+        // Should somebody delete the account, the entry's undoing takes care of what is left of it.
+        if let Some(MachineReceipt::Principal(sid)) = entry.receipt {
+            self.name(RemnantKind::Rights, &sid.to_string());
+        }
     }
 
     fn add(&mut self, step: &MachineStep) {
@@ -84,6 +93,7 @@ impl Expected {
                 | RemnantKind::Value
                 | RemnantKind::Filter
                 | RemnantKind::FirewallRule
+                | RemnantKind::Rights
                 | RemnantKind::Entry
                 | RemnantKind::Owner
                 | RemnantKind::Unseen => false,
@@ -101,7 +111,7 @@ pub fn leftover_of_machine<S: LedgerStore, M: Machine>(
 ) -> Result<Vec<Remnant>, CallFailure> {
     let mut expected = Expected::default();
     for (_, entry) in ledger.entries() {
-        expected.add(&entry.intent.step);
+        expected.add_entry(entry);
     }
     unexpected(&expected, machine)
 }
@@ -119,7 +129,7 @@ pub fn leftover_of_person<S: LedgerStore, M: Machine>(
     let mut expected = Expected::default();
     for (_, entry) in ledger.entries() {
         if entry.intent.person != person {
-            expected.add(&entry.intent.step);
+            expected.add_entry(entry);
         }
     }
     unexpected(&expected, machine)
@@ -170,52 +180,59 @@ pub fn leftover_of_files<F: Files>(
     ours: &BTreeSet<Sid>,
     files: &mut F,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-) -> Result<Vec<Remnant>, CallFailure> {
-    let mut found = Vec::new();
-    let Some(handle) = files.open(top)? else {
-        return Ok(found);
-    };
-    let mut open = vec![(handle, top.clone())];
+) -> Result<Listing<Remnant>, CallFailure> {
+    let mut found = Listing::default();
+    let mut descent = Descent::new();
     let mut visited = 0_u64;
-    while let Some((handle, path)) = open.pop() {
+    let mut next = files.open(top)?.map(|handle| (top.clone(), Ok(handle)));
+    while let Some((path, opened)) = next {
         visited = visited.saturating_add(1);
-        let unseen = |found: &mut Vec<Remnant>, path: &WindowsPath| {
+        let stopped = progress(visited).is_break();
+        let is_seen = !stopped
+            && opened
+                .and_then(|handle| {
+                    let whose = (&path, ours);
+                    look_through(handle, whose, files, &mut descent, &mut found)
+                })
+                .is_ok();
+        if !is_seen {
+            // What was not looked at is not clean.
             found.push(Remnant {
                 kind: RemnantKind::Unseen,
                 object: path.to_string(),
             });
-        };
-        if progress(visited).is_break() {
-            // What was not looked at is not clean.
-            unseen(&mut found, &path);
+        }
+        if stopped {
             break;
         }
-        let Ok(state) = files.observe(&handle) else {
-            unseen(&mut found, &path);
-            continue;
-        };
-        match files.observe_descriptor(&handle) {
-            Ok(descriptor) => found.extend(carried(&descriptor, ours, &path)),
-            Err(_) => unseen(&mut found, &path),
-        }
-        if state.kind == ObjectKind::File || state.redirection == Redirection::Reparse {
-            continue;
-        }
-        let Ok(names) = files.list(&handle) else {
-            unseen(&mut found, &path);
-            continue;
-        };
-        for name in names {
-            let path = child_path(&path, &name);
-            match files.open_child(&handle, &name) {
-                Ok(Some(child)) => open.push((child, path)),
-                Ok(None) => {}
-                Err(_) => unseen(&mut found, &path),
-            }
-        }
+        next = descent.next(files);
     }
     found.sort();
     Ok(found)
+}
+
+/// Looks at one object, and enters it where it has children.
+///
+/// # Errors
+/// [`CallFailure`] where it could not be looked at wholly.
+fn look_through<F: Files>(
+    handle: F::Handle,
+    (path, ours): (&WindowsPath, &BTreeSet<Sid>),
+    files: &mut F,
+    descent: &mut Descent<F::Handle>,
+    found: &mut Listing<Remnant>,
+) -> Result<(), CallFailure> {
+    let state = files.observe(&handle)?;
+    let descriptor = files.observe_descriptor(&handle);
+    if let Ok(descriptor) = &descriptor
+        && let Some(remnant) = carried(descriptor, ours, path)
+    {
+        found.push(remnant);
+    }
+    if state.kind == ObjectKind::Directory && state.redirection == Redirection::None {
+        descent.enter(files, handle, path.clone())?;
+    }
+    descriptor.map(|_| ())
 }
 
 /// What of ours an object carries.

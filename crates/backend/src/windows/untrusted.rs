@@ -20,6 +20,7 @@ use crate::ledger::{Damage, read_untrusted};
 
 use super::books::{PersonBook, PersonIntent};
 use super::files::Files;
+use super::listing::Listing;
 use super::merge::same;
 
 /// The longest ledger that set-up reads: above what a million objects take.
@@ -38,17 +39,19 @@ pub enum Skip {
     Failed(CallFailure),
     /// The system said yes and did nothing.
     NotKept,
-    /// Somebody stopped it before its turn.
-    Stopped,
 }
 
 /// What set-up did with a person's ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cleansed {
     /// Objects that lost entries of ours.
-    pub changed: Vec<WindowsPath>,
-    /// Objects that were left alone.
-    pub skipped: Vec<(WindowsPath, Skip)>,
+    pub changed: Listing<WindowsPath>,
+    /// Objects that have nothing of ours to lose.
+    pub skipped: Listing<(WindowsPath, Skip)>,
+    /// Objects that may carry entries of ours still.
+    pub failed: Listing<(WindowsPath, Skip)>,
+    /// Whether somebody stopped it before the last one's turn.
+    pub is_stopped: bool,
     /// Where the ledger can't be read any further.
     pub damage: Option<Damage>,
 }
@@ -56,7 +59,7 @@ pub struct Cleansed {
 /// Takes the entries for SIDs of ours off the objects that a person's ledger names.
 ///
 /// `ours` comes from the machine's record alone. `progress` is told how many objects had their turn; after a `Break`
-/// the rest are in the answer as stopped.
+/// the rest are left for the next call.
 pub fn remove_our_entries<F: Files>(
     ledger: &[u8],
     ours: &BTreeSet<Sid>,
@@ -70,7 +73,6 @@ pub fn remove_our_entries<F: Files>(
         ..Cleansed::default()
     };
     let mut seen: BTreeSet<(WindowsPath, FileId)> = BTreeSet::new();
-    let mut stopped = false;
     for entry in entries {
         let object = match entry.intent {
             PersonIntent::SetDacl { object, .. } | PersonIntent::Walk { root: object, .. } => {
@@ -82,16 +84,19 @@ pub fn remove_our_entries<F: Files>(
         if !seen.insert((object.path.clone(), object.id)) {
             continue;
         }
-        let path = object.path.clone();
         let turns = u64::try_from(seen.len()).unwrap_or(u64::MAX);
-        stopped = stopped || progress(turns).is_break();
-        if stopped {
-            cleansed.skipped.push((path, Skip::Stopped));
-            continue;
+        if progress(turns).is_break() {
+            cleansed.is_stopped = true;
+            break;
         }
         match cleanse(&object, ours, files) {
-            Ok(()) => cleansed.changed.push(path),
-            Err(skip) => cleansed.skipped.push((path, skip)),
+            Ok(()) => cleansed.changed.push(object.path),
+            Err(skip @ (Skip::Failed(_) | Skip::NotKept)) => {
+                cleansed.failed.push((object.path, skip));
+            }
+            Err(skip @ (Skip::Gone | Skip::Replaced | Skip::NothingOfOurs)) => {
+                cleansed.skipped.push((object.path, skip));
+            }
         }
     }
     cleansed

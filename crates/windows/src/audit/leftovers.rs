@@ -61,7 +61,13 @@ fn judge(letters: &str, recorded: usize, left: Vec<Remnant>) -> Finding {
             &control,
         );
     }
-    let nameless = |remnant: &&Remnant| remnant.kind == RemnantKind::Filter;
+    // An ordinary person may not look at the local security policy.
+    let others: Vec<Remnant> = others
+        .into_iter()
+        .filter(|remnant| remnant.kind != RemnantKind::Unseen)
+        .collect();
+    let nameless =
+        |remnant: &&Remnant| matches!(remnant.kind, RemnantKind::Filter | RemnantKind::Rights);
     match others.iter().filter(nameless).count() {
         0 => Finding::new(
             Answer::Held,
@@ -72,7 +78,7 @@ fn judge(letters: &str, recorded: usize, left: Vec<Remnant>) -> Finding {
             &control,
         ),
         count => Finding::unknown(format!(
-            "{count} filters of Ringfence's provider are not yours by record: another person's, or left over; an administrator's `ringfence-setup dump` tells"
+            "{count} filters of Ringfence's provider, or accounts that are gone and denied what Ringfence's are, are not yours by record: another person's, or left over; an administrator's `ringfence-setup dump` tells"
         )),
     }
 }
@@ -183,7 +189,11 @@ mod tests {
         assert_eq!(answer(Vec::new()), Answer::Held);
         assert_eq!(answer(vec![other.clone()]), Answer::Held);
         assert_eq!(answer(vec![other.clone(), own]), Answer::Open);
-        assert_eq!(answer(vec![other, filter]), Answer::Unknown);
+        assert_eq!(answer(vec![other.clone(), filter]), Answer::Unknown);
+        let gone = remnant(RemnantKind::Rights, "S-1-5-21-1-2-3-1005");
+        assert_eq!(answer(vec![other.clone(), gone]), Answer::Unknown);
+        let unseen = remnant(RemnantKind::Unseen, "the local security policy");
+        assert_eq!(answer(vec![other, unseen]), Answer::Held);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use ringfence_plan::windows::{WindowsPath, WindowsPlan, home_name};
 use ringfence_policy::document::NetworkMode;
 
 use super::live::{LiveError, LiveSessions};
-use super::person::{Kept, PersonFiles, machine_directories};
+use super::person::{Kept, PersonError, PersonFiles, machine_directories};
 use super::scans::ScanFiles;
 use crate::files::NtFiles;
 use crate::ledger_file::{Custody, FileStore};
@@ -38,8 +38,8 @@ pub enum ApplyError {
     /// The ledger can't be opened.
     #[error("your ledger can't be opened")]
     Ledger(#[source] LedgerError),
-    /// Its directory is a drive's root.
-    #[error("your Ringfence directory is no directory below a drive")]
+    /// Its directory is a drive's root, or too deep.
+    #[error("your Ringfence directory is no directory below a drive that anything can be put in")]
     Place,
     /// The steps.
     #[error(transparent)]
@@ -62,6 +62,9 @@ pub enum ApplyError {
     /// The ledger can't be read.
     #[error("your ledger can't be read")]
     Read(#[source] CallFailure),
+    /// It is not known where private homes are.
+    #[error("it can't be told where the private homes are")]
+    Homes(#[source] PersonError),
 }
 
 fn store(files: &PersonFiles) -> Option<FileStore> {
@@ -91,22 +94,30 @@ pub fn apply_with(
     if plan.person_steps.is_empty() && !is_owed {
         return Ok(Granted::default());
     }
-    let ours = sids_of(plan);
-    let mut nt = NtFiles::default();
-    let mut grants = Grants {
-        person: plan.person,
-        ours: &ours,
-        ledger: &mut ledger,
-        files: &mut nt,
-    };
     let rule = PlanRule::new(plan);
-    Ok(grants.apply(
-        &plan.person_steps,
-        &mut Walking {
-            rule: &rule,
-            progress,
-        },
-    )?)
+    let mut walking = Walking {
+        rule: &rule,
+        progress,
+    };
+    let ours = sids_of(plan);
+    on_ledger(&mut ledger, (plan.person, &ours), |grants| {
+        grants.apply(&plan.person_steps, &mut walking)
+    })
+}
+
+/// Does `work` on this machine's files by an open ledger, for a person and the SIDs that are theirs.
+fn on_ledger<T>(
+    ledger: &mut Ledger<PersonBook, FileStore>,
+    (person, ours): (Sid, &BTreeSet<Sid>),
+    work: impl FnOnce(&mut Grants<'_, FileStore, NtFiles>) -> Result<T, GrantError>,
+) -> Result<T, ApplyError> {
+    let mut grants = Grants {
+        person,
+        ours,
+        ledger,
+        files: &mut NtFiles::default(),
+    };
+    work(&mut grants).map_err(ApplyError::Grants)
 }
 
 /// Brings one object, and what lies below it, in line with the root that it was moved into.
@@ -119,23 +130,15 @@ pub fn repair(
     path: &WindowsPath,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<WalkReport, ApplyError> {
-    let mut ledger = open(files)?;
-    let ours = sids_of(plan);
-    let mut nt = NtFiles::default();
-    let mut grants = Grants {
-        person: plan.person,
-        ours: &ours,
-        ledger: &mut ledger,
-        files: &mut nt,
-    };
     let rule = PlanRule::new(plan);
-    Ok(grants.repair(
-        path,
-        &mut Walking {
-            rule: &rule,
-            progress,
-        },
-    )?)
+    let mut walking = Walking {
+        rule: &rule,
+        progress,
+    };
+    let ours = sids_of(plan);
+    on_ledger(&mut open(files)?, (plan.person, &ours), |grants| {
+        grants.repair(path, &mut walking)
+    })
 }
 
 /// Takes everything back that the person's ledger says was done.
@@ -149,15 +152,9 @@ pub fn revoke(
     ours: &BTreeSet<Sid>,
     files: &PersonFiles,
 ) -> Result<Revoked, ApplyError> {
-    let mut ledger = open(files)?;
-    let mut nt = NtFiles::default();
-    let mut grants = Grants {
-        person,
-        ours,
-        ledger: &mut ledger,
-        files: &mut nt,
-    };
-    Ok(grants.uninstall()?)
+    on_ledger(&mut open(files)?, (person, ours), |grants| {
+        grants.uninstall()
+    })
 }
 
 /// Takes back what was done for the workspaces at and below `place`, with their private homes; all else stays.
@@ -193,7 +190,9 @@ pub fn release(
         .into_iter()
         .filter(|root| root.path.starts_with(place))
         .collect();
-    let homes = homes_of(person, files, &roots);
+    let homes = homes_of(person, files, &roots)?;
+    // Before anything goes: a ledger that can't be used must not lose what it tells of.
+    let mut ledger = open(files)?;
     for home in &homes {
         // What commands left in it; what can't be removed keeps the home, which is said below.
         let _ = fs::remove_dir_all(PathBuf::from(verbatim(home)));
@@ -201,15 +200,9 @@ pub fn release(
     for root in &roots {
         ScanFiles::below(files.directory()).forget(root.id);
     }
-    let mut ledger = open(files)?;
-    let mut nt = NtFiles::default();
-    let mut grants = Grants {
-        person,
-        ours,
-        ledger: &mut ledger,
-        files: &mut nt,
-    };
-    Ok(grants.release(place, &homes)?)
+    on_ledger(&mut ledger, (person, ours), |grants| {
+        grants.release(place, &homes)
+    })
 }
 
 /// The roots that a ledger tells of.
@@ -230,23 +223,29 @@ fn roots_of(ledger: &[u8]) -> Vec<Object> {
         .collect()
 }
 
-/// Where the private homes of `roots` are, whether they were made or not.
-fn homes_of(person: Sid, files: &PersonFiles, roots: &[Object]) -> BTreeSet<WindowsPath> {
-    let of_account = machine_directories(person).ok().map(|own| own.home);
-    let of_person = files.directory().join("Homes").ok();
-    let tops: Vec<WindowsPath> = of_account.into_iter().chain(of_person).collect();
-    let networks = [
-        NetworkMode::Offline,
-        NetworkMode::Allowlist,
-        NetworkMode::Open,
-    ];
-    let names = roots.iter().flat_map(|root| {
-        let id = root.id;
-        networks.map(|network| home_name(id, network))
-    });
-    names
-        .flat_map(|name| tops.iter().filter_map(move |top| top.join(&name).ok()))
-        .collect()
+/// Where the private homes of `roots` are, whether they were made or not. A place that can't be named is an error: a
+/// home there would stay, and nobody would hear of it.
+fn homes_of(
+    person: Sid,
+    files: &PersonFiles,
+    roots: &[Object],
+) -> Result<BTreeSet<WindowsPath>, ApplyError> {
+    let of_account = machine_directories(person).map_err(ApplyError::Homes)?.home;
+    let below = |top: &WindowsPath, name: &str| top.join(name).map_err(|_| ApplyError::Place);
+    let of_person = below(files.directory(), "Homes")?;
+    let mut homes = BTreeSet::new();
+    for root in roots {
+        for network in [
+            NetworkMode::Offline,
+            NetworkMode::Allowlist,
+            NetworkMode::Open,
+        ] {
+            let name = home_name(root.id, network);
+            homes.insert(below(&of_account, &name)?);
+            homes.insert(below(&of_person, &name)?);
+        }
+    }
+    Ok(homes)
 }
 
 fn open(files: &PersonFiles) -> Result<Ledger<PersonBook, FileStore>, ApplyError> {

@@ -27,6 +27,7 @@ use crate::sys::key::{Key, KeyAccess, Root};
 use crate::sys::machine as system;
 use crate::sys::nt_file::Access;
 use crate::sys::protect::{self, Secret};
+use crate::sys::rights::Policy;
 use crate::sys::signon::{self, LoggedOn};
 use crate::sys::{random, rename};
 
@@ -300,5 +301,9 @@ pub(super) fn remove(
             return Err(CallFailure::new("DeleteFileW", record.printable(), code));
         }
     }
+    // Before the account: of one that is gone nobody would know what to look for.
+    Policy::open()
+        .and_then(|policy| policy.forget(sid))
+        .map_err(failure)?;
     account::delete_user(name).map_err(failure)
 }

@@ -180,6 +180,14 @@ impl Machine for WindowsMachine {
         policy.allow(account, rights).map_err(failure)
     }
 
+    fn forget_logons(&mut self, account: Sid) -> Result<(), CallFailure> {
+        if system::name_of(account).map_err(failure)?.is_some() {
+            return Ok(());
+        }
+        let policy = Policy::open().map_err(failure)?;
+        policy.forget(account).map_err(failure)
+    }
+
     fn observe_directory(&mut self, path: &WindowsPath) -> Result<Option<Directory>, CallFailure> {
         let Some(object) = self.files.open(path)? else {
             return Ok(None);

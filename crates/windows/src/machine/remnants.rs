@@ -4,6 +4,7 @@
 
 use ringfence_backend::call::CallFailure;
 use ringfence_backend::windows::{Files as _, Redirection, Remnant, RemnantKind};
+use ringfence_nt::Sid;
 use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::machine::{HIDDEN_ACCOUNTS, OWN_KEY};
 use ringfence_plan::windows::step::ObjectKind;
@@ -13,8 +14,12 @@ use crate::files::{NtFiles, failure};
 use crate::sys::account;
 use crate::sys::firewall::Firewall;
 use crate::sys::key::{Key, KeyAccess, Root};
+use crate::sys::machine as system;
+use crate::sys::rights::Policy;
 use crate::sys::wfp::Engine;
 
+/// `ERROR_ACCESS_DENIED`
+const DENIED: u32 = 5;
 /// What the names of our accounts and groups begin with.
 const PREFIXES: [&str; 3] = ["ringfence-", "ringfenceoff-", "ringfenceon-"];
 
@@ -64,9 +69,45 @@ pub(super) fn observe(files: &mut NtFiles, own: &WindowsPath) -> Result<Vec<Remn
     for name in firewall.names("Ringfence").map_err(failure)? {
         add(RemnantKind::FirewallRule, name);
     }
+    found.extend(rights()?);
     found.extend(directories(files, own)?);
     found.extend(profiles(files)?);
     Ok(found)
+}
+
+/// Local accounts that are gone and are denied what our accounts are, and hold nothing else: an account that somebody
+/// deletes leaves that behind, and bears no name any more.
+fn rights() -> Result<Vec<Remnant>, CallFailure> {
+    let remnant = |kind, object| Remnant { kind, object };
+    let held = Policy::open_to_look().and_then(|policy| policy.denied_everything());
+    let held = match held {
+        Ok(held) => held,
+        // An ordinary person's look at their own machine.
+        Err(error) if error.error.0 == DENIED => {
+            let object = "the local security policy".to_owned();
+            return Ok(vec![remnant(RemnantKind::Unseen, object)]);
+        }
+        Err(error) => return Err(failure(error)),
+    };
+    let mut found = Vec::new();
+    for sid in held {
+        if is_local(sid)? && system::name_of(sid).map_err(failure)?.is_none() {
+            found.push(remnant(RemnantKind::Rights, sid.to_string()));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether it is an account of this machine's own.
+fn is_local(sid: Sid) -> Result<bool, CallFailure> {
+    let computer = system::computer_name().map_err(failure)?;
+    let machine = system::sid_of(&computer).map_err(failure)?;
+    Ok(machine.is_some_and(|machine| {
+        let child = sid.subauthorities();
+        sid.authority() == machine.authority()
+            && child.len() == machine.subauthorities().len() + 1
+            && child.starts_with(machine.subauthorities())
+    }))
 }
 
 /// Profiles that are named as ours, whether their accounts are there or not.

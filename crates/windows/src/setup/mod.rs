@@ -19,9 +19,9 @@ use std::ops::ControlFlow;
 use ringfence_backend::call::CallFailure;
 use ringfence_backend::ledger::{Ledger, LedgerError, read_untrusted};
 use ringfence_backend::windows::{
-    Fault, InstalledState, MachineBook, MachineReceipt, RequestError, STATE_VERSION, Setup,
-    SetupError, SetupOutcome, SetupReceipt, SetupRequest, SetupVerb, StepError, Surroundings,
-    admit, agreed, explain_code, leftover_of_files, marker_of,
+    Fault, InstalledState, Listing, MachineBook, MachineReceipt, Remnant, RequestError,
+    STATE_VERSION, Setup, SetupError, SetupOutcome, SetupReceipt, SetupRequest, SetupVerb,
+    StepError, Surroundings, admit, agreed, explain_code, leftover_of_files, marker_of,
 };
 use ringfence_nt::Sid;
 use ringfence_plan::windows::WindowsPath;
@@ -327,7 +327,7 @@ pub fn scan(
     top: &WindowsPath,
     ours: &BTreeSet<Sid>,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-) -> Result<Vec<ringfence_backend::windows::Remnant>, SetupFault> {
+) -> Result<Listing<Remnant>, SetupFault> {
     leftover_of_files(top, ours, &mut NtFiles::new(), progress).map_err(SetupFault::Call)
 }
 

@@ -216,32 +216,40 @@ pub(super) fn uninstall(order: &Order<'_>) -> Answer {
     Ok(receipt)
 }
 
-/// What was done, and what is left of it.
+/// What was done, and what is left of it. A hostile ledger may name any number of objects: the first are told.
 fn tell(receipt: &mut SetupReceipt, done: Uninstalled) {
     receipt.undone = done.removed.undone;
-    let opened = done.opened.opened.iter();
+    let is_open = |path: WindowsPath| format!("{} is open to its person again", path.printable());
+    let opened = done.opened.opened.map(is_open);
     receipt
         .changed
-        .extend(opened.map(|path| format!("{} is open to its person again", path.printable())));
+        .extend(opened.told("are open to their person again"));
+    let cleansed = done.cleansed.changed.map(|path| path.printable());
     receipt
         .changed
-        .extend(done.cleansed.changed.iter().map(WindowsPath::printable));
+        .extend(cleansed.told("lost entries of ours"));
     receipt.left = done.left;
-    let unopened = done.opened.failed.into_iter();
-    receipt.left.extend(unopened.map(|(path, _)| Remnant {
-        kind: RemnantKind::Unseen,
+    let remnant = |kind, path: &WindowsPath| Remnant {
+        kind,
         object: path.to_string(),
-    }));
-    let carrying = done.cleansed.skipped.into_iter();
-    receipt.left.extend(carrying.filter_map(|(path, skip)| {
+    };
+    let unopened = done.opened.failed;
+    let unopened = unopened.map(|(path, _)| remnant(RemnantKind::Unseen, &path));
+    receipt
+        .left
+        .extend(unopened.remnants("could not be opened to their person"));
+    let carrying = done.cleansed.failed.map(|(path, skip)| {
         let kind = match skip {
             Skip::NotKept => RemnantKind::Entry,
-            Skip::Failed(_) | Skip::Stopped => RemnantKind::Unseen,
-            Skip::Gone | Skip::Replaced | Skip::NothingOfOurs => return None,
+            Skip::Failed(_) | Skip::Gone | Skip::Replaced | Skip::NothingOfOurs => {
+                RemnantKind::Unseen
+            }
         };
-        let object = path.to_string();
-        Some(Remnant { kind, object })
-    }));
+        remnant(kind, &path)
+    });
+    receipt
+        .left
+        .extend(carrying.remnants("may carry entries of ours"));
     for failed in done.removed.failed {
         let mut fault = fault_of(&failed.cause);
         fault.causes.insert(0, failed.object);
@@ -265,6 +273,39 @@ fn owed_by_the_person(ledger: &[u8], path: &WindowsPath) -> Option<Remnant> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringfence_backend::windows::{Cleansed, LISTED, MAX_RECEIPT, Opened, Removed};
+
+    #[test]
+    fn no_system_a_receipt_is_bounded_however_much_a_ledger_names() {
+        // As long as a path may be, and of characters that JSON writes as six.
+        let long = format!("C:\\{}", ["é".repeat(200).as_str(); 150].join("\\"));
+        let path = WindowsPath::parse(&long).unwrap();
+        let failure = || CallFailure::new("NtCreateFile", "", 5);
+        let mut opened = Opened::default();
+        let mut cleansed = Cleansed::default();
+        for _ in 0..5 * LISTED {
+            opened.opened.push(path.clone());
+            opened.failed.push((path.clone(), failure()));
+            cleansed.changed.push(path.clone());
+            cleansed.failed.push((path.clone(), Skip::NotKept));
+        }
+        let mut receipt = SetupReceipt::new(SetupVerb::Uninstall, SetupOutcome::Done);
+        let done = Uninstalled {
+            opened,
+            cleansed,
+            removed: Removed::default(),
+            left: Vec::new(),
+        };
+        tell(&mut receipt, done);
+        assert_eq!(receipt.left.len(), 2 * (LISTED + 1));
+        let rest = format!("and {} more objects may carry", 4 * LISTED);
+        assert!(
+            receipt.left.iter().any(|one| one.object.starts_with(&rest)),
+            "what is not listed is said"
+        );
+        let bytes = serde_json::to_vec(&receipt).unwrap().len();
+        assert!(u64::try_from(bytes).unwrap() < MAX_RECEIPT, "{bytes}");
+    }
 
     #[test]
     fn a_ledger_with_nothing_open_owes_nothing_and_one_that_is_damaged_does() {

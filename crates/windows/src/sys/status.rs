@@ -8,6 +8,7 @@ use super::error::{CallError, Win32Error};
 
 /// The statuses that callers tell apart. Source: [MS-ERREF] 2.3.1.
 pub(crate) mod value {
+    pub(crate) const NO_MORE_ENTRIES: i32 = 0x8000_001a_u32.cast_signed();
     pub(crate) const NO_MORE_FILES: i32 = 0x8000_0006_u32.cast_signed();
     pub(crate) const BUFFER_OVERFLOW: i32 = 0x8000_0005_u32.cast_signed();
     pub(crate) const NOT_IMPLEMENTED: i32 = 0xc000_0002_u32.cast_signed();

@@ -109,7 +109,11 @@ fn a_forged_ledger_makes_the_elevated_program_give_nothing() {
         &mut files,
         &mut |_| ControlFlow::Continue(()),
     );
-    assert_eq!(done.changed.len(), 1, "the control: what is ours goes");
+    assert_eq!(
+        done.changed.first().len(),
+        1,
+        "the control: what is ours goes"
+    );
     let now = |id| files.tree.node(id).unwrap().descriptor.as_ref().clone();
     assert_eq!(now(theirs).dacl, bare.dacl);
     assert_eq!(now(library), untouched);

@@ -380,6 +380,16 @@ impl Machine for FakeMachine {
         })
     }
 
+    fn forget_logons(&mut self, account: Sid) -> Result<(), CallFailure> {
+        let is_there = self.name_of(account).is_some();
+        self.change("LsaRemoveAccountRights", &account.to_string(), |world| {
+            if !is_there {
+                world.denied.remove(&account);
+            }
+            Ok(())
+        })
+    }
+
     fn observe_directory(&mut self, path: &WindowsPath) -> Result<Option<Directory>, CallFailure> {
         self.faults.look("NtCreateFile", &path.to_string())?;
         Ok(self.world.directories.get(path).cloned())

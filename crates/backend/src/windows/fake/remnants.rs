@@ -24,6 +24,7 @@ pub(super) fn observe(world: &World) -> Vec<Remnant> {
         filters,
         changed_filters,
         rules,
+        denied,
         ..
     } = world;
     let ours = |name: &&String| name.starts_with("ringfence");
@@ -87,6 +88,14 @@ pub(super) fn observe(world: &World) -> Vec<Remnant> {
             .filter(|rule| rule.grouping == "Ringfence")
             .map(|rule| rule.name.clone())
             .map(remnant(RemnantKind::FirewallRule)),
+    );
+    let is_there = |sid| accounts.values().any(|account| account.sid == sid);
+    found.extend(
+        denied
+            .keys()
+            .filter(|sid| !is_there(**sid))
+            .map(ToString::to_string)
+            .map(remnant(RemnantKind::Rights)),
     );
     found
 }

@@ -8,7 +8,7 @@ use crate::ledger::{Direction, LedgerError, LedgerStore, Sequence, Undone};
 use crate::windows::books::{Before, MachineIntent, MachineReceipt};
 use crate::windows::machine::{KeyBefore, Machine};
 use crate::windows::trustees::KnownAccounts;
-use crate::windows::verbs::{Known, Standing, StepError, Verb, act, describe, look};
+use crate::windows::verbs::{Known, Standing, StepError, Verb, act, describe, forget, look};
 
 use super::undo::is_shared;
 use super::{MachineEntry, Setup, known};
@@ -135,6 +135,8 @@ impl<S: LedgerStore, M: Machine> Setup<'_, S, M> {
         intent: MachineIntent,
     ) -> Result<Progress, ApplyFault> {
         self.begin()?;
+        // Of an account that somebody has deleted: afterwards nobody knows its SID.
+        forget(self.machine, verb.known).map_err(ApplyFault::Step)?;
         let before = intent.before.clone();
         let number = self.ledger.intend(intent).map_err(ApplyFault::Ledger)?;
         self.ledger

@@ -15,7 +15,7 @@ use crate::windows::files::Files;
 use crate::windows::machine::{Machine, Remnant};
 use crate::windows::scan::leftover_of_person;
 use crate::windows::trustees::KnownAccounts;
-use crate::windows::untrusted::{Cleansed, Skip, remove_our_entries};
+use crate::windows::untrusted::{Cleansed, remove_our_entries};
 use crate::windows::verbs::{Known, Standing, StepError, Verb, describe, look};
 
 use super::{Removed, Setup, SetupError, known};
@@ -111,11 +111,7 @@ impl<S: LedgerStore, M: Machine> Setup<'_, S, M> {
             return Err(SetupError::Stopped);
         }
         let cleansed = remove_our_entries(person_ledger, &self.sids(), files, progress);
-        if cleansed
-            .skipped
-            .iter()
-            .any(|(_, skip)| *skip == Skip::Stopped)
-        {
+        if cleansed.is_stopped {
             // The next call needs the SIDs that the machine's ledger knows.
             return Err(SetupError::Stopped);
         }

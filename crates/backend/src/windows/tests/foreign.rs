@@ -80,9 +80,8 @@ impl Deed {
                 world.groups.remove("ringfence-a");
             }
             Self::LoseAccount(first) => {
-                if let Some(gone) = world.accounts.remove(account(first).1) {
-                    world.denied.remove(&gone.sid);
-                }
+                // What the local security policy says of its SID stays.
+                world.accounts.remove(account(first).1);
             }
             Self::LoseProfile(first) => {
                 if let Some(one) = world.accounts.get_mut(account(first).1) {

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 use ringfence_nt::{AccessMask, Ace, AceFlags, Acl, SecurityDescriptor, Sid};
+use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::step::{FileId, Object, ObjectKind, Purpose};
 
 use super::desk::*;
@@ -13,7 +14,8 @@ use crate::fault::Faults;
 use crate::ledger::{Book, Damage, Ledger, MemoryStore, Sequence};
 use crate::windows::fake::FakeFiles;
 use crate::windows::{
-    Cleansed, Opened, PersonBook, PersonIntent, Skip, leftover_of_files, open_closed, same,
+    Cleansed, LISTED, Listing, Opened, PersonBook, PersonIntent, Skip, leftover_of_files,
+    open_closed, same,
 };
 
 /// Nobody stops it.
@@ -92,10 +94,11 @@ fn set_up_restores_nothing_that_a_persons_ledger_says() {
     ];
     let before = nodes(&desk.files.tree);
     let cleansed = remove_our_entries(&forged(&intents), &ours(), &mut desk.files);
-    assert_eq!(cleansed.changed, [path(&format!("{ROOT}\\.git"))]);
+    assert_eq!(cleansed.changed.first(), [path(&format!("{ROOT}\\.git"))]);
     assert!(
         cleansed
             .skipped
+            .first()
             .iter()
             .all(|(_, skip)| *skip == Skip::NothingOfOurs)
     );
@@ -141,14 +144,14 @@ fn a_path_that_leads_to_another_object_or_through_a_link_is_left_alone() {
     let intents = [swapped, gone, through, invented].map(intent);
     let cleansed = remove_our_entries(&forged(&intents), &ours(), &mut desk.files);
     assert_eq!(nodes(&desk.files.tree), before);
-    let skips: Vec<&Skip> = cleansed.skipped.iter().map(|(_, skip)| skip).collect();
-    assert!(
-        matches!(
-            skips[..],
-            [Skip::Replaced, Skip::Gone, Skip::Failed(_), Skip::Replaced]
-        ),
-        "{skips:?}"
+    let skips = |of: &Listing<(WindowsPath, Skip)>| -> Vec<Skip> {
+        of.first().iter().map(|(_, skip)| skip.clone()).collect()
+    };
+    assert_eq!(
+        skips(&cleansed.skipped),
+        [Skip::Replaced, Skip::Gone, Skip::Replaced]
     );
+    assert!(matches!(skips(&cleansed.failed)[..], [Skip::Failed(_)]));
 }
 
 #[test]
@@ -163,14 +166,14 @@ fn the_entries_of_another_person_stay() {
     let object = desk.object("C:\\Users\\bob\\ws\\plan", ObjectKind::File);
     let cleansed = remove_our_entries(&forged(&[intent(object.clone())]), &ours(), &mut desk.files);
     assert_eq!(desk.files.descriptor(id), Some(&held));
-    assert_eq!(cleansed.skipped, [(plan, Skip::NothingOfOurs)]);
+    assert_eq!(cleansed.skipped.first(), [(plan, Skip::NothingOfOurs)]);
     // The control: by that person's own SIDs it goes.
     let cleansed = remove_our_entries(
         &forged(&[intent(object)]),
         &BTreeSet::from([others]),
         &mut desk.files,
     );
-    assert_eq!(cleansed.changed.len(), 1);
+    assert_eq!(cleansed.changed.first().len(), 1);
 }
 
 /// A list of a target's that keeps its person out.
@@ -216,8 +219,11 @@ fn what_a_killed_runner_left_closed_is_opened_before_the_accounts_go_and_nothing
     let accounts = BTreeSet::from([offline()]);
     let mut on = |_| ControlFlow::Continue(());
     let done = open_closed(&ledger, (ada(), &accounts), &mut desk.files, &mut on);
-    assert_eq!(done.failed, []);
-    assert_eq!(done.opened, [path(&kept), path(&format!("{kept}\\file"))]);
+    assert_eq!(done.failed.first(), []);
+    assert_eq!(
+        done.opened.first(),
+        [path(&kept), path(&format!("{kept}\\file"))]
+    );
     let mut changed = 0;
     for ((id, was), (_, is)) in before.iter().zip(&nodes(&desk.files.tree)) {
         if same(&was.descriptor, &is.descriptor) {
@@ -242,6 +248,83 @@ fn what_a_killed_runner_left_closed_is_opened_before_the_accounts_go_and_nothing
     let mut stop = |_| ControlFlow::Break(());
     let stopped = open_closed(&ledger, (ada(), &accounts), &mut desk.files, &mut stop);
     assert!(stopped.is_stopped && stopped.opened.is_empty());
+}
+
+#[test]
+fn a_ledger_that_names_more_than_anybody_reads_is_told_in_short_and_no_directory_is_walked_twice() {
+    let mut desk = Desk::new();
+    let directory = ObjectKind::Directory;
+    let top = "C:\\Users\\bob\\deep";
+    let all = SecurityDescriptor::from_sddl("O:SYG:SYD:(A;OICI;FA;;;SY)").unwrap();
+    desk.files.add_directory(top, &all).unwrap();
+    let mut place = top.to_owned();
+    for _ in 0..20 {
+        place.push_str("\\d");
+        desk.files.add_directory(&place, &all).unwrap();
+    }
+    // More objects than are told, each closed to its person.
+    let many = 3 * LISTED;
+    for number in 0..many {
+        let file = format!("{place}\\{number}");
+        desk.files.add_file(&file, &closed_by(offline())).unwrap();
+    }
+    // Every directory on the way is named as a root of its own, the deepest first.
+    let mut roots: Vec<PersonIntent> = path(&place)
+        .ancestors()
+        .filter(|above| above.starts_with(&path(top)))
+        .map(|above| walk_of(desk.object(&above.to_string(), directory)))
+        .collect();
+    roots.insert(0, walk_of(desk.object(&place, directory)));
+    // And paths that lead through a link: none of them can be opened.
+    let through = (0..many).map(|number| {
+        let id = FileId {
+            volume: 9,
+            file: u128::try_from(number).unwrap(),
+        };
+        let path = path(&format!("{ROOT}\\junction\\{number}"));
+        walk_of(Object {
+            path,
+            id,
+            kind: directory,
+        })
+    });
+    roots.extend(through);
+    let ledger = forged(&roots);
+    let accounts = BTreeSet::from([offline()]);
+    let mut visited = 0;
+    let mut on = |count| {
+        visited = count;
+        ControlFlow::Continue(())
+    };
+    let done = open_closed(&ledger, (ada(), &accounts), &mut desk.files, &mut on);
+    assert_eq!(
+        visited,
+        u64::try_from(many + 21 + 20).unwrap(),
+        "each object once, and each root where it is met again"
+    );
+    let rest = u64::try_from(many - LISTED).unwrap();
+    assert_eq!(
+        (done.opened.first().len(), done.opened.more()),
+        (LISTED, rest)
+    );
+    assert_eq!(
+        (done.failed.first().len(), done.failed.more()),
+        (LISTED, rest)
+    );
+    let cleansed = remove_our_entries(&ledger, &BTreeSet::from([offline()]), &mut desk.files);
+    assert_eq!(
+        (cleansed.failed.first().len(), cleansed.failed.more()),
+        (LISTED, rest)
+    );
+    let mut go = |_| ControlFlow::Continue(());
+    let found = leftover_of_files(
+        &path(top),
+        &BTreeSet::from([offline()]),
+        &mut desk.files,
+        &mut go,
+    );
+    let found = found.unwrap();
+    assert_eq!((found.first().len(), found.more()), (LISTED, rest));
 }
 
 #[test]
@@ -276,13 +359,14 @@ fn what_the_person_left_behind_is_taken_off_by_set_up_and_found_by_the_scan() {
             ControlFlow::Continue(())
         })
         .unwrap()
+        .first()
         .len()
             > 5
     );
     let bytes = desk.store.durable().unwrap();
     let cleansed = remove_our_entries(&bytes, &ours(), &mut desk.files);
     assert!(
-        cleansed.changed.len() > 5 && cleansed.damage.is_none(),
+        cleansed.changed.first().len() > 5 && cleansed.damage.is_none(),
         "{cleansed:?}"
     );
     assert_eq!(
@@ -290,7 +374,7 @@ fn what_the_person_left_behind_is_taken_off_by_set_up_and_found_by_the_scan() {
             ControlFlow::Continue(())
         })
         .unwrap(),
-        []
+        Listing::default()
     );
     assert_eq!(carriers(&desk.files.tree), Vec::<String>::new());
 }

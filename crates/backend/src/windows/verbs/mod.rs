@@ -16,7 +16,7 @@ use super::trustees::KnownAccounts;
 
 pub(super) use act::act;
 pub(super) use look::look;
-pub(super) use undo::undo;
+pub(super) use undo::{forget, undo};
 
 /// Why a step was not done or not undone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -100,11 +100,17 @@ fn undo_account<M: Machine>(
     record: &WindowsPath,
 ) -> Result<Undone, StepError> {
     let observe = |machine: &mut M| machine.observe_user(name).map_err(StepError::Call);
-    let Some(found) = observe(machine)? else {
-        return Ok(absent(verb.known));
+    let gone = match observe(machine)? {
+        None => Some(absent(verb.known)),
+        Some(found) if !is_ours(verb.known, found.sid, found.comment == comment) => {
+            Some(Undone::Gone)
+        }
+        Some(_) => None,
     };
-    if !is_ours(verb.known, found.sid, found.comment == comment) {
-        return Ok(Undone::Gone);
+    if let Some(gone) = gone {
+        // Somebody has deleted it, and what the local security policy says of it is left.
+        forget(machine, verb.known)?;
+        return Ok(gone);
     }
     machine.quiesce_account(name).map_err(StepError::Call)?;
     machine
@@ -113,6 +119,19 @@ fn undo_account<M: Machine>(
     match observe(machine)? {
         None => Ok(Undone::Restored),
         Some(_) => Err(not_kept(verb)),
+    }
+}
+
+/// Takes away what the local security policy says of an account that was made and is gone.
+pub(in crate::windows) fn forget<M: Machine>(
+    machine: &mut M,
+    known: Known,
+) -> Result<(), StepError> {
+    match known {
+        Known::Received(MachineReceipt::Principal(sid)) => {
+            machine.forget_logons(sid).map_err(StepError::Call)
+        }
+        Known::Received(_) | Known::Intended | Known::Nothing => Ok(()),
     }
 }
 
