@@ -4,7 +4,8 @@
 //! SIDs that are known only at launch stand as [`Placeholder`]s.
 //!
 //! Invariant: no descriptor here gives a sandbox account a right on the runner, and none gives a target a right that
-//! would let it take another session's token (`TOKEN_DUPLICATE`, `TOKEN_IMPERSONATE`, `TOKEN_ASSIGN_PRIMARY`).
+//! would let it take another session's token (`TOKEN_DUPLICATE`, `TOKEN_IMPERSONATE`, `TOKEN_ASSIGN_PRIMARY`). What the
+//! runner needs on its own objects it has by the logon SID, which counts for denies alone in every target's token.
 
 use serde::{Deserialize, Serialize};
 
@@ -147,7 +148,9 @@ pub struct RestrictingSid {
     pub why: String,
 }
 
-/// What the runner does to itself before anything else: it is owned by the same user as its targets.
+/// What the runner does to itself before anything else: it is owned by the same user as its targets. Its token's
+/// descriptor and default DACL name the logon SID by its placeholder; those of process and threads are set by the
+/// harness, which does not know it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunnerHardening {
     /// The default DACL of its token.
@@ -195,6 +198,9 @@ pub enum StandardHandle {
 
 /// `winnt.h`: `TOKEN_QUERY | TOKEN_QUERY_SOURCE | TOKEN_ADJUST_DEFAULT | READ_CONTROL`.
 pub const TOKEN_OF_TARGET: AccessMask = AccessMask(0x0002_0098);
+/// `TOKEN_DUPLICATE | TOKEN_IMPERSONATE | TOKEN_QUERY`: `CreateProcessAsUserW` opens the calling process's own token with
+/// the first two (learn.microsoft.com, its remarks), and what asks for the profile or the user's registry with the third.
+pub(crate) const TOKEN_OF_RUNNER: AccessMask = AccessMask(0x0000_000e);
 /// `PROCESS_ALL_ACCESS` and `THREAD_ALL_ACCESS`.
 const PROCESS_ALL: AccessMask = AccessMask(0x001f_ffff);
 /// `TOKEN_ALL_ACCESS`.
@@ -364,21 +370,23 @@ const fn allow(mask: AccessMask, sid: Sid) -> Ace {
     Ace::allow(AceFlags::NONE, mask, sid)
 }
 
-/// SYSTEM, the person, and the owner's bare `READ_CONTROL`: no sandbox user.
+/// SYSTEM, the person, and the owner's bare `READ_CONTROL`: no sandbox user. The runner itself reaches its own token, and
+/// what it makes, by the logon SID: the person's processes have it too, targets have it for denies alone.
 fn runner(user: Sid, person: Sid) -> RunnerHardening {
-    let dacl = |all: AccessMask| {
-        Acl::new(vec![
-            allow(all, Sid::SYSTEM),
-            allow(all, person),
-            allow(AccessMask::READ_CONTROL, Sid::OWNER_RIGHTS),
-        ])
+    let dacl = |all: AccessMask, by_logon: Option<AccessMask>| {
+        let trusted = [allow(all, Sid::SYSTEM), allow(all, person)];
+        let logon = by_logon.map(|mask| allow(mask, Placeholder::Logon.sid()));
+        let bound = allow(AccessMask::READ_CONTROL, Sid::OWNER_RIGHTS);
+        let aces = trusted.into_iter().chain(logon).chain([bound]);
+        aces.collect::<Acl>()
     };
-    let object = |all| SecurityDescriptor::new(user, user, dacl(all)).protected();
+    let object =
+        |all, by_logon| SecurityDescriptor::new(user, user, dacl(all, by_logon)).protected();
     RunnerHardening {
-        default_dacl: dacl(AccessMask::GENERIC_ALL),
-        process: object(PROCESS_ALL),
-        thread: object(PROCESS_ALL),
-        token: object(TOKEN_ALL),
+        default_dacl: dacl(AccessMask::GENERIC_ALL, Some(AccessMask::GENERIC_ALL)),
+        process: object(PROCESS_ALL, None),
+        thread: object(PROCESS_ALL, None),
+        token: object(TOKEN_ALL, Some(TOKEN_OF_RUNNER)),
     }
 }
 
@@ -399,11 +407,7 @@ impl TokenSpec {
         let deny_only: Vec<Sid> = self.deny_only.iter().copied().map(bound).collect();
         let restricting: Vec<Sid> = self.restricting.iter().map(|one| bound(one.sid)).collect();
         let mut token = runner.restrict(self.flags, &deny_only, &restricting);
-        let aces = self.default_dacl.aces.iter().map(|ace| Ace {
-            sid: bound(ace.sid),
-            ..*ace
-        });
-        token.default_dacl = Some(aces.collect());
+        token.default_dacl = Some(bind_list(&self.default_dacl, session, logon));
         token
     }
 }
@@ -429,9 +433,17 @@ pub fn bind_descriptor(
 ) -> SecurityDescriptor {
     let mut bound = descriptor.clone();
     if let ringfence_nt::Dacl::Present(acl) = &mut bound.dacl {
-        for ace in &mut acl.aces {
-            ace.sid = bind(ace.sid, session, logon);
-        }
+        *acl = bind_list(acl, session, logon);
     }
     bound
+}
+
+/// `list` with what its placeholders stand for at launch.
+#[must_use]
+pub fn bind_list(list: &Acl, session: Sid, logon: Sid) -> Acl {
+    let aces = list.aces.iter().map(|ace| Ace {
+        sid: bind(ace.sid, session, logon),
+        ..*ace
+    });
+    aces.collect()
 }

@@ -1,6 +1,7 @@
 //! Each mutation of a good plan is found, by the rule that is there for it.
 
 use ringfence_nt::{AccessMask, Ace, AceFlags, AceKind, Acl, Dacl, SecurityDescriptor, Sid};
+use ringfence_plan::windows::launch::RunnerHardening;
 use ringfence_plan::windows::lint::{LintRule, lint};
 use ringfence_plan::windows::sids::Placeholder;
 use ringfence_plan::windows::step::{AceTemplate, Condition, MachineStep, PersonStep, Trustee};
@@ -343,16 +344,37 @@ fn a_step_of_the_persons_that_can_not_be_undone_is_found() {
 fn open_runner() -> Vec<LintRule> {
     found(|plan| {
         let offline = plan.accounts.sids().expect("accounts").offline;
-        let runner = plan
-            .launch
-            .as_mut()
-            .and_then(|launch| launch.runner.as_mut())
-            .expect("a runner");
-        add_to(
-            &mut runner.process,
-            Ace::allow(AceFlags::NONE, AccessMask(0x10), offline),
-        );
+        let entry = Ace::allow(AceFlags::NONE, AccessMask(0x10), offline);
+        add_to(&mut runner_of(plan).process, entry);
     })
+}
+
+fn runner_of(plan: &mut WindowsPlan) -> &mut RunnerHardening {
+    let launch = plan.launch.as_mut();
+    let runner = launch.and_then(|launch| launch.runner.as_mut());
+    runner.expect("a runner")
+}
+
+/// What counts for the runner and not for its targets gives it no more than it needs.
+#[test]
+fn the_logon_sid_opens_the_runners_token_for_starting_targets_and_nothing_else() {
+    let by_logon = |mask| Ace::allow(AceFlags::NONE, mask, Placeholder::Logon.sid());
+    let process = found(|plan| {
+        add_to(&mut runner_of(plan).process, by_logon(AccessMask(0x1000)));
+    });
+    let token = found(|plan| {
+        add_to(&mut runner_of(plan).token, by_logon(AccessMask::WRITE_DAC));
+    });
+    assert!(process.contains(&LintRule::RunnerOpen) && token.contains(&LintRule::RunnerOpen));
+    let counted = found(|plan| {
+        let launch = plan.launch.as_mut().expect("a launch");
+        let logon = Placeholder::Logon.sid();
+        launch.token.deny_only.retain(|sid| *sid != logon);
+    });
+    assert!(
+        counted.contains(&LintRule::TokenTooWide),
+        "control: targets have it for denies alone"
+    );
 }
 
 /// A filter that names nobody.

@@ -121,7 +121,7 @@ impl Engine {
         // First of all: until then every target of this account may open this process.
         match (&spec.runner, spec.identity) {
             (Some(hardening), Identity::Account(_)) if demand == Demand::Enforced => {
-                harden(&own, hardening)?;
+                harden(&own, hardening, opening.session)?;
                 proven.push(
                     "runner: its process, threads and token are closed to targets".to_owned(),
                 );

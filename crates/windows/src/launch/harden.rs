@@ -6,27 +6,38 @@
 use std::os::windows::io::AsHandle as _;
 
 use ringfence_backend::windows::runner::{Called, Refusal};
-use ringfence_plan::windows::launch::RunnerHardening;
+use ringfence_nt::Sid;
+use ringfence_plan::windows::launch::{RunnerHardening, bind_descriptor, bind_list};
 
 use crate::sys::CallError;
 use crate::sys::object::{self, ProtectError};
 use crate::sys::token::AccessToken;
 
-/// Protects this process, its threads and its token.
+/// Protects this process, its threads and its token in the session of this SID.
 ///
 /// # Errors
 /// [`Refusal`]: nothing may be started then.
-pub(super) fn harden(own: &AccessToken, wanted: &RunnerHardening) -> Result<(), Refusal> {
-    own.set_default_dacl(&wanted.default_dacl).map_err(called)?;
-    if own.default_dacl().map_err(called)?.as_ref() != Some(&wanted.default_dacl) {
+pub(super) fn harden(
+    own: &AccessToken,
+    wanted: &RunnerHardening,
+    session: Sid,
+) -> Result<(), Refusal> {
+    // By its logon SID the runner reaches its own token, which starting a target takes. Without one nobody is named by
+    // it, and the start fails.
+    let logon = own.logon().map_err(called)?.unwrap_or(Sid::NULL);
+    let default_dacl = bind_list(&wanted.default_dacl, session, logon);
+    own.set_default_dacl(&default_dacl).map_err(called)?;
+    if own.default_dacl().map_err(called)? != Some(default_dacl) {
         let what = "the runner's default DACL is not what was set";
         return Err(Refusal::NotEnforced(what.to_owned()));
     }
-    object::protect(own.as_handle(), &wanted.token, "runner's token").map_err(refusal)?;
+    let token = bind_descriptor(&wanted.token, session, logon);
+    object::protect(own.as_handle(), &token, "runner's token").map_err(refusal)?;
     object::protect_this_process(&wanted.process, &wanted.thread).map_err(refusal)
 }
 
-fn refusal(error: ProtectError) -> Refusal {
+/// An object that is not protected as the protocol says it.
+pub(super) fn refusal(error: ProtectError) -> Refusal {
     match error {
         ProtectError::Call(error) => called(error).into(),
         ProtectError::NotKept(_) => Refusal::NotEnforced(error.to_string()),

@@ -143,16 +143,7 @@ impl Shared {
         match self.demand {
             #[cfg(test)]
             Demand::Plumbing => Ok(()),
-            Demand::Enforced => {
-                let token = AccessToken::of_process(child.as_handle()).map_err(called)?;
-                let mut there = token.restricting().map_err(called)?;
-                there.sort_unstable();
-                if there != self.target.restricting() {
-                    let what = "the command's token is not restricted as asked";
-                    return Err(NotStarted::NotEnforced(what.to_owned()));
-                }
-                Ok(())
-            }
+            Demand::Enforced => self.target.settle(child.as_handle()).map_err(not_started),
         }
     }
 

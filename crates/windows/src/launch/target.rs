@@ -3,18 +3,18 @@
 //! Invariant: a token that leaves this module was read back (its second pass, its deny-only groups, its privileges,
 //! its default DACL, its own DACL), and its write class was accepted.
 
-use std::os::windows::io::AsHandle as _;
+use std::os::windows::io::{AsHandle as _, BorrowedHandle};
 
 use ringfence_backend::windows::runner::Refusal;
 use ringfence_nt::measure::{MeasureError, MeasuringSids, measure};
 use ringfence_nt::token::{FilterFlags, GroupState};
-use ringfence_nt::{Ace, Acl, GenericMapping, SecurityDescriptor, Sid, WriteClass};
+use ringfence_nt::{GenericMapping, SecurityDescriptor, Sid, WriteClass};
 use ringfence_plan::windows::launch::{self, LaunchSpec, TokenSpec, WriteClassRule};
 use ringfence_plan::windows::sids::Placeholder;
 
-use super::harden::called;
+use super::harden::{called, refusal};
 use crate::sys::access;
-use crate::sys::object::{self, ProtectError};
+use crate::sys::object;
 use crate::sys::token::{AccessToken, RestrictError, RestrictedToken};
 
 /// How the targets' tokens of one session are made.
@@ -53,14 +53,10 @@ impl TargetToken {
         }
         let logon = logon.unwrap_or(Sid::NULL);
         let bound = |sid: &Sid| launch::bind(*sid, session, logon);
-        let aces = default_dacl.aces.iter().map(|ace| Ace {
-            sid: bound(&ace.sid),
-            ..*ace
-        });
         let wanted = RestrictedToken {
             deny_only: deny_only.iter().map(bound).collect(),
             restricting: restricting.iter().map(|one| bound(&one.sid)).collect(),
-            default_dacl: aces.collect::<Acl>(),
+            default_dacl: launch::bind_list(default_dacl, session, logon),
         };
         let unbound = |sid: &Sid| Placeholder::ALL.iter().any(|one| one.sid() == *sid);
         if wanted
@@ -92,17 +88,37 @@ impl TargetToken {
                 RestrictError::Call(error) => called(error).into(),
                 RestrictError::NotEnforced(_) => Refusal::NotEnforced(error.to_string()),
             })?;
-        object::protect(token.as_handle(), &self.descriptor, "target's token").map_err(
-            |error| match error {
-                ProtectError::Call(error) => called(error).into(),
-                ProtectError::NotKept(_) => Refusal::NotEnforced(error.to_string()),
-            },
-        )?;
+        object::protect(token.as_handle(), &self.descriptor, "target's token").map_err(refusal)?;
         Ok(token)
     }
 
+    /// Whether a process that was started with such a token, and has not run yet, has what was made: its second pass and
+    /// its descriptor.
+    ///
+    /// No document says whether a process gets the very token that it is started with, or a copy of it with the default
+    /// descriptor of who starts it. A descriptor that is another one is put right here, before the first instruction.
+    ///
+    /// # Errors
+    /// [`Refusal`]: it must not run.
+    pub(super) fn settle(&self, process: BorrowedHandle<'_>) -> Result<(), Refusal> {
+        const WHAT: &str = "token of the command";
+        let token = AccessToken::of_process_with_descriptor(process).map_err(called)?;
+        let mut there = token.restricting().map_err(called)?;
+        there.sort_unstable();
+        if there != self.restricting() {
+            let what = "the command's token is not restricted as asked";
+            return Err(Refusal::NotEnforced(what.to_owned()));
+        }
+        let found = object::dacl(token.as_handle(), WHAT).map_err(called)?;
+        if found.acl() == self.descriptor.acl() {
+            return Ok(());
+        }
+        let token = AccessToken::of_process_to_protect(process).map_err(called)?;
+        object::protect(token.as_handle(), &self.descriptor, WHAT).map_err(refusal)
+    }
+
     /// The SIDs of the second pass, sorted.
-    pub(super) fn restricting(&self) -> Vec<Sid> {
+    fn restricting(&self) -> Vec<Sid> {
         let mut sids = self.wanted.restricting.clone();
         sids.sort_unstable();
         sids.dedup();

@@ -89,8 +89,9 @@ impl Asked<'_> {
             if records > MAX_RECORDS || named.len() > MAX_OBJECTS {
                 return None;
             }
+            // No way forward, and not at the end: what is between is not known.
             if page.next <= mark.next {
-                break;
+                return None;
             }
             mark.next = page.next;
         }

@@ -10,6 +10,7 @@ use windows_sys::Win32::UI::Shell::{
     SEE_MASK_NOASYNC, SEE_MASK_NOCLOSEPROCESS, SHELLEXECUTEINFOW, ShellExecuteExW,
 };
 
+use super::com::Apartment;
 use super::error::{CallError, Win32Error, check};
 use super::handle::adopt;
 use super::wide::WideText;
@@ -42,6 +43,8 @@ pub fn start(
         nShow: SHOW,
         ..SHELLEXECUTEINFOW::default()
     };
+    // It may hand the work to an extension of the shell, and these speak COM.
+    let _com = Apartment::enter()?;
     // SAFETY: every text lives for the call, and the structure has the length that it says.
     let done = unsafe { ShellExecuteExW(&raw mut execute) };
     check(done, CALL, program.display())?;

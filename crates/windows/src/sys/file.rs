@@ -14,8 +14,9 @@ use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::path::units;
 use ringfence_plan::windows::step::FileId;
 use windows_sys::Win32::Foundation::{
-    ERROR_ACCESS_DENIED, ERROR_BAD_NETPATH, ERROR_FILE_NOT_FOUND, ERROR_INSUFFICIENT_BUFFER,
-    ERROR_INVALID_NAME, ERROR_NOT_READY, ERROR_PATH_NOT_FOUND, ERROR_SHARING_VIOLATION,
+    ERROR_ACCESS_DENIED, ERROR_BAD_NETPATH, ERROR_FILE_NOT_FOUND, ERROR_HANDLE_EOF,
+    ERROR_INSUFFICIENT_BUFFER, ERROR_INVALID_NAME, ERROR_NOT_READY, ERROR_PATH_NOT_FOUND,
+    ERROR_SHARING_VIOLATION,
 };
 use windows_sys::Win32::Security::{
     DACL_SECURITY_INFORMATION, GROUP_SECURITY_INFORMATION, GetKernelObjectSecurity,
@@ -372,7 +373,10 @@ pub fn names_on_volume(path: &WindowsPath) -> Result<Vec<OsString>, CallError> {
         // SAFETY: the search is open; the buffer has the length that is said.
         let more = unsafe { FindNextFileNameW(search.0, &raw mut length, buffer.as_mut_ptr()) };
         if more == 0 {
-            return Ok(names);
+            return match Win32Error::last() {
+                Win32Error(ERROR_HANDLE_EOF) => Ok(names),
+                error => Err(CallError::new("FindNextFileNameW", path.printable(), error)),
+            };
         }
     }
 }

@@ -6,7 +6,8 @@ use std::os::windows::io::{
 
 use windows_sys::Win32::Foundation::{
     DUPLICATE_SAME_ACCESS, DuplicateHandle, GetHandleInformation, HANDLE, HANDLE_FLAG_INHERIT,
-    INVALID_HANDLE_VALUE, SetHandleInformation, WAIT_FAILED, WAIT_OBJECT_0, WAIT_TIMEOUT,
+    INVALID_HANDLE_VALUE, SetHandleInformation, WAIT_ABANDONED, WAIT_ABANDONED_0, WAIT_FAILED,
+    WAIT_OBJECT_0, WAIT_TIMEOUT,
 };
 use windows_sys::Win32::System::Threading::{
     CreateEventW, GetCurrentProcess, INFINITE, ResetEvent, SetEvent, WaitForMultipleObjects,
@@ -56,7 +57,7 @@ pub fn set_inheritance(
 /// What waiting came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waited {
-    /// The object is signalled.
+    /// The object is signalled; a mutex is this thread's now, also where who had it has ended without giving it back.
     Signalled,
     /// The time is up.
     TimedOut,
@@ -67,12 +68,18 @@ pub enum Waited {
 /// # Errors
 /// `WaitForSingleObject`'s.
 pub fn wait(handle: BorrowedHandle<'_>, milliseconds: Option<u32>) -> Result<Waited, CallError> {
+    const CALL: &str = "WaitForSingleObject";
     let time = milliseconds.unwrap_or(INFINITE);
     // SAFETY: the handle is open for as long as it is borrowed.
     match unsafe { WaitForSingleObject(handle.as_raw_handle(), time) } {
-        WAIT_OBJECT_0 => Ok(Waited::Signalled),
-        WAIT_FAILED => Err(CallError::last("WaitForSingleObject", "")),
-        _ => Ok(Waited::TimedOut),
+        WAIT_OBJECT_0 | WAIT_ABANDONED => Ok(Waited::Signalled),
+        WAIT_TIMEOUT => Ok(Waited::TimedOut),
+        WAIT_FAILED => Err(CallError::last(CALL, "")),
+        other => Err(CallError::new(
+            CALL,
+            "an answer that none is",
+            Win32Error(other),
+        )),
     }
 }
 
@@ -183,9 +190,19 @@ pub fn wait_for_any(
     let count = u32::try_from(raw.len()).unwrap_or(u32::MAX);
     // SAFETY: the handles are open for as long as they are borrowed, and as many are said as there are.
     let answer = unsafe { WaitForMultipleObjects(count, raw.as_ptr(), 0, time) };
-    match answer {
-        WAIT_FAILED => Err(CallError::last(CALL, "")),
-        WAIT_TIMEOUT => Ok(None),
-        place => Ok(usize::try_from(place - WAIT_OBJECT_0).ok()),
+    if answer == WAIT_FAILED {
+        return Err(CallError::last(CALL, ""));
     }
+    if answer == WAIT_TIMEOUT {
+        return Ok(None);
+    }
+    // Two runs of numbers, one for each handle; the second for a mutex whose owner has ended.
+    let place = [WAIT_OBJECT_0, WAIT_ABANDONED_0]
+        .into_iter()
+        .filter_map(|first| answer.checked_sub(first))
+        .find(|place| *place < count);
+    let place = place.and_then(|place| usize::try_from(place).ok());
+    place
+        .map(Some)
+        .ok_or_else(|| CallError::new(CALL, "an answer that none is", Win32Error(answer)))
 }

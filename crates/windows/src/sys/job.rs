@@ -22,6 +22,9 @@ use windows_sys::Win32::System::Threading::GetCurrentProcess;
 use super::error::{CallError, Win32Error, check};
 use super::handle::adopt;
 
+/// The unit that a job's memory is counted in, in bytes, on every processor that Windows 10 and 11 run on.
+const PAGE: u64 = 4096;
+
 /// `ERROR_NOT_SUPPORTED`: limits were set, and others are there.
 pub const NOT_KEPT: Win32Error = Win32Error(50);
 
@@ -66,12 +69,8 @@ impl Job {
     /// The calls'; [`NOT_KEPT`] when the limits that are read back are others.
     pub fn new(limits: JobLimits) -> Result<Self, CallError> {
         let job = Self::make(limits)?;
-        let (kept, wanted) = (job.limits()?, information(limits)?);
-        let same = kept.BasicLimitInformation.LimitFlags == wanted.BasicLimitInformation.LimitFlags
-            && kept.JobMemoryLimit == wanted.JobMemoryLimit
-            && kept.BasicLimitInformation.ActiveProcessLimit
-                == wanted.BasicLimitInformation.ActiveProcessLimit;
-        if !same {
+        let same = is_kept(&job.limits()?, &information(limits)?);
+        if !same || job.desktop_limits()? != limits.desktop {
             let what = "other limits than were set";
             return Err(CallError::new("QueryInformationJobObject", what, NOT_KEPT));
         }
@@ -112,6 +111,22 @@ impl Job {
             )
         };
         check(done, "SetInformationJobObject", "desktop limits")
+    }
+
+    fn desktop_limits(&self) -> Result<u32, CallError> {
+        let mut kept = JOBOBJECT_BASIC_UI_RESTRICTIONS::default();
+        // SAFETY: as in `limits`.
+        let done = unsafe {
+            QueryInformationJobObject(
+                self.0.as_raw_handle(),
+                JobObjectBasicUIRestrictions,
+                (&raw mut kept).cast(),
+                length_of::<JOBOBJECT_BASIC_UI_RESTRICTIONS>(),
+                std::ptr::null_mut(),
+            )
+        };
+        check(done, "QueryInformationJobObject", "desktop limits")?;
+        Ok(kept.UIRestrictionsClass)
     }
 
     fn set(&self, wanted: &JOBOBJECT_EXTENDED_LIMIT_INFORMATION) -> Result<(), CallError> {
@@ -245,13 +260,58 @@ fn information(limits: JobLimits) -> Result<JOBOBJECT_EXTENDED_LIMIT_INFORMATION
     }
     if let Some(memory) = limits.memory {
         information.BasicLimitInformation.LimitFlags |= JOB_OBJECT_LIMIT_JOB_MEMORY;
-        information.JobMemoryLimit = usize::try_from(memory)
+        // The system counts whole pages, and says so when it is asked.
+        information.JobMemoryLimit = usize::try_from(memory - memory % PAGE)
             .map_err(|_| CallError::new("SetInformationJobObject", "memory", Win32Error(87)))?;
     }
     Ok(information)
 }
 
+/// Whether the limits that were set are there. A number whose flag is not set limits nothing.
+fn is_kept(
+    kept: &JOBOBJECT_EXTENDED_LIMIT_INFORMATION,
+    wanted: &JOBOBJECT_EXTENDED_LIMIT_INFORMATION,
+) -> bool {
+    let (is, asked) = (&kept.BasicLimitInformation, &wanted.BasicLimitInformation);
+    let without = |flag| asked.LimitFlags & flag == 0;
+    is.LimitFlags == asked.LimitFlags
+        && (without(JOB_OBJECT_LIMIT_JOB_MEMORY) || kept.JobMemoryLimit == wanted.JobMemoryLimit)
+        && (without(JOB_OBJECT_LIMIT_ACTIVE_PROCESS)
+            || is.ActiveProcessLimit == asked.ActiveProcessLimit)
+}
+
 /// The size of a structure as calls take it; all of these are small.
 fn length_of<T>() -> u32 {
     u32::try_from(size_of::<T>()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_asked_for_in_whole_pages_and_what_is_kept_is_compared_where_it_limits() {
+        let limits = |memory| JobLimits {
+            memory: Some(memory),
+            processes: Some(9),
+            desktop: 0,
+        };
+        let wanted = information(limits(1_000_000)).unwrap();
+        assert_eq!(wanted.JobMemoryLimit, 999_424);
+        assert_eq!(information(limits(8192)).unwrap().JobMemoryLimit, 8192);
+        assert!(is_kept(&wanted, &wanted));
+        for other in [limits(2_000_000), limits(999_424 - 4096)] {
+            assert!(!is_kept(&information(other).unwrap(), &wanted));
+        }
+        let mut fewer = wanted;
+        fewer.BasicLimitInformation.ActiveProcessLimit = 10;
+        assert!(!is_kept(&fewer, &wanted));
+        let mut loose = wanted;
+        loose.BasicLimitInformation.LimitFlags &= !JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
+        assert!(!is_kept(&loose, &wanted));
+        let unlimited = information(JobLimits::default()).unwrap();
+        let mut odd = unlimited;
+        odd.JobMemoryLimit = 4096;
+        assert!(is_kept(&odd, &unlimited), "a number without its flag");
+    }
 }

@@ -6,14 +6,19 @@
 use std::ffi::{OsStr, OsString};
 
 use windows_sys::Win32::System::Threading::{
-    CREATE_SUSPENDED, CreateProcessWithLogonW, LOGON_WITH_PROFILE, PROCESS_INFORMATION,
-    STARTUPINFOW,
+    CREATE_SUSPENDED, CREATE_UNICODE_ENVIRONMENT, CreateProcessWithLogonW, LOGON_WITH_PROFILE,
+    PROCESS_INFORMATION, STARTUPINFOW,
 };
 
 use super::error::{CallError, Win32Error, check};
 use super::process::{Arguments, Child, StartError, command_line};
 use super::protect::Secret;
 use super::wide::WideText;
+
+/// The longest command line that the call takes, in 16-bit units with the final zero.
+const LONGEST_LINE: usize = 1024;
+/// `ERROR_FILENAME_EXCED_RANGE`
+const TOO_LONG: Win32Error = Win32Error(206);
 
 /// An account of this machine, and how to log on to it.
 #[derive(Clone, Copy)]
@@ -40,7 +45,7 @@ pub struct ForeignCommand<'a> {
 /// Logs on with the account's profile and starts a process that has not run its first instruction yet.
 ///
 /// # Errors
-/// [`StartError`]; nothing runs then. An attempt with a wrong password counts towards a lock-out: don't repeat it.
+/// [`StartError`]; nothing runs then: 206 for a command line of more than 1,023 units. An attempt with a wrong password counts towards a lock-out: don't repeat it.
 pub fn start_suspended_as(
     logon: Logon<'_>,
     command: &ForeignCommand<'_>,
@@ -54,6 +59,10 @@ pub fn start_suspended_as(
     let directory = wide(command.directory, "directory")?;
     let mut desktop = wide(command.desktop, "desktop")?;
     let mut line = command_line(command.program, Arguments::Plain(command.arguments))?;
+    if line.len() > LONGEST_LINE {
+        let object = command.program.display();
+        return Err(CallError::new(CALL, object, TOO_LONG).into());
+    }
     let password = WidePassword::new(logon.password)?;
     let startup = STARTUPINFOW {
         cb: u32::try_from(size_of::<STARTUPINFOW>()).unwrap_or(0),
@@ -71,7 +80,8 @@ pub fn start_suspended_as(
             LOGON_WITH_PROFILE,
             program.as_ptr(),
             line.as_mut_ptr(),
-            CREATE_SUSPENDED,
+            // What is null here is the parent's, and that is UTF-16.
+            CREATE_SUSPENDED | CREATE_UNICODE_ENVIRONMENT,
             std::ptr::null(),
             directory.as_ptr(),
             &raw const startup,
@@ -112,6 +122,31 @@ impl Drop for WidePassword {
         for unit in &mut self.0 {
             // SAFETY: a reference is valid to write through.
             unsafe { std::ptr::write_volatile(unit, 0) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // No logon is tried: the account is none of this machine.
+    #[test]
+    fn a_command_line_that_the_call_would_not_take_is_refused_before_it() {
+        let program = OsString::from(format!(r"C:\{}\x.exe", "a".repeat(LONGEST_LINE)));
+        let command = ForeignCommand {
+            program: &program,
+            arguments: &[],
+            directory: OsStr::new(r"C:\"),
+            desktop: OsStr::new(r"station\desktop"),
+        };
+        let logon = Logon {
+            user: "ringfence-nobody",
+            password: &Secret::new(b"x".to_vec()),
+        };
+        match start_suspended_as(logon, &command) {
+            Err(StartError::Call(error)) => assert_eq!(error.error, TOO_LONG),
+            other => panic!("{other:?}"),
         }
     }
 }

@@ -107,16 +107,29 @@ impl LoggedOn {
     /// Does something as this account, on this thread.
     ///
     /// # Errors
-    /// `ImpersonateLoggedOnUser`'s and `RevertToSelf`'s.
+    /// `ImpersonateLoggedOnUser`'s.
     pub fn act<T>(&self, act: impl FnOnce() -> T) -> Result<T, CallError> {
         impersonate(&self.token, &self.name, act)
+    }
+}
+
+/// This thread acts as somebody else until it is dropped, on whatever way that comes.
+struct Acting;
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        // SAFETY: RevertToSelf has no precondition.
+        if unsafe { RevertToSelf() } == 0 {
+            // The thread would go on as somebody else; the call's own document says to end the process.
+            std::process::abort();
+        }
     }
 }
 
 /// Does something with a token's rights, on this thread.
 ///
 /// # Errors
-/// `ImpersonateLoggedOnUser`'s and `RevertToSelf`'s.
+/// `ImpersonateLoggedOnUser`'s.
 pub fn impersonate<T>(
     token: &impl AsHandle,
     name: &str,
@@ -125,26 +138,22 @@ pub fn impersonate<T>(
     // SAFETY: the token is open for the call.
     let done = unsafe { ImpersonateLoggedOnUser(token.as_handle().as_raw_handle()) };
     check(done, "ImpersonateLoggedOnUser", name)?;
-    let answer = act();
-    // SAFETY: RevertToSelf has no precondition.
-    check(unsafe { RevertToSelf() }, "RevertToSelf", name)?;
-    Ok(answer)
+    let _acting = Acting;
+    Ok(act())
 }
 
 /// Does something as an anonymous caller, on this thread.
 ///
 /// # Errors
-/// `ImpersonateAnonymousToken`'s and `RevertToSelf`'s.
+/// `ImpersonateAnonymousToken`'s.
 pub fn anonymously<T>(act: impl FnOnce() -> T) -> Result<T, CallError> {
     // SAFETY: the calling thread's own pseudo handle is always valid.
     let thread = unsafe { GetCurrentThread() };
     // SAFETY: as above.
     let done = unsafe { ImpersonateAnonymousToken(thread) };
     check(done, "ImpersonateAnonymousToken", "")?;
-    let answer = act();
-    // SAFETY: RevertToSelf has no precondition.
-    check(unsafe { RevertToSelf() }, "RevertToSelf", "")?;
-    Ok(answer)
+    let _acting = Acting;
+    Ok(act())
 }
 
 /// A profile that is loaded; unloaded when dropped.

@@ -5,12 +5,13 @@
 
 use std::os::windows::io::{AsRawHandle as _, BorrowedHandle};
 
+use windows_sys::Win32::Foundation::ERROR_NO_MORE_FILES;
 use windows_sys::Win32::Storage::FileSystem::{
     FindFirstVolumeW, FindNextVolumeW, FindVolumeClose, GetDriveTypeW, GetLogicalDrives,
     GetVolumeInformationByHandleW, GetVolumePathNamesForVolumeNameW, QueryDosDeviceW,
 };
 
-use super::error::{CallError, check};
+use super::error::{CallError, Win32Error, check};
 
 /// `FILE_PERSISTENT_ACLS`
 const PERSISTENT_ACLS: u32 = 8;
@@ -123,7 +124,10 @@ pub fn mount_points() -> Result<Vec<Vec<String>>, CallError> {
         volumes.push(paths_of(&name)?);
         // SAFETY: the search is open; the buffer has the length that is said.
         if unsafe { FindNextVolumeW(search.0, name.as_mut_ptr(), capacity) } == 0 {
-            return Ok(volumes);
+            return match Win32Error::last() {
+                Win32Error(ERROR_NO_MORE_FILES) => Ok(volumes),
+                error => Err(CallError::new("FindNextVolumeW", "", error)),
+            };
         }
     }
 }

@@ -5,6 +5,7 @@ use ringfence_nt::{
     AccessMask, Ace, AceFlags, Acl, GenericMapping, ObjectKind, Securable, SecurableKind,
     SecurityDescriptor, Sid, Token, WriteClass, for_new,
 };
+use ringfence_plan::windows::launch::{bind_descriptor, bind_list};
 use ringfence_windows_model::World;
 use ringfence_windows_model::host::described;
 use ringfence_windows_model::mutate::Mutation;
@@ -240,6 +241,48 @@ fn attack_16_runner_token_pipe_siblings() {
             world.broken_by_objects(class).is_empty()
         },
     );
+}
+
+/// What the runner needs on its own token: `CreateProcessAsUserW` opens it with `TOKEN_DUPLICATE | TOKEN_IMPERSONATE`, other
+/// calls with `TOKEN_QUERY`. And it has to open what it makes, a target's process token among that.
+#[test]
+fn a_runner_reaches_its_own_token_and_what_it_makes_and_a_target_reaches_neither() {
+    let needed = AccessMask(0x2 | 0x4 | 0x8);
+    for class in WriteClass::ALL {
+        let mut scene = Scene::new(class);
+        let ann = scene.ann.clone();
+        scene.project(&ann.path("ws"), ann.sid);
+        let session = scene.start(&ann, &ann.path("ws"), "").unwrap();
+        let launch = session.plan.launch.as_ref().unwrap();
+        let hardening = launch.runner.as_ref().unwrap();
+        let mut hardened = session.runner.clone();
+        hardened.default_dacl = Some(bind_list(
+            &hardening.default_dacl,
+            session.sid,
+            session.logon,
+        ));
+        let kind = SecurableKind::Token;
+        let own = Securable {
+            kind,
+            descriptor: bind_descriptor(&hardening.token, session.sid, session.logon),
+        };
+        let made = Securable {
+            kind,
+            descriptor: for_new(None, &hardened, None, ObjectKind::Leaf, &kind.mapping()),
+        };
+        for object in [&own, &made] {
+            assert!(
+                object.reach(&session.runner, class).contains(needed),
+                "{class:?}"
+            );
+            let taken = object.reach(&session.target, class) - AccessMask::READ_CONTROL;
+            assert_eq!(taken, AccessMask::NONE, "{class:?}");
+        }
+        assert!(
+            made.reach(&session.runner, class)
+                .contains(AccessMask::WRITE_DAC)
+        );
+    }
 }
 
 /// A console host as a runner makes it that keeps the default DACL of its user.

@@ -7,7 +7,9 @@ use std::collections::HashSet;
 use ringfence_nt::{AccessMask, Ace, AceKind, SecurityDescriptor, Sid};
 
 use super::{Lint, LintRule};
-use crate::windows::launch::{Identity, LaunchSpec, TOKEN_OF_TARGET};
+use crate::windows::launch::{
+    Identity, LaunchSpec, RunnerHardening, TOKEN_OF_RUNNER, TOKEN_OF_TARGET,
+};
 use crate::windows::sids;
 
 impl Lint<'_> {
@@ -49,17 +51,27 @@ impl Lint<'_> {
         let Some(runner) = &launch.runner else {
             return;
         };
+        self.runner(runner);
+    }
+
+    /// The runner has its targets' user: what it gives an account it gives to them. The logon SID is theirs for denies
+    /// alone, so that the runner may be named by it, on its token for what the system asks of it and no more.
+    fn runner(&mut self, runner: &RunnerHardening) {
         let accounts = self.plan.accounts.sids();
+        let logon = sids::Placeholder::Logon.sid();
         let is_sandbox = |sid: Sid| accounts.is_some_and(|all| all.all().contains(&sid));
-        for (name, descriptor) in [
-            ("runner's process", &runner.process),
-            ("runner's threads", &runner.thread),
-            ("runner's token", &runner.token),
+        for (name, descriptor, by_logon) in [
+            ("runner's process", &runner.process, AccessMask::NONE),
+            ("runner's threads", &runner.thread, AccessMask::NONE),
+            ("runner's token", &runner.token, TOKEN_OF_RUNNER),
         ] {
             let aces = descriptor.acl().map_or(&[][..], |acl| &acl.aces);
+            let gives = |ace: &Ace| {
+                is_sandbox(ace.sid) || (ace.sid == logon && !by_logon.contains(ace.mask))
+            };
             let open = aces
                 .iter()
-                .any(|ace| ace.kind == AceKind::Allow && is_sandbox(ace.sid));
+                .any(|ace| ace.kind == AceKind::Allow && gives(ace));
             let bound = aces
                 .iter()
                 .any(|ace| ace.sid == Sid::OWNER_RIGHTS && ace.mask == AccessMask::READ_CONTROL);

@@ -261,12 +261,11 @@ pub fn open_by_id(
         short.map(|id| (FileIdType, id)),
         Some((ExtendedFileIdType, extended)),
     ];
-    let mut last = Win32Error(ERROR_FILE_NOT_FOUND);
-    for (kind, id) in kinds.into_iter().flatten() {
+    for (kind, form) in kinds.into_iter().flatten() {
         let descriptor = FILE_ID_DESCRIPTOR {
             dwSize: u32::try_from(size_of::<FILE_ID_DESCRIPTOR>()).unwrap_or(0),
             Type: kind,
-            Anonymous: id,
+            Anonymous: form,
         };
         // SAFETY: the volume's handle is open; the descriptor lives for the call and is of the kind that it says.
         let handle = unsafe {
@@ -283,15 +282,37 @@ pub fn open_by_id(
         if let Some(handle) = unsafe { adopt(handle) } {
             return Ok(Some(FileHandle(handle)));
         }
-        last = Win32Error::last();
+        let error = Win32Error::last();
+        if !is_none_of_that_id(error) {
+            // It is there: the other form must not make it absent.
+            return Err(CallError::new(
+                "OpenFileById",
+                format_args!("{:x}", id.file),
+                error,
+            ));
+        }
     }
-    // A volume answers "invalid parameter" for an id that nothing has (learn.microsoft.com `OpenFileById`).
-    match last.0 {
-        ERROR_FILE_NOT_FOUND | ERROR_INVALID_PARAMETER => Ok(None),
-        _ => Err(CallError::new(
-            "OpenFileById",
-            format_args!("{:x}", id.file),
-            last,
-        )),
+    Ok(None)
+}
+
+/// Whether an error says that nothing has the id, or that the file system has no ids of that form: a volume answers
+/// "invalid parameter" for either (learn.microsoft.com `OpenFileById`).
+const fn is_none_of_that_id(error: Win32Error) -> bool {
+    matches!(error.0, ERROR_FILE_NOT_FOUND | ERROR_INVALID_PARAMETER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // What is closed to the caller, or held by somebody, is there.
+    #[test]
+    fn only_an_absent_id_is_absent() {
+        for code in [ERROR_FILE_NOT_FOUND, ERROR_INVALID_PARAMETER] {
+            assert!(is_none_of_that_id(Win32Error(code)));
+        }
+        for code in [5, 32, 21, 1920] {
+            assert!(!is_none_of_that_id(Win32Error(code)), "{code}");
+        }
     }
 }

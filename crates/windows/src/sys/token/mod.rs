@@ -4,6 +4,8 @@
 //! Invariant: a token that was asked to be restricted is read back: its restricting SIDs, its deny-only SIDs and its
 //! privileges are what was asked for, or there is no token.
 
+mod parts;
+
 use std::mem::size_of;
 use std::os::windows::io::{AsHandle, AsRawHandle as _, BorrowedHandle, OwnedHandle};
 
@@ -12,12 +14,12 @@ use ringfence_nt::{Acl, Sid, binary::ListKind};
 use windows_sys::Win32::Foundation::{ERROR_INSUFFICIENT_BUFFER, HANDLE};
 use windows_sys::Win32::Security::{
     ACL as RAW_ACL, CREATE_RESTRICTED_TOKEN_FLAGS, CreateRestrictedToken, DISABLE_MAX_PRIVILEGE,
-    DuplicateTokenEx, GetTokenInformation, LUA_TOKEN, LUID_AND_ATTRIBUTES, PSID,
-    SID_AND_ATTRIBUTES, SecurityIdentification, SecurityImpersonation, SetTokenInformation,
-    TOKEN_ACCESS_MASK, TOKEN_ADJUST_DEFAULT, TOKEN_ASSIGN_PRIMARY, TOKEN_DEFAULT_DACL,
-    TOKEN_DUPLICATE, TOKEN_GROUPS, TOKEN_IMPERSONATE, TOKEN_INFORMATION_CLASS, TOKEN_PRIVILEGES,
-    TOKEN_QUERY, TOKEN_USER, TokenDefaultDacl, TokenGroups, TokenImpersonation, TokenPrimary,
-    TokenPrivileges, TokenRestrictedSids, TokenUser, WRITE_RESTRICTED,
+    DuplicateTokenEx, GetTokenInformation, LUA_TOKEN, LUID_AND_ATTRIBUTES, SID_AND_ATTRIBUTES,
+    SecurityIdentification, SecurityImpersonation, SetTokenInformation, TOKEN_ACCESS_MASK,
+    TOKEN_ADJUST_DEFAULT, TOKEN_ASSIGN_PRIMARY, TOKEN_DEFAULT_DACL, TOKEN_DUPLICATE, TOKEN_GROUPS,
+    TOKEN_IMPERSONATE, TOKEN_INFORMATION_CLASS, TOKEN_PRIVILEGES, TOKEN_QUERY, TOKEN_USER,
+    TokenDefaultDacl, TokenGroups, TokenImpersonation, TokenPrimary, TokenPrivileges,
+    TokenRestrictedSids, TokenUser, WRITE_RESTRICTED,
 };
 use windows_sys::Win32::Storage::FileSystem::{READ_CONTROL, WRITE_DAC};
 use windows_sys::Win32::System::SystemServices::{
@@ -28,6 +30,7 @@ use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken}
 use super::access::copy_sid;
 use super::error::{CallError, Win32Error, check};
 use super::handle::adopt;
+use parts::{Buffer, SidList};
 
 /// `SE_CHANGE_NOTIFY_PRIVILEGE` of `wdm.h`: traversal, the only one that a target keeps.
 const CHANGE_NOTIFY: u32 = 23;
@@ -68,17 +71,11 @@ impl AccessToken {
     }
 
     fn open(access: TOKEN_ACCESS_MASK) -> Result<Self, CallError> {
-        let mut handle: HANDLE = std::ptr::null_mut();
-        // SAFETY: GetCurrentProcess has no precondition; its pseudo handle is always valid.
+        // SAFETY: GetCurrentProcess has no precondition.
         let process = unsafe { GetCurrentProcess() };
-        // SAFETY: the process's handle is valid; the result is ours to write.
-        let done = unsafe { OpenProcessToken(process, access, &raw mut handle) };
-        check(done, "OpenProcessToken", "")?;
-        // SAFETY: the call succeeded, so the handle is open and ours.
-        let handle = unsafe { adopt(handle) };
-        handle
-            .map(Self)
-            .ok_or_else(|| CallError::new("OpenProcessToken", "", Win32Error(6)))
+        // SAFETY: the pseudo handle needs no closing and is always valid.
+        let process = unsafe { BorrowedHandle::borrow_raw(process) };
+        Self::of(process, access)
     }
 
     /// This process's own token, with no more than copies of it take.
@@ -109,19 +106,12 @@ impl AccessToken {
     /// # Errors
     /// `OpenProcessToken`'s and `DuplicateTokenEx`'s.
     pub fn to_act_as(process: BorrowedHandle<'_>) -> Result<Self, CallError> {
-        let mut handle: HANDLE = std::ptr::null_mut();
-        let access = TOKEN_QUERY | TOKEN_DUPLICATE;
-        // SAFETY: the process's handle is open; the result is ours to write.
-        let done = unsafe { OpenProcessToken(process.as_raw_handle(), access, &raw mut handle) };
-        check(done, "OpenProcessToken", "")?;
-        // SAFETY: the call succeeded, so the handle is open and ours.
-        let own = unsafe { adopt(handle) }
-            .ok_or_else(|| CallError::new("OpenProcessToken", "", Win32Error(6)))?;
+        let own = Self::of(process, TOKEN_QUERY | TOKEN_DUPLICATE)?;
         let mut copy: HANDLE = std::ptr::null_mut();
         // SAFETY: the token is open; no attributes; the result is ours to write.
         let done = unsafe {
             DuplicateTokenEx(
-                own.as_raw_handle(),
+                own.0.as_raw_handle(),
                 TOKEN_QUERY | TOKEN_IMPERSONATE,
                 std::ptr::null(),
                 SecurityImpersonation,
@@ -130,7 +120,7 @@ impl AccessToken {
             )
         };
         check(done, "DuplicateTokenEx", "")?;
-        // SAFETY: as above.
+        // SAFETY: the call succeeded, so the handle is open and ours.
         unsafe { adopt(copy) }
             .map(Self)
             .ok_or_else(|| CallError::new("DuplicateTokenEx", "", Win32Error(6)))
@@ -141,16 +131,35 @@ impl AccessToken {
     /// # Errors
     /// `OpenProcessToken`'s.
     pub fn of_process(process: BorrowedHandle<'_>) -> Result<Self, CallError> {
+        Self::of(process, TOKEN_QUERY)
+    }
+
+    /// The token of a process, for questions and to read its descriptor.
+    ///
+    /// # Errors
+    /// `OpenProcessToken`'s.
+    pub fn of_process_with_descriptor(process: BorrowedHandle<'_>) -> Result<Self, CallError> {
+        Self::of(process, TOKEN_QUERY | READ_CONTROL)
+    }
+
+    /// The token of a process, to replace its DACL.
+    ///
+    /// # Errors
+    /// `OpenProcessToken`'s.
+    pub fn of_process_to_protect(process: BorrowedHandle<'_>) -> Result<Self, CallError> {
+        Self::of(process, TOKEN_QUERY | READ_CONTROL | WRITE_DAC)
+    }
+
+    fn of(process: BorrowedHandle<'_>, access: TOKEN_ACCESS_MASK) -> Result<Self, CallError> {
+        const CALL: &str = "OpenProcessToken";
         let mut handle: HANDLE = std::ptr::null_mut();
         // SAFETY: the process's handle is open; the result is ours to write.
-        let done =
-            unsafe { OpenProcessToken(process.as_raw_handle(), TOKEN_QUERY, &raw mut handle) };
-        check(done, "OpenProcessToken", "")?;
+        let done = unsafe { OpenProcessToken(process.as_raw_handle(), access, &raw mut handle) };
+        check(done, CALL, "")?;
         // SAFETY: the call succeeded, so the handle is open and ours.
-        let handle = unsafe { adopt(handle) };
-        handle
+        unsafe { adopt(handle) }
             .map(Self)
-            .ok_or_else(|| CallError::new("OpenProcessToken", "", Win32Error(6)))
+            .ok_or_else(|| CallError::new(CALL, "", Win32Error(6)))
     }
 
     /// The user.
@@ -485,74 +494,6 @@ impl From<OwnedHandle> for AccessToken {
 impl AsHandle for AccessToken {
     fn as_handle(&self) -> BorrowedHandle<'_> {
         self.0.as_handle()
-    }
-}
-
-/// Bytes that the system wrote, aligned for its structures.
-struct Buffer {
-    memory: Vec<usize>,
-    length: usize,
-}
-
-impl Buffer {
-    fn new(bytes: u32) -> Self {
-        let length = usize::try_from(bytes).unwrap_or(0);
-        Self {
-            memory: vec![0; length.div_ceil(size_of::<usize>())],
-            length,
-        }
-    }
-
-    fn as_mut_ptr(&mut self) -> *mut core::ffi::c_void {
-        self.memory.as_mut_ptr().cast()
-    }
-
-    /// The structure at its start, where that many bytes are there. Only for plain structures of the system.
-    fn head<T>(&self) -> Result<&T, CallError> {
-        // A structure that ends in a list of one may stand for an empty list, shorter than itself.
-        if self.memory.len() * size_of::<usize>() < size_of::<T>() || self.length == 0 {
-            return Err(CallError::new(
-                "GetTokenInformation",
-                "too short",
-                Win32Error(122),
-            ));
-        }
-        // SAFETY: the memory is large enough, aligned for pointers, initialised, and lives as long as the reference.
-        Ok(unsafe { &*self.memory.as_ptr().cast::<T>() })
-    }
-}
-
-/// SIDs as a call takes them: a list of pointers into bytes that live as long as it.
-struct SidList {
-    entries: Vec<SID_AND_ATTRIBUTES>,
-    _bytes: Vec<Vec<u8>>,
-}
-
-impl SidList {
-    fn new(sids: &[Sid]) -> Self {
-        let bytes: Vec<Vec<u8>> = sids.iter().map(Sid::to_bytes).collect();
-        let entries = bytes
-            .iter()
-            .map(|sid| SID_AND_ATTRIBUTES {
-                Sid: sid.as_ptr().cast_mut().cast::<core::ffi::c_void>() as PSID,
-                Attributes: 0,
-            })
-            .collect();
-        Self {
-            entries,
-            _bytes: bytes,
-        }
-    }
-
-    fn count(&self) -> u32 {
-        u32::try_from(self.entries.len()).unwrap_or(0)
-    }
-
-    fn as_ptr(&self) -> *const SID_AND_ATTRIBUTES {
-        if self.entries.is_empty() {
-            return std::ptr::null();
-        }
-        self.entries.as_ptr()
     }
 }
 
