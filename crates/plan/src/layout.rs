@@ -96,7 +96,7 @@ pub struct GitDirectory<P = AbsolutePath> {
     pub path: P,
     /// What it is to the working tree.
     pub role: GitRole,
-    /// What stands at the names that run something on the host; empty for [`GitRole::OtherWorktree`].
+    /// What stands at the names that run something on the host; empty for what is closed whole.
     pub names: Vec<NameFact<P>>,
 }
 
@@ -106,8 +106,10 @@ pub struct GitDirectory<P = AbsolutePath> {
 pub enum GitRole {
     /// Its own, or the common one.
     Own,
-    /// That of another working tree of the same repository.
+    /// That of another working tree of the same repository: closed whole.
     OtherWorktree,
+    /// A place of submodules or working trees that could not be looked into: closed whole.
+    Unread,
     /// That of a submodule, at any depth below `modules`.
     Module,
     /// A repository of its own, without a working tree.

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod facts;
+pub mod git;
 pub mod layout;
 pub mod lint;
 pub mod linux;

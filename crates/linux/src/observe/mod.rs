@@ -22,11 +22,13 @@ mod scan;
 
 use std::path::{Path, PathBuf};
 
+use ringfence_plan::git::{Root, references};
 use ringfence_plan::linux::directories_to_list;
-use ringfence_plan::linux::facts::{LinuxFacts, Listing, UserNamespaces};
+use ringfence_plan::linux::facts::{GitReference, LinuxFacts, Listing, RootFacts, UserNamespaces};
 use ringfence_policy::{AbsolutePath, Policy};
 
 pub use error::ObserveError;
+use resolve::Resolved;
 
 #[cfg(test)]
 mod tests;
@@ -72,6 +74,24 @@ fn listings(policy: &Policy, facts: &LinuxFacts) -> Result<Vec<Listing>, Observe
     Ok(listings)
 }
 
+/// What git configuration leads to in the roots.
+fn git_references(
+    policy: &Policy,
+    home: &Resolved,
+    roots: &[RootFacts],
+) -> Result<Vec<GitReference>, ObserveError> {
+    let roots: Vec<_> = roots
+        .iter()
+        .map(|root| Root {
+            top: root.object.as_ref().map(|object| &object.path),
+            anchors: &root.anchors,
+            bare: &root.bare,
+        })
+        .collect();
+    let global = git::global_files(&home.path);
+    references(&mut git::Seen, policy, &home.absolute()?, &global, &roots)
+}
+
 fn gather(policy: &Policy, namespaces: UserNamespaces) -> Result<LinuxFacts, ObserveError> {
     let mounts = mounts::read()?;
     let home = resolve::resolve(policy.home.as_path())?;
@@ -80,7 +100,7 @@ fn gather(policy: &Policy, namespaces: UserNamespaces) -> Result<LinuxFacts, Obs
     let forbidden = place::forbidden(&home, &state, &roots.facts, &mounts)?;
     let places = place::observe()?;
     let needed = place::observe_needed(&places)?;
-    let git_references = git::references(policy, &home, &roots.facts)?;
+    let git_references = git_references(policy, &home, &roots.facts)?;
     let hidden = hidden::observe(policy, &home, roots.matches)?;
     let mut facts = LinuxFacts {
         kernel: host::kernel_release(),

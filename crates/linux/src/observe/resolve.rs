@@ -86,11 +86,12 @@ pub(super) fn file_id(stat: &Stat) -> FileId {
 /// # Errors
 /// [`ObserveError::LookUp`], [`ObserveError::ReadLink`]: not for what is absent or may not be seen.
 pub(super) fn resolve(path: &Path) -> Result<Resolved, ObserveError> {
+    // Without a link on the way, `..` is what its letters say, but not above the root.
     if let Some(stat) = look_up_plain(path)
         && FileType::from_raw_mode(stat.st_mode) != FileType::Symlink
+        && let Ok(normal) = AbsolutePath::new(path)
     {
-        // Without a link on the way, `..` is what its letters say.
-        let path = absolute(path)?.as_path().to_owned();
+        let path = normal.as_path().to_owned();
         return Ok(Resolved {
             existing: path.clone(),
             path,
@@ -213,11 +214,14 @@ fn read_link(path: &Path) -> Result<PathBuf, ObserveError> {
 /// # Errors
 /// As [`resolve`].
 pub(super) fn probe_entry(path: &Path) -> Result<(AbsolutePath, Entry), ObserveError> {
-    if let Some(stat) = look_up_plain(path) {
-        return Ok((absolute(path)?, entry_of(path, &stat)?));
+    if let Some(stat) = look_up_plain(path)
+        && let Ok(normal) = AbsolutePath::new(path)
+    {
+        return Ok((normal, entry_of(path, &stat)?));
     }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Ok((absolute(path)?, Entry::Directory));
+        // The root, or a path that ends in `..`.
+        return Ok((resolve(path)?.absolute()?, Entry::Directory));
     };
     let parent = resolve(parent)?;
     let path = parent.path.join(name);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ringfence_plan::git;
 use ringfence_plan::linux::facts::{
     Anchor, Child, Entry, Kind, Listing, NameFact, RootFacts, ScanFact,
 };
@@ -10,7 +11,7 @@ use ringfence_policy::document::{HardLinks, Mode};
 use ringfence_policy::{AbsolutePath, Policy};
 
 use super::error::ObserveError;
-use super::git;
+use super::git::Seen;
 use super::mounts::Mounts;
 use super::names::Names;
 use super::resolve::{
@@ -122,7 +123,9 @@ fn scan(
         facts.anchors.push(anchor(policy, repository)?);
     }
     for repository in &found.bare {
-        facts.bare.push(git::bare(repository)?);
+        facts
+            .bare
+            .push(git::bare(&mut Seen, &absolute(repository)?)?);
     }
     facts.mounts = absolutes(&mounts)?;
     facts.outside_links = absolutes(&found.outside_links)?;
@@ -166,10 +169,11 @@ fn anchor(policy: &Policy, path: &Path) -> Result<Anchor, ObserveError> {
             entry,
         });
     }
+    let path = absolute(path)?;
     Ok(Anchor {
-        path: absolute(path)?,
+        git: git::layout(&mut Seen, policy, &path, &git)?,
+        path,
         names,
-        git: git::layout(policy, path, &git)?,
     })
 }
 

@@ -319,6 +319,38 @@ fn git_configuration_that_leads_into_a_root_is_found() {
 }
 
 #[test]
+fn paths_of_git_are_taken_as_the_kernel_takes_them() {
+    let scratch = Scratch::new();
+    for directory in ["w/.git", "w/deep/sub", "w/deep/hooks", "w/planted"] {
+        scratch.directory(directory);
+    }
+    let base = scratch.base();
+    std::os::unix::fs::symlink(base.join("w/deep/sub"), base.join("w/link")).expect("a link");
+    let climb = "../".repeat(40);
+    scratch.file(
+        "w/.git/config",
+        &format!(
+            "[core]\n\thooksPath = link/../hooks\n\teditor = {climb}\n\tpager = {climb}etc/x\n"
+        ),
+    );
+    scratch.file("w/planted/.git", &format!("gitdir: {climb}etc\n"));
+    let facts = observe(&policy(&base, &[], &json!([]))).expect("facts");
+    let found: Vec<_> = facts
+        .git_references
+        .iter()
+        .map(|reference| reference.path.as_path())
+        .collect();
+    assert_eq!(found, [base.join("w/deep/hooks")]);
+    let planted = facts.roots[0]
+        .anchors
+        .iter()
+        .find(|anchor| anchor.path.as_path().ends_with("planted"))
+        .expect("an anchor");
+    let layout = planted.git.as_ref().expect("a layout");
+    assert_eq!(layout.directory.as_path(), Path::new("/etc"));
+}
+
+#[test]
 fn a_git_file_counts_only_if_the_repository_names_it_in_turn() {
     use ringfence_plan::linux::facts::BackLink;
     let scratch = Scratch::new();

@@ -188,7 +188,7 @@ impl Collector<'_> {
         }
         for directory in &layout.directories {
             match directory.role {
-                GitRole::OtherWorktree => {
+                GitRole::OtherWorktree | GitRole::Unread => {
                     self.protect(&directory.path, Hold::Protect, RuleId::ProtectedName, GIT);
                 }
                 GitRole::Own | GitRole::Module | GitRole::Bare => {

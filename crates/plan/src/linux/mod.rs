@@ -7,8 +7,6 @@ mod caches;
 pub mod error;
 pub mod facts;
 mod full;
-pub mod git_config;
-mod git_words;
 mod holds;
 pub mod landlock;
 mod limits;

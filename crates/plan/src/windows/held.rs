@@ -170,7 +170,9 @@ impl<'a> Collector<'a> {
         }
         for directory in &layout.directories {
             match directory.role {
-                GitRole::OtherWorktree => self.hold(&directory.path, Hold::Protected, GIT),
+                GitRole::OtherWorktree | GitRole::Unread => {
+                    self.hold(&directory.path, Hold::Protected, GIT);
+                }
                 GitRole::Own | GitRole::Module | GitRole::Bare => {
                     self.inside(directory)?;
                     if self.in_root(&directory.path) {

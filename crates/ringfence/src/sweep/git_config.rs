@@ -1,9 +1,11 @@
-//! git's configuration syntax, as far as it takes to drop what a host's git could execute.
+//! Drops from git configuration what a host's git could execute.
 //!
 //! The file is parsed and written anew from the keys that are known to be harmless, so that no trick of the syntax
 //! carries a line over. Invariant: a key that is not on the list is not in the result.
 
 use std::fmt::Write as _;
+
+use ringfence_plan::git::config::parse_whole;
 
 /// Keys that only describe a repository. `*` stands for any subsection.
 const HARMLESS: [(&str, Subsection, &[&str]); 7] = [
@@ -68,8 +70,7 @@ pub(super) struct Cleaned {
 
 /// Drops every setting that is not known to be harmless. What can't be parsed is dropped whole.
 pub(super) fn clean(bytes: &[u8]) -> Cleaned {
-    let parsed = std::str::from_utf8(bytes).ok().and_then(parse);
-    let Some(settings) = parsed else {
+    let Some(settings) = settings(bytes) else {
         return Cleaned {
             text: "[core]\n\trepositoryformatversion = 0\n".to_owned(),
             dropped: vec!["everything: it can't be parsed".to_owned()],
@@ -93,6 +94,27 @@ pub(super) fn clean(bytes: &[u8]) -> Cleaned {
         cleaned.text.push_str(&render_setting(&setting));
     }
     cleaned
+}
+
+/// All settings in order; `None` for what git would refuse too, and for what is no text.
+fn settings(bytes: &[u8]) -> Option<Vec<Setting>> {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
+    let mut settings = Vec::new();
+    for variable in parse_whole(bytes)? {
+        settings.push(Setting {
+            section: variable.section,
+            subsection: match variable.subsection {
+                Some(subsection) => Some(text(subsection)?),
+                None => None,
+            },
+            key: variable.name,
+            value: match variable.value {
+                Some(value) => Some(text(value)?),
+                None => None,
+            },
+        });
+    }
+    Some(settings)
 }
 
 impl Setting {
@@ -152,128 +174,6 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// All settings in order; `None` for what git would refuse too, or what we don't know.
-fn parse(text: &str) -> Option<Vec<Setting>> {
-    let text = text
-        .strip_prefix('\u{feff}')
-        .unwrap_or(text)
-        .replace("\r\n", "\n");
-    let mut rest = text.chars().peekable();
-    let mut settings = Vec::new();
-    let mut section: Option<(String, Option<String>)> = None;
-    while let Some(&character) = rest.peek() {
-        match character {
-            '#' | ';' => while rest.next_if(|next| *next != '\n').is_some() {},
-            '[' => {
-                rest.next();
-                section = Some(parse_header(&mut rest)?);
-            }
-            character if character.is_whitespace() => {
-                rest.next();
-            }
-            character if character.is_ascii_alphabetic() => {
-                let (section, subsection) = section.clone()?;
-                let (key, value) = parse_setting(&mut rest)?;
-                settings.push(Setting {
-                    section,
-                    subsection,
-                    key,
-                    value,
-                });
-            }
-            _ => return None,
-        }
-    }
-    Some(settings)
-}
-
-type Text<'a> = std::iter::Peekable<std::str::Chars<'a>>;
-
-/// After `[`: `section]`, `section "sub"]`, or the old form `section.sub]`.
-fn parse_header(rest: &mut Text<'_>) -> Option<(String, Option<String>)> {
-    let mut name = String::new();
-    while let Some(next) =
-        rest.next_if(|next| next.is_ascii_alphanumeric() || matches!(next, '-' | '.'))
-    {
-        name.push(next.to_ascii_lowercase());
-    }
-    while rest.next_if(|next| matches!(next, ' ' | '\t')).is_some() {}
-    let mut subsection = None;
-    if rest.next_if_eq(&'"').is_some() {
-        let mut quoted = String::new();
-        loop {
-            match rest.next()? {
-                '"' => break,
-                '\\' => quoted.push(rest.next()?),
-                '\n' => return None,
-                character => quoted.push(character),
-            }
-        }
-        subsection = Some(quoted);
-    } else if let Some((section, sub)) = name.clone().split_once('.') {
-        subsection = Some(sub.to_owned());
-        section.clone_into(&mut name);
-    }
-    rest.next_if_eq(&']')?;
-    Some((name, subsection))
-}
-
-fn parse_setting(rest: &mut Text<'_>) -> Option<(String, Option<String>)> {
-    let mut key = String::new();
-    while let Some(next) = rest.next_if(|next| next.is_ascii_alphanumeric() || *next == '-') {
-        key.push(next.to_ascii_lowercase());
-    }
-    while rest.next_if(|next| matches!(next, ' ' | '\t')).is_some() {}
-    match rest.peek() {
-        None | Some('\n' | '#' | ';') => Some((key, None)),
-        Some('=') => {
-            rest.next();
-            Some((key, Some(parse_value(rest)?)))
-        }
-        Some(_) => None,
-    }
-}
-
-/// A value to the end of its line, with quotes, escapes, continued lines and comments as git reads them.
-fn parse_value(rest: &mut Text<'_>) -> Option<String> {
-    let mut value = String::new();
-    let mut kept = 0;
-    let mut quoted = false;
-    while let Some(character) = rest.next() {
-        match character {
-            '\n' if quoted => return None,
-            '\n' => break,
-            '"' => {
-                quoted = !quoted;
-                kept = value.len();
-            }
-            '\\' => {
-                match rest.next()? {
-                    '\n' => continue,
-                    'n' => value.push('\n'),
-                    't' => value.push('\t'),
-                    'b' => value.push('\u{8}'),
-                    same @ ('"' | '\\') => value.push(same),
-                    _ => return None,
-                }
-                kept = value.len();
-            }
-            '#' | ';' if !quoted => while rest.next_if(|next| *next != '\n').is_some() {},
-            character if character.is_whitespace() && !quoted => {
-                if !value.is_empty() {
-                    value.push(character);
-                }
-            }
-            character => {
-                value.push(character);
-                kept = value.len();
-            }
-        }
-    }
-    value.truncate(kept);
-    (!quoted).then_some(value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,7 +183,7 @@ mod tests {
         let text = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n[remote \"origin\"]\n\turl = https://example.com/x.git\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n[branch \"main\"]\n\tremote = origin\n\tmerge = refs/heads/main\n";
         let cleaned = clean(text.as_bytes());
         assert!(cleaned.dropped.is_empty(), "{:?}", cleaned.dropped);
-        assert_eq!(parse(&cleaned.text), parse(text));
+        assert_eq!(settings(cleaned.text.as_bytes()), settings(text.as_bytes()));
     }
 
     #[test]
@@ -346,7 +246,7 @@ mod tests {
             cleaned.text,
             "[user]\n\tname = \"a\\n[core]\\nfsmonitor = x\"\n"
         );
-        let again = parse(&cleaned.text).unwrap();
+        let again = settings(cleaned.text.as_bytes()).unwrap();
         assert_eq!(again.len(), 1);
     }
 

@@ -10,8 +10,7 @@
 mod changes;
 #[cfg(windows)]
 pub mod disk;
-mod git_config;
-mod git_layout;
+mod git;
 mod git_paths;
 mod hidden;
 pub mod kept;
@@ -28,10 +27,13 @@ mod tools;
 #[cfg(windows)]
 pub mod write_class;
 
+use std::path::PathBuf;
+
 use ringfence_backend::call::CallFailure;
 use ringfence_backend::session::Cause;
 use ringfence_nt::WriteClass;
-use ringfence_plan::layout::{Anchor, Entry, NameFact};
+use ringfence_plan::git::{Root, bare, layout, references};
+use ringfence_plan::layout::{Anchor, Entry, GitReference, NameFact};
 use ringfence_plan::windows::facts::{
     Capability, Filtering, FirewallPolicy, Installed, LiveSession, Machine, Person, Place,
     PlaceName, Ports, Reached, Volume, WindowsFacts, WindowsRoot,
@@ -39,6 +41,8 @@ use ringfence_plan::windows::facts::{
 use ringfence_plan::windows::{WindowsPath, WindowsPathError};
 use ringfence_policy::{AbsolutePath, Policy};
 
+use git::Seen;
+use git_paths::slashed;
 use kept::{NoScans, Scans};
 pub use look::Look;
 use resolve::{Resolution, kind_elsewhere, probe_or_absent, resolve};
@@ -151,7 +155,7 @@ pub fn observe_keeping<L: Look>(
         sessions,
     } = surroundings;
     let home = person.profile.clone();
-    person.git_identity = git_config::identity(look, &git_global)?;
+    person.git_identity = git::identity(look, &git_global)?;
     let mut matches = Vec::new();
     let roots = roots(look, scans, policy, &mut matches)?;
     let tools = tools::directories(look, &search)?;
@@ -169,7 +173,7 @@ pub fn observe_keeping<L: Look>(
         state: final_path(look, &state)?,
         hidden: hidden::observe(look, policy, &matches)?,
         ssh_names: ssh::names(look, &home)?,
-        git_references: git_config::references(look, policy, &home, &git_global, &roots)?,
+        git_references: git_references(look, policy, &home, &git_global, &roots)?,
         roots,
         shells: tools::shells(look, &search, &tools)?,
         tools,
@@ -296,12 +300,35 @@ fn root<L: Look>(
         fact.anchors.push(anchor(look, policy, repository)?);
     }
     for directory in &found.bare {
-        fact.bare.push(git_layout::bare(look, directory)?);
+        fact.bare.push(bare(&mut Seen(look), directory)?);
     }
     fact.mounts = found.mounts;
     fact.outside_links = found.outside_links;
     fact.unread = found.unread;
     Ok((fact, found.matches))
+}
+
+/// What git configuration leads to in the roots.
+fn git_references<L: Look>(
+    look: &mut L,
+    policy: &Policy,
+    home: &WindowsPath,
+    global: &[WindowsPath],
+    roots: &[WindowsRoot],
+) -> Result<Vec<GitReference<WindowsPath>>, CallFailure> {
+    let roots: Vec<_> = roots
+        .iter()
+        .map(|root| Root {
+            top: match &root.reached {
+                Reached::Directory { path } => Some(path),
+                Reached::Absent | Reached::File | Reached::Elsewhere { .. } => None,
+            },
+            anchors: &root.anchors,
+            bare: &root.bare,
+        })
+        .collect();
+    let global: Vec<PathBuf> = global.iter().map(|file| slashed(file).into()).collect();
+    references(&mut Seen(look), policy, home, &global, &roots)
 }
 
 /// The Windows spelling of a path that a policy names.
@@ -344,7 +371,7 @@ fn anchor<L: Look>(
     }
     Ok(Anchor {
         path: top.clone(),
-        git: git_layout::layout(look, policy, top, &git)?,
+        git: layout(&mut Seen(look), policy, top, &git)?,
         names,
     })
 }

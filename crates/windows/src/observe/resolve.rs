@@ -319,6 +319,20 @@ pub(crate) fn probe_or_absent<L: Look>(
     Ok(probe_entry(look, path)?.unwrap_or_else(|| (path.clone(), Entry::Absent)))
 }
 
+/// A file's content, through links.
+///
+/// # Errors
+/// The look-ups'.
+pub(crate) fn read_following<L: Look>(
+    look: &mut L,
+    file: &WindowsPath,
+) -> Result<Option<Vec<u8>>, CallFailure> {
+    match resolve(look, file)?.on_drive() {
+        Some(end) if end.seen.is_some() => look.read(&end.path),
+        Some(_) | None => Ok(None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

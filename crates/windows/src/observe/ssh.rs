@@ -8,10 +8,9 @@ use ringfence_plan::layout::Entry;
 use ringfence_plan::windows::WindowsPath;
 
 use super::ObserveError;
-use super::git_layout::read_following;
 use super::git_paths::place;
 use super::look::Look;
-use super::resolve::probe_or_absent;
+use super::resolve::{probe_or_absent, read_following};
 use super::scan::NameGlob;
 
 /// As deep as OpenSSH follows includes.

@@ -46,6 +46,12 @@ pub(super) const CASES: &[Case] = &[
         run: ancestors,
     },
     Case {
+        name: "protected.closed-modules",
+        promise: "submodules that one session closed to the next one's look are held by it all the same",
+        needs: Needs::Full,
+        run: closed_modules,
+    },
+    Case {
         name: "protected.unprotect",
         promise: "--unprotect opens that name and no other; --protect adds one",
         needs: Needs::Full,
@@ -470,4 +476,47 @@ fn unprotect(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
         || moved.said(),
     );
     Ok(())
+}
+
+fn closed_modules(ground: &Ground, checks: &mut Checks) -> Result<(), Failure> {
+    const ATTACK: &str = "chmod 700 .git/modules; echo evil > .git/modules/sub/hooks/post-checkout; \
+        echo evil >> .git/modules/sub/config";
+    let fixture = ground.fixture()?;
+    fixture.repository(&fixture.workspace)?;
+    let modules = fixture.workspace.join(".git/modules");
+    let submodule = modules.join("sub");
+    fixture.repository(&submodule)?;
+    for name in ["HEAD", "objects", "refs", "hooks", "config"] {
+        fs::rename(submodule.join(".git").join(name), submodule.join(name))
+            .context(|| format!("moving {name}"))?;
+    }
+    let launch = Launch::new(ground, &fixture).options(&["--git", "commit"]);
+    let closed = launch.shell("chmod 000 .git/modules")?;
+    checks.same("the first session closes it", &closed.code(), &0);
+    let attacked = launch.shell(ATTACK)?;
+    open_up(&modules)?;
+    let hook = submodule.join("hooks/post-checkout");
+    checks.that("no hook was planted", !hook.exists(), || attacked.said());
+    let config = submodule.join("config");
+    let read = || fs::read_to_string(&config).context(|| format!("reading {}", config.display()));
+    checks.that(
+        "the submodule's configuration is as it was",
+        !read()?.contains("evil"),
+        || attacked.said(),
+    );
+    let control = launch.plain(&["/bin/sh", "-c", ATTACK])?;
+    checks.same("control: outside it can be attacked", &control.code(), &0);
+    checks.that(
+        "control: outside both are written",
+        hook.exists() && read()?.contains("evil"),
+        || control.said(),
+    );
+    Ok(())
+}
+
+/// Gives a directory back to its owner.
+fn open_up(directory: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
+        .context(|| format!("opening {}", directory.display()))
 }

@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::linux::git_words::{bytes_to_path, words};
+use super::words::{bytes_to_path, words};
 
 /// One variable of a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Lead {
 }
 
 /// How sure it is that a word is a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Certainty {
     /// It is one, whether or not anything is there.
     Path,
@@ -65,11 +65,34 @@ pub struct Bases<'a> {
     pub top: &'a Path,
 }
 
-/// Reads one file.
+/// Reads one file, as far as it can be read: for finding all that git may do because of it.
 #[must_use]
 pub fn parse(content: &[u8]) -> Vec<Variable> {
+    read(content).0
+}
+
+/// Reads one file that git would read whole, and `None` for any other: for telling that nothing else is in it.
+#[must_use]
+pub fn parse_whole(content: &[u8]) -> Option<Vec<Variable>> {
+    match read(content) {
+        (variables, Syntax::Sound) => Some(variables),
+        (_, Syntax::Broken) => None,
+    }
+}
+
+/// Whether git would take a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Syntax {
+    Sound,
+    Broken,
+}
+
+fn read(content: &[u8]) -> (Vec<Variable>, Syntax) {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
-    let mut reader = Reader { rest: content };
+    let mut reader = Reader {
+        rest: content,
+        syntax: Syntax::Sound,
+    };
     let mut section: Option<(String, Option<Vec<u8>>)> = None;
     let mut variables = Vec::new();
     while let Some(byte) = reader.peek() {
@@ -79,32 +102,30 @@ pub fn parse(content: &[u8]) -> Vec<Variable> {
                 reader.next();
                 section = reader.header();
                 if section.is_none() {
-                    reader.skip_line();
+                    reader.skip_broken();
                 }
             }
-            byte if byte.is_ascii_alphabetic() => {
-                if let (Some((name, value)), Some((section, subsection))) =
-                    (reader.variable(), &section)
-                {
-                    variables.push(Variable {
-                        section: section.clone(),
-                        subsection: subsection.clone(),
-                        name,
-                        value,
-                    });
-                }
-            }
+            byte if byte.is_ascii_alphabetic() => match (reader.variable(), &section) {
+                (Some((name, value)), Some((section, subsection))) => variables.push(Variable {
+                    section: section.clone(),
+                    subsection: subsection.clone(),
+                    name,
+                    value,
+                }),
+                (Some(_) | None, _) => reader.syntax = Syntax::Broken,
+            },
             byte if byte.is_ascii_whitespace() => {
                 reader.next();
             }
-            _ => reader.skip_line(),
+            _ => reader.skip_broken(),
         }
     }
-    variables
+    (variables, reader.syntax)
 }
 
 struct Reader<'a> {
     rest: &'a [u8],
+    syntax: Syntax,
 }
 
 impl Reader<'_> {
@@ -121,6 +142,11 @@ impl Reader<'_> {
         let (first, after) = self.rest.split_first()?;
         self.rest = after;
         Some(*first)
+    }
+
+    fn skip_broken(&mut self) {
+        self.syntax = Syntax::Broken;
+        self.skip_line();
     }
 
     fn skip_line(&mut self) {
@@ -215,7 +241,6 @@ impl Reader<'_> {
         let mut quoted = false;
         while let Some(byte) = self.next() {
             match byte {
-                // Git refuses a quote that is open at the end of its line; what it holds still counts here.
                 b'\n' => break,
                 b'#' | b';' if !quoted => {
                     self.skip_line();
@@ -227,11 +252,16 @@ impl Reader<'_> {
                 }
                 b'\\' => {
                     match self.next() {
-                        Some(b'\n') | None => continue,
+                        Some(b'\n') => continue,
                         Some(b'n') => value.push(b'\n'),
                         Some(b't') => value.push(b'\t'),
                         Some(b'b') => value.push(8),
-                        Some(other) => value.push(other),
+                        Some(same @ (b'"' | b'\\')) => value.push(same),
+                        Some(other) => {
+                            self.syntax = Syntax::Broken;
+                            value.push(other);
+                        }
+                        None => self.syntax = Syntax::Broken,
                     }
                     kept = value.len();
                 }
@@ -242,6 +272,10 @@ impl Reader<'_> {
                     }
                 }
             }
+        }
+        // Git refuses a quote that is open at the end of its line; what it holds still counts here.
+        if quoted {
+            self.syntax = Syntax::Broken;
         }
         value.truncate(kept);
         value
@@ -445,6 +479,26 @@ mod tests {
     fn a_bad_line_hides_no_other() {
         let text = "[core]\n = nothing\n?? \n9x = y\nhooksPath = h\n[broken \"\nfsmonitor = a/b\n[core]\neditor = e/d\n";
         assert_eq!(paths(text), ["/w/h", "/w/e/d"]);
+    }
+
+    #[test]
+    fn what_git_would_refuse_is_not_whole() {
+        assert_eq!(
+            parse_whole(b"[s]\n\tk = \"a # b\" ; c\n").map(|all| all.len()),
+            Some(1)
+        );
+        for text in [
+            "[s]k = \"a\n",
+            "[s]k = \"a",
+            "[s]k = a\\x",
+            "[s]k = a\\",
+            "[s]k?\n",
+            "[s",
+            "k = a",
+            "[s]\n9",
+        ] {
+            assert_eq!(parse_whole(text.as_bytes()), None, "{text:?}");
+        }
     }
 
     #[test]
