@@ -17,11 +17,14 @@ use ringfence_backend::windows::{Changes, ReparsePoints, Tender};
 use ringfence_plan::windows::step::Object;
 
 use crate::files::{NtFiles, OpenObject, failure};
-use crate::sys::CallError;
+use crate::sys::file;
 use crate::sys::handle::{Signal, wait_for_any};
 use crate::sys::nt_file::{self, Access};
 use crate::sys::watch::{Seen, Watch};
+use crate::sys::{CallError, Win32Error};
 
+/// `ERROR_FILE_NOT_FOUND`
+const NOT_FOUND: Win32Error = Win32Error(2);
 /// How many names are kept of one root; beyond it the whole root is walked.
 const MOST: usize = 100_000;
 
@@ -126,6 +129,11 @@ struct Kept {
 impl Collector {
     fn begin(root: &Object) -> Result<Self, CallError> {
         let watch = Watch::begin(&root.path)?;
+        // It was opened by its path: what stands there by now may be another directory.
+        if file::id(watch.directory())? != root.id {
+            let object = root.path.printable();
+            return Err(CallError::new("CreateFileW", object, NOT_FOUND));
+        }
         // A handle of its own: the watch is locked while it is asked, and not while it is waited for.
         let ready = watch.readiness().try_clone_to_owned();
         let ready = ready.map_err(|_| CallError::last("DuplicateHandle", "watch"))?;

@@ -62,8 +62,8 @@ pub(super) fn set_value(
             StoredValue::Binary(bytes)
         }
     };
-    let opened = Key::make(key).map_err(failure)?;
-    // Closed before the value is in it.
+    let opened = Key::make(key, descriptor).map_err(failure)?;
+    // Closed before the value is in it, where it was there.
     if let Some(descriptor) = descriptor {
         opened.protect(descriptor).map_err(failure)?;
     }

@@ -21,6 +21,9 @@ use crate::sys::running::Process;
 use crate::sys::signon::impersonate;
 use crate::sys::token::AccessToken;
 
+/// `ERROR_ACCESS_DENIED`
+const DENIED: u32 = 5;
+
 fn failed(call: &'static str, path: &WindowsPath, error: &io::Error) -> CallFailure {
     let code = error.raw_os_error().map_or(1, i32::cast_unsigned);
     CallFailure::new(call, path.printable(), code)
@@ -78,7 +81,10 @@ pub(super) fn write(
         Ok(None) => {
             let mut unread = check(
                 "marker",
-                Err("nobody runs as that person now: the first run reads the marker".to_owned()),
+                Err(
+                    "nobody here may read as that person: the first run reads the marker"
+                        .to_owned(),
+                ),
             );
             unread.proof = ringfence_backend::windows::Proof::NotTried;
             Ok(unread)
@@ -87,7 +93,8 @@ pub(super) fn write(
     }
 }
 
-/// What the file holds, read with the rights of that person's process; none where it is not that person's.
+/// What the file holds, read with the rights of that person's process; none where it is not that person's, and where
+/// an administrator who is somebody else is not let act as the person.
 fn read_as(
     person: Sid,
     caller: Option<u32>,
@@ -96,9 +103,14 @@ fn read_as(
     let Some(caller) = caller else {
         return Ok(None);
     };
-    let token = Process::open(caller)
-        .and_then(|process| AccessToken::to_act_as(process.as_handle()))
-        .map_err(failure)?;
+    let token =
+        Process::open(caller).and_then(|process| AccessToken::to_act_as(process.as_handle()));
+    let token = match token {
+        Ok(token) => token,
+        // Another administrator may not act as the person, whose token names the person alone.
+        Err(error) if error.error.0 == DENIED => return Ok(None),
+        Err(error) => return Err(failure(error)),
+    };
     if token.user().map_err(failure)? != person {
         return Ok(None);
     }

@@ -13,6 +13,7 @@ use windows_sys::Win32::Foundation::{
 };
 use windows_sys::Win32::Security::{
     DACL_SECURITY_INFORMATION, GROUP_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION,
+    SECURITY_ATTRIBUTES,
 };
 use windows_sys::Win32::System::Registry::{
     HKEY, HKEY_LOCAL_MACHINE, HKEY_USERS, KEY_ENUMERATE_SUB_KEYS, KEY_QUERY_VALUE, KEY_SET_VALUE,
@@ -132,15 +133,25 @@ impl Key {
         }
     }
 
-    /// Opens a key of the machine, or makes it and those above it.
+    /// Opens a key of the machine, or makes it and those above it; one that is made has the descriptor from its first
+    /// moment on.
     ///
     /// # Errors
     /// `RegCreateKeyExW`'s.
-    pub fn make(name: &str) -> Result<Self, CallError> {
+    pub fn make(name: &str, descriptor: Option<&SecurityDescriptor>) -> Result<Self, CallError> {
         const CALL: &str = "RegCreateKeyExW";
         let text = wide(name, CALL)?;
+        let bytes = descriptor
+            .map(|descriptor| descriptor_bytes(descriptor, CALL))
+            .transpose()?;
+        let attributes = bytes.as_ref().map(|bytes| SECURITY_ATTRIBUTES {
+            nLength: u32::try_from(size_of::<SECURITY_ATTRIBUTES>()).unwrap_or(0),
+            lpSecurityDescriptor: bytes.as_ptr().cast_mut().cast(),
+            bInheritHandle: 0,
+        });
         let mut handle: HKEY = null_mut();
-        // SAFETY: the parent is predefined; the name ends in a zero; class, attributes and disposition may be null.
+        // SAFETY: the parent is predefined; the name ends in a zero; attributes and descriptor live for the call;
+        // class, attributes and disposition may be null.
         let code = unsafe {
             RegCreateKeyExW(
                 HKEY_LOCAL_MACHINE,
@@ -149,7 +160,7 @@ impl Key {
                 null(),
                 REG_OPTION_NON_VOLATILE,
                 rights(KeyAccess::Protect),
-                null(),
+                attributes.as_ref().map_or(null(), std::ptr::from_ref),
                 &raw mut handle,
                 null_mut(),
             )

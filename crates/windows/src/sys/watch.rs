@@ -91,6 +91,12 @@ impl Watch {
         Ok(watch)
     }
 
+    /// The directory that is watched.
+    #[must_use]
+    pub fn directory(&self) -> BorrowedHandle<'_> {
+        self.directory.as_handle()
+    }
+
     /// What is signalled when something has happened.
     #[must_use]
     pub fn readiness(&self) -> BorrowedHandle<'_> {
