@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use ringfence::shortage::cure_of_shortage;
+use ringfence_backend::causes::{chain, in_one_sentence};
 use ringfence_policy::ExitCode;
 
 use crate::render::escape::printable;
@@ -51,29 +52,17 @@ impl Failure {
 
     /// The error and its causes in one sentence.
     pub(crate) fn summary(&self) -> String {
-        let mut text = self.error.to_string();
-        let mut source = self.error.source();
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        text
+        in_one_sentence(&*self.error)
     }
 
     /// The block for a person: the error, its causes, the hint.
     pub(crate) fn render(&self) -> String {
         let mut text = format!("ringfence: error: {}\n", printable(&self.error.to_string()));
-        let mut last = self.error.to_string();
-        let mut source = self.error.source();
-        while let Some(cause) = source {
-            let words = cause.to_string();
-            if words != last {
-                // Writing to a String can't fail.
-                let _ = writeln!(text, "  caused by: {}", printable(&words));
-            }
-            last = words;
-            source = cause.source();
+        let mut told: Vec<String> = chain(&*self.error).map(ToString::to_string).collect();
+        told.dedup();
+        for cause in told.iter().skip(1) {
+            // Writing to a String can't fail.
+            let _ = writeln!(text, "  caused by: {}", printable(cause));
         }
         for hint in self.hint().lines().filter(|hint| !hint.is_empty()) {
             let _ = writeln!(text, "  hint: {}", printable(hint));

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use ringfence_windows::error_text::chain;
+use ringfence_windows::causes::in_one_sentence;
 use ringfence_windows::launch::{
     CONSOLE_ROLE, INTERRUPT_ROLE, Interrupt, STUBS, ServeError, host_console, interrupt, serve,
 };
@@ -49,7 +49,7 @@ pub(crate) fn run() -> ExitCode {
     match serve(&pipe, &this) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&chain(&error));
+            say(&in_one_sentence(&error));
             match error {
                 ServeError::Refused(_) => ExitCode::from(REFUSED),
                 ServeError::Connect(_) | ServeError::Read(_) => ExitCode::FAILURE,
@@ -74,7 +74,7 @@ fn console() -> ExitCode {
             // Standard error is where the orders come from: what is said goes to the screen.
             let _ = std::io::Write::write_all(
                 &mut std::io::stdout(),
-                format!("ringfence: {}\r\n", chain(&error)).as_bytes(),
+                format!("ringfence: {}\r\n", in_one_sentence(&error)).as_bytes(),
             );
             ExitCode::FAILURE
         }

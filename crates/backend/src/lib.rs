@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod call;
+pub mod causes;
 pub mod command;
 pub mod enforcement;
 #[cfg(unix)]

@@ -3,6 +3,7 @@
 //! Invariant: where there is none, nothing starts.
 
 use ringfence_backend::Backend;
+use ringfence_backend::causes::in_one_sentence;
 use ringfence_plan::linux::facts::Overlay;
 use ringfence_plan::step::Observe;
 use ringfence_plan::windows::WindowsLedger;
@@ -132,13 +133,9 @@ pub(crate) fn plan_on(
 }
 
 fn cause_of(error: &StartError) -> String {
-    let first: &dyn std::error::Error = error;
-    let causes = std::iter::successors(first.source(), |cause| cause.source());
-    let words: Vec<_> = causes.map(ToString::to_string).collect();
-    if words.is_empty() {
-        error.to_string()
-    } else {
-        words.join(": ")
+    match std::error::Error::source(error) {
+        Some(cause) => in_one_sentence(cause),
+        None => error.to_string(),
     }
 }
 

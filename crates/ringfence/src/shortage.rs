@@ -5,11 +5,14 @@
 use std::error::Error;
 use std::io;
 
+use ringfence_backend::causes::chain;
+
 /// The next command where a limit of the caller's or a full disk is among the causes of `error`.
 #[must_use]
 pub fn cure_of_shortage(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let chain = std::iter::successors(Some(error), |&error| error.source());
-    chain.filter_map(cause).find_map(|cause| cure(&cause))
+    chain(error)
+        .filter_map(cause)
+        .find_map(|cause| cure(&cause))
 }
 
 /// One error of a chain as the system's.

@@ -13,7 +13,6 @@ pub mod backend;
 pub mod command_line;
 pub mod condition;
 pub mod environment_block;
-pub mod error_text;
 #[cfg(windows)]
 pub mod files;
 pub mod firewall_text;
@@ -28,3 +27,5 @@ pub mod password;
 pub mod setup;
 #[cfg(windows)]
 pub mod sys;
+
+pub use ringfence_backend::causes;

@@ -28,6 +28,7 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, set_child_subreaper, set_dumpable_behavior};
 
 use ringfence_backend::Enforcement;
+use ringfence_backend::causes::chain;
 use ringfence_backend::wire::{Event, Leased, Request};
 use ringfence_plan::linux::landlock::Scopes;
 use ringfence_plan::step::Identity;
@@ -281,34 +282,20 @@ fn build_failed(step: usize, error: &BuildError) -> Event {
 
 /// An error with its chain of causes, for the other side of the wire; the system's own error travels as its number.
 fn describe(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) =
-        source.filter(|cause| !cause.is::<Errno>() && !cause.is::<std::io::Error>())
-    {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
+    let told: Vec<String> = chain(error)
+        .take_while(|cause| !cause.is::<Errno>() && !cause.is::<std::io::Error>())
+        .map(ToString::to_string)
+        .collect();
+    told.join(": ")
 }
 
 /// The number of the first system error in the chain; `EINVAL` where no call failed.
 fn system_error(error: &(dyn std::error::Error + 'static)) -> i32 {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(errno) = error.downcast_ref::<Errno>() {
-            return errno.raw_os_error();
-        }
-        if let Some(number) = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::raw_os_error)
-        {
-            return number;
-        }
-        next = error.source();
-    }
-    Errno::INVAL.raw_os_error()
+    let number = chain(error).find_map(|cause| match cause.downcast_ref::<Errno>() {
+        Some(errno) => Some(errno.raw_os_error()),
+        None => cause.downcast_ref::<std::io::Error>()?.raw_os_error(),
+    });
+    number.unwrap_or(Errno::INVAL.raw_os_error())
 }
 
 fn failed(operation: &str, errno: i32) -> Event {

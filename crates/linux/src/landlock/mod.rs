@@ -10,6 +10,7 @@ use landlock::{
     AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset as Kernel, RulesetAttr,
     RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
+use ringfence_backend::causes::chain;
 use ringfence_plan::linux::landlock::{Rights, Rule, Ruleset, Scopes};
 use ringfence_policy::AbsolutePath;
 use rustix::fs::OFlags;
@@ -110,15 +111,9 @@ impl LandlockError {
 }
 
 /// The first system error in the chain below `error`.
-fn errno_of(error: &dyn std::error::Error) -> Option<i32> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return error.raw_os_error();
-        }
-        cause = error.source();
-    }
-    None
+fn errno_of(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let cause = chain(error).find_map(|cause| cause.downcast_ref::<io::Error>());
+    cause?.raw_os_error()
 }
 
 /// What the kernel enforces on the thread from now on.

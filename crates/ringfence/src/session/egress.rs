@@ -12,7 +12,6 @@ mod loopback;
 #[cfg(target_os = "linux")]
 mod widening;
 
-use std::error::Error;
 use std::fmt;
 use std::io;
 #[cfg(target_os = "linux")]
@@ -23,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ringfence_backend::causes::in_one_sentence;
 use ringfence_backend::session::BorrowedDescriptor;
 use ringfence_egress::event::Event as Decided;
 use ringfence_egress::limits::Limits;
@@ -326,7 +326,7 @@ impl Egress {
         }
         let reason = match self.thread.take()?.join() {
             Ok(Ok(())) => "it was told to".to_owned(),
-            Ok(Err(error)) => with_causes(&error),
+            Ok(Err(error)) => in_one_sentence(&error),
             Err(_) => "it panicked".to_owned(),
         };
         self.ending = Some(reason.clone());
@@ -390,17 +390,6 @@ fn reviewer(reviewer: Reviewer) -> Arc<dyn Review> {
         Reviewer::None => Arc::new(Nobody),
         Reviewer::Prompt | Reviewer::Command => Arc::new(Silent),
     }
-}
-
-/// An error and what it comes from, in one line.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 impl Drop for Egress {

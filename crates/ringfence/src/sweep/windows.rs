@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ringfence_audit::SessionId;
+use ringfence_backend::causes::in_one_sentence;
 use ringfence_backend::session::BorrowedDescriptor;
 use ringfence_plan::Plan;
 use ringfence_plan::plan::Guard;
@@ -22,7 +23,6 @@ use ringfence_plan::windows::step::FileId;
 use ringfence_policy::escape::escape_os;
 use ringfence_policy::{AbsolutePath, Policy};
 use ringfence_windows::backend;
-use ringfence_windows::error_text::chain;
 use ringfence_windows::observe::Look as _;
 use ringfence_windows::observe::disk::Disk;
 use serde::{Deserialize, Serialize};
@@ -270,7 +270,7 @@ impl Held {
             sweeper.swept().notes.push(format!(
                 "WARNING: {} was replaced while the session ran, and could not be given its access rights ({}); run the command again, or `ringfence setup repair`",
                 names.join(", "),
-                chain(&*error)
+                in_one_sentence(&*error)
             ));
         }
         Look::Finished
@@ -353,7 +353,7 @@ impl Guardian {
             Ok(patrol) => self.patrol = Some(patrol),
             Err(error) => self.sweeper.swept().notes.push(format!(
                 "the workspace can't be watched ({}): protected names that commands make are moved away when the command has ended",
-                chain(&error)
+                in_one_sentence(&error)
             )),
         }
     }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use ringfence_backend::causes::in_one_sentence;
 use ringfence_backend::ledger::read_untrusted;
 use ringfence_backend::windows::{
     Files as _, PersonBook, PersonIntent, Remnant, RemnantKind, leftover_beside,
@@ -17,7 +18,6 @@ use ringfence_plan::windows::sids::{kind_of, letters};
 use super::Finding;
 use crate::backend::grants;
 use crate::backend::person::PersonFiles;
-use crate::error_text::chain;
 use crate::files::NtFiles;
 use crate::machine::WindowsMachine;
 use crate::observe::machine::{meaningful_places, person, program_data};
@@ -30,18 +30,22 @@ pub(super) fn of_machine() -> Finding {
     }
 }
 
+fn told(error: impl std::error::Error + 'static) -> String {
+    in_one_sentence(&error)
+}
+
 fn look_at_machine() -> Result<Finding, String> {
-    let own = person().map_err(chain)?;
-    let data = program_data().map_err(chain)?;
-    let directories = MachineDirectories::below(&data, own).map_err(chain)?;
-    let files = PersonFiles::open().map_err(chain)?;
-    let state = files.state(own).map_err(chain)?;
+    let own = person().map_err(told)?;
+    let data = program_data().map_err(told)?;
+    let directories = MachineDirectories::below(&data, own).map_err(told)?;
+    let files = PersonFiles::open().map_err(told)?;
+    let state = files.state(own).map_err(told)?;
     let steps = match &state {
-        Some(state) => state.subject.steps().map_err(chain)?,
+        Some(state) => state.subject.steps().map_err(told)?,
         None => Vec::new(),
     };
     let mut machine = WindowsMachine::new(directories.top);
-    let left = leftover_beside(&steps, &mut machine).map_err(chain)?;
+    let left = leftover_beside(&steps, &mut machine).map_err(told)?;
     Ok(judge(&letters(own), steps.len(), left))
 }
 
@@ -92,9 +96,9 @@ pub(super) fn of_entries() -> Finding {
 }
 
 fn look_at_places() -> Result<Finding, String> {
-    let own = person().map_err(chain)?;
-    let files = PersonFiles::open().map_err(chain)?;
-    let state = files.state(own).map_err(chain)?;
+    let own = person().map_err(told)?;
+    let files = PersonFiles::open().map_err(told)?;
+    let state = files.state(own).map_err(told)?;
     let accounts: BTreeSet<Sid> = state
         .map(|state| {
             let accounts = state.accounts;
@@ -104,10 +108,10 @@ fn look_at_places() -> Result<Finding, String> {
     let recorded = recorded(&files)?;
     let mut nt = NtFiles::new();
     let mut look = |path: &WindowsPath| -> Result<Option<bool>, String> {
-        let Some(object) = nt.open(path).map_err(chain)? else {
+        let Some(object) = nt.open(path).map_err(told)? else {
             return Ok(None);
         };
-        let found = nt.observe_descriptor(&object).map_err(chain)?;
+        let found = nt.observe_descriptor(&object).map_err(told)?;
         Ok(Some(is_carrying(&found, &accounts)))
     };
     let mut seen = 0;
@@ -125,7 +129,7 @@ fn look_at_places() -> Result<Finding, String> {
         )));
     }
     let (mut carrying, mut unseen, mut looked) = (Vec::new(), Vec::new(), 0);
-    for path in meaningful_places().map_err(chain)? {
+    for path in meaningful_places().map_err(told)? {
         match look(&path) {
             Ok(Some(true)) if !recorded.contains(&path) => carrying.push(path.printable()),
             Ok(Some(_)) => looked += 1,
@@ -152,7 +156,7 @@ fn look_at_places() -> Result<Finding, String> {
 
 /// The objects that the person's ledger names.
 fn recorded(files: &PersonFiles) -> Result<BTreeSet<WindowsPath>, String> {
-    let bytes = grants::ledger_bytes(files).map_err(chain)?;
+    let bytes = grants::ledger_bytes(files).map_err(told)?;
     let (entries, _) = read_untrusted::<PersonBook>(&bytes);
     let paths = entries.into_iter().filter_map(|entry| match entry.intent {
         PersonIntent::SetDacl { object, .. } => Some(object.path),

@@ -15,6 +15,7 @@ mod scans;
 pub mod undoing;
 
 use ringfence_backend::call::CallFailure;
+use ringfence_backend::causes::chain;
 use ringfence_backend::session::{
     Backend, BorrowedDescriptor, Cause, LaunchFault, ObserveFault, RunningSession,
 };
@@ -138,17 +139,12 @@ fn fault(error: WindowsLaunchError) -> LaunchFault {
 /// The system's code at the bottom of an error.
 #[must_use]
 pub fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u32> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(call) = error.downcast_ref::<crate::sys::CallError>() {
-            return Some(call.error.0);
-        }
-        if let Some(call) = error.downcast_ref::<CallFailure>() {
-            return Some(call.code);
-        }
-        next = error.source();
-    }
-    None
+    chain(error).find_map(
+        |cause| match cause.downcast_ref::<crate::sys::CallError>() {
+            Some(call) => Some(call.error.0),
+            None => Some(cause.downcast_ref::<CallFailure>()?.code),
+        },
+    )
 }
 
 /// Where the facts about ports come from.

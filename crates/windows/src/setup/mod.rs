@@ -17,6 +17,7 @@ use std::error::Error;
 use std::ops::ControlFlow;
 
 use ringfence_backend::call::CallFailure;
+use ringfence_backend::causes::chain;
 use ringfence_backend::ledger::{Ledger, LedgerError, read_untrusted};
 use ringfence_backend::windows::{
     Fault, InstalledState, Listing, MachineBook, MachineReceipt, Remnant, RequestError,
@@ -199,16 +200,11 @@ fn refused(verb: SetupVerb, fault: &SetupFault) -> SetupReceipt {
 /// An error with its causes, and what to do where the code below it is known.
 #[must_use]
 pub fn fault_of(error: &(dyn Error + 'static)) -> Fault {
-    let mut causes = vec![error.to_string()];
-    let mut code = None;
-    let mut source = Some(error);
-    while let Some(cause) = source {
-        if let Some(call) = cause.downcast_ref::<CallFailure>() {
-            code = Some(call.code);
-        }
-        source = cause.source();
-        causes.extend(source.map(ToString::to_string));
-    }
+    let causes = chain(error).map(ToString::to_string).collect();
+    let code = chain(error)
+        .filter_map(|cause| cause.downcast_ref::<CallFailure>())
+        .last()
+        .map(|call| call.code);
     let hint = code.and_then(explain_code).map(|meaning| {
         format!(
             "{} ({}): {}; {}",
