@@ -151,17 +151,24 @@ impl Scene {
         ))
     }
 
-    /// A root in another root of the same session, each with a repository.
-    ///
-    /// # Errors
-    /// [`Blocked`]: what a target must be able to do it can't.
-    pub fn nested(class: WriteClass, mutation: Option<Mutation>) -> Result<World, Blocked> {
+    /// Ann's workspace, with another project of hers below it.
+    fn project_in_project(class: WriteClass, mutation: Option<Mutation>) -> Self {
         let mut scene = Self::new(class);
         scene.mutation = mutation;
         let ann = scene.ann.clone();
         scene.project(&ann.path("ws"), ann.sid);
         scene.host.directory(&ann.path("ws\\parts"), ann.sid);
         scene.project(&ann.path("ws\\parts\\vendor"), ann.sid);
+        scene
+    }
+
+    /// A root in another root of the same session, each with a repository.
+    ///
+    /// # Errors
+    /// [`Blocked`]: what a target must be able to do it can't.
+    pub fn nested(class: WriteClass, mutation: Option<Mutation>) -> Result<World, Blocked> {
+        let mut scene = Self::project_in_project(class, mutation);
+        let ann = scene.ann.clone();
         let policy = format!("{STRICT}writable_roots = [\"C:/Users/ann/ws/parts/vendor\"]\n");
         // An earlier session wrote the whole tree, the repositories too.
         scene.start(&ann, &ann.path("ws"), LOOSE)?;
@@ -174,12 +181,8 @@ impl Scene {
     /// # Errors
     /// [`Blocked`]: what a target must be able to do it can't.
     pub fn inner(class: WriteClass, mutation: Option<Mutation>) -> Result<World, Blocked> {
-        let mut scene = Self::new(class);
-        scene.mutation = mutation;
+        let mut scene = Self::project_in_project(class, mutation);
         let ann = scene.ann.clone();
-        scene.project(&ann.path("ws"), ann.sid);
-        scene.host.directory(&ann.path("ws\\parts"), ann.sid);
-        scene.project(&ann.path("ws\\parts\\vendor"), ann.sid);
         let vendor = ann.path("ws\\parts\\vendor");
         // In turns: each takes back what the other granted.
         for root in [&ann.path("ws"), &vendor, &ann.path("ws")] {
