@@ -13,7 +13,7 @@
 use std::fmt::Write as _;
 
 use ringfence_backend::windows::{Proof, SetupOutcome, SetupReceipt};
-use ringfence_policy::escape::escape;
+use ringfence_policy::escape::escape_again;
 use ringfence_policy::exit::ExitCode;
 
 /// The status that a receipt means.
@@ -47,12 +47,7 @@ const fn sentence(outcome: SetupOutcome) -> &'static str {
 pub(crate) fn render(receipt: &SetupReceipt) -> String {
     let mut text = String::new();
     let mut line = |mark: &str, words: &str| {
-        // No name of Windows holds a backslash: one that is here separates.
-        let words: Vec<_> = words
-            .split('\\')
-            .map(|part| escape(part.as_bytes()))
-            .collect();
-        let _ = writeln!(text, "{mark} {}", words.join("\\"));
+        let _ = writeln!(text, "{mark} {}", escape_again(words));
     };
     for check in &receipt.checks {
         let mark = match check.proof {

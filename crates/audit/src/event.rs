@@ -95,9 +95,12 @@ pub enum Event {
         object: String,
         /// The rule that decided.
         rule: String,
-        /// The option that would allow just that; absent for a hard block.
+        /// The option that would allow just that; absent for a hard block, and where its directory is refused.
         #[serde(skip_serializing_if = "Option::is_none")]
         grant: Option<Vec<String>>,
+        /// The directory that would have to be writable, and that no policy makes so.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        refused_root: Option<RefusedRoot>,
         /// The system call; empty where it is not known.
         syscall: String,
         /// `refused` by the filter, `predicted` from the rules that the mounts hold, or `reached`: a look-up ended at what
@@ -199,6 +202,17 @@ pub struct Process {
     pub id: u32,
     /// The path of its program, escaped.
     pub program: String,
+}
+
+/// A directory that no policy makes writable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RefusedRoot {
+    /// The directory, escaped.
+    pub directory: String,
+    /// Why it can't be a writable root.
+    pub reason: String,
+    /// What to do instead.
+    pub instead: String,
 }
 
 /// One layer of a policy.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ringfence_plan::step::Inverse;
 use ringfence_plan::{HostFacts, Plan, Step};
+use ringfence_policy::decision::RefusedRoot;
 use ringfence_policy::{AbsolutePath, Policy};
 
 use crate::command::{Afterwards, CommandId, CommandRequest, Ending, Outcome};
@@ -193,6 +194,14 @@ impl Backend for FakeHost {
     ) -> Result<HostFacts, ObserveFault> {
         lock(&self.world).observations += 1;
         Ok(self.without_namespaces.clone())
+    }
+
+    fn refuse_root(
+        &self,
+        _policy: &Policy,
+        _directory: &AbsolutePath,
+    ) -> Result<Option<RefusedRoot>, ObserveFault> {
+        Ok(None)
     }
 
     fn launch(

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use ringfence_plan::windows::WindowsLedger;
 use ringfence_plan::{HostFacts, Plan};
-use ringfence_policy::Policy;
+use ringfence_policy::decision::RefusedRoot;
+use ringfence_policy::{AbsolutePath, Policy};
 
 use crate::command::{CommandId, CommandRequest, TerminalSize};
 use crate::wire::Event;
@@ -115,6 +116,17 @@ pub trait Backend: Debug {
         policy: &Policy,
         cause: &str,
     ) -> Result<HostFacts, ObserveFault>;
+
+    /// Why `directory` can't be a writable root beside those of `policy`: the planner's answer to what is there now, and
+    /// `None` where it can.
+    ///
+    /// # Errors
+    /// [`ObserveFault`] when the machine can't be examined.
+    fn refuse_root(
+        &self,
+        policy: &Policy,
+        directory: &AbsolutePath,
+    ) -> Result<Option<RefusedRoot>, ObserveFault>;
 
     /// Tries whether the kernel makes what a full plan is built of, at the price of one small process.
     ///

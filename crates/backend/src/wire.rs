@@ -116,7 +116,7 @@ pub enum Event {
     /// A call was refused, or will be by prediction.
     Denied {
         /// What.
-        denial: Denial,
+        denial: Box<Denial>,
         /// How often the same since the last report.
         count: u32,
     },

@@ -45,6 +45,14 @@ pub struct Missing {
     pub cure: String,
 }
 
+/// What to do where no option makes a directory writable.
+pub(crate) const COPY: &str = "work on a copy in the workspace, and put it in place yourself";
+/// [`COPY`], where directories below can be roots.
+pub(crate) const COPY_OR_NARROWER: &str = "work on a copy in the workspace, or in a directory of its own below, which can be a writable root";
+
+/// What to do where the directory does not exist: what it may be is known when it does.
+pub(crate) const MAKE_IT: &str = "make the directory, then ask `ringfence explain` again";
+
 /// A protected name that does not exist yet: made by the session, it is moved to quarantine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuardedName<P = AbsolutePath> {

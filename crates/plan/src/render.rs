@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use ringfence_policy::AbsolutePath;
-use ringfence_policy::escape::{escape, escape_os};
+use ringfence_policy::escape::{escape_again, escape_os};
 use ringfence_policy::filesystem::{PathAccess, Strength};
 
 use crate::linux::landlock::Ruleset;
@@ -22,13 +22,6 @@ use crate::step::{
 #[must_use]
 pub fn printable(path: &AbsolutePath) -> String {
     escape_os(path.as_path())
-}
-
-/// A note on one line. Paths in it are escaped already, so a backslash stays one.
-fn escaped(text: &str) -> String {
-    let mut parts = text.split('\\').map(|part| escape(part.as_bytes()));
-    let first = parts.next().unwrap_or_default().into_owned();
-    parts.fold(first, |text, part| text + "\\" + &part)
 }
 
 impl Plan {
@@ -62,12 +55,12 @@ impl Plan {
                 text,
                 "missing {}: {} (cure: {})",
                 part.what,
-                escaped(&part.cause),
-                escaped(&part.cure)
+                escape_again(&part.cause),
+                escape_again(&part.cure)
             );
         }
         for note in &self.notes {
-            let _ = writeln!(text, "note {}", escaped(note));
+            let _ = writeln!(text, "note {}", escape_again(note));
         }
         if !self.steps.is_empty() {
             let _ = writeln!(text, "\nsteps");
@@ -84,7 +77,7 @@ impl Plan {
             let _ = writeln!(text, "\nenvironment");
         }
         for (name, value) in &self.environment {
-            let _ = writeln!(text, "       {name}={}", escaped(value));
+            let _ = writeln!(text, "       {name}={}", escape_again(value));
         }
         text
     }
@@ -109,7 +102,7 @@ impl Plan {
                 text,
                 "       absent {} ({})",
                 printable(&name.path),
-                escaped(&name.origin)
+                escape_again(&name.origin)
             );
         }
     }
@@ -129,7 +122,7 @@ impl Plan {
                 "       {strength:<5} {:<10} {} [{}]",
                 path_access(rule.access),
                 printable(&rule.path),
-                escaped(&rule.origin)
+                escape_again(&rule.origin)
             );
         }
         for rule in self.rules.globs() {
@@ -137,9 +130,9 @@ impl Plan {
                 text,
                 "       glob  {:<10} {} below {} [{}]",
                 path_access(rule.access),
-                escaped(&rule.glob),
+                escape_again(&rule.glob),
                 printable(&rule.anchor),
-                escaped(&rule.origin)
+                escape_again(&rule.origin)
             );
         }
     }

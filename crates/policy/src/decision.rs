@@ -31,6 +31,17 @@ pub struct Grant {
     pub caution: String,
 }
 
+/// A directory that would have to be writable, and that no policy makes so: why a refusal has no grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedRoot {
+    /// The directory, escaped.
+    pub directory: String,
+    /// Why it can't be a writable root: `it is …`.
+    pub reason: String,
+    /// What to do instead.
+    pub instead: String,
+}
+
 /// The verdict on one operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict")]
@@ -48,7 +59,8 @@ pub enum Decision {
         rule: RuleId,
         /// The rule's own object: the protected name, the pattern, the place.
         origin: String,
-        /// The narrowest grant that would change the verdict; `None` for a hard block.
+        /// The narrowest grant that would change the verdict; `None` for a hard block. Whether a directory that it
+        /// names can be a writable root the planner says, who knows what is there.
         grant: Option<Grant>,
     },
 }
@@ -62,8 +74,10 @@ pub struct Denial {
     pub object: String,
     /// The rule that refused it.
     pub rule: RuleId,
-    /// The narrowest grant; `None` for a hard block.
+    /// The narrowest grant; `None` for a hard block, and where its directory is refused.
     pub grant: Option<Grant>,
+    /// The directory that the grant would have to make writable, where the planner refuses that.
+    pub refused_root: Option<Box<RefusedRoot>>,
     /// The name of the system call that tried; empty where it is not known.
     pub syscall: String,
     /// Whether the boundary itself answered, or the observer predicts it from the same rules.

@@ -35,28 +35,79 @@ pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// [`escape`] for a name of the operating system.
+/// [`escape`] for a name of this operating system; on Windows [`escape_windows`].
 #[must_use]
 pub fn escape_os(name: impl AsRef<OsStr>) -> String {
-    escape(name.as_ref().as_encoded_bytes()).into_owned()
+    if cfg!(windows) {
+        escape_windows(name)
+    } else {
+        escape(name.as_ref().as_encoded_bytes()).into_owned()
+    }
 }
 
-/// [`escape_os`] for a path that a person types again: one of Windows keeps its backslashes, which no name there can
-/// hold.
+/// [`escape_os`] for a path that may be another machine's: what begins as one of Windows is escaped as one.
 #[must_use]
 pub fn escape_path(path: impl AsRef<OsStr>) -> String {
-    let escaped = escape_os(path);
-    let is_share = escaped.starts_with(r"\\\\");
-    let mut letters = escaped.chars();
-    let is_drive = letters
-        .next()
-        .is_some_and(|letter| letter.is_ascii_alphabetic())
-        && letters.as_str().starts_with(r":\\");
-    if is_share || is_drive {
-        escaped.replace(r"\\", r"\")
+    let bytes = path.as_ref().as_encoded_bytes();
+    let is_of_windows = match bytes {
+        [b'\\', b'\\', ..] => true,
+        [drive, b':', b'\\', ..] => drive.is_ascii_alphabetic(),
+        _ => false,
+    };
+    if is_of_windows {
+        escape_windows(path)
     } else {
-        escaped
+        escape_os(path)
     }
+}
+
+/// Escapes a name or path of Windows so that a person can type it again.
+///
+/// A backslash stays one: it parts names, and no name holds it. Every character that [`escape`] does not print becomes
+/// `<U+202E>`, a lone surrogate `<U+D800>`, and so do `<` and `>` themselves, which no name holds that Win32 makes
+/// (learn.microsoft.com, "Naming Files, Paths, and Namespaces"). What has no `<` in it is the path as it is.
+///
+/// # Security
+/// The attacker chooses every unit.
+#[must_use]
+pub fn escape_windows(name: impl AsRef<OsStr>) -> String {
+    let mut rest = name.as_ref().as_encoded_bytes();
+    let mut escaped = String::with_capacity(rest.len());
+    // Writing to a String can't fail, here and below.
+    while let Some(chunk) = rest.utf8_chunks().next() {
+        for character in chunk.valid().chars() {
+            if character != '\\' && (must_escape(character) || matches!(character, '<' | '>')) {
+                let _ = write!(escaped, "<U+{:04X}>", u32::from(character));
+            } else {
+                escaped.push(character);
+            }
+        }
+        let Some(invalid) = rest.get(chunk.valid().len()..) else {
+            break;
+        };
+        rest = match invalid {
+            // The standard library holds names of Windows as WTF-8, where a surrogate is three bytes.
+            [0xed, second @ 0xa0..=0xbf, third @ 0x80..=0xbf, after @ ..] => {
+                let unit = 0xd000 | u32::from(second & 0x3f) << 6 | u32::from(third & 0x3f);
+                let _ = write!(escaped, "<U+{unit:04X}>");
+                after
+            }
+            [byte, after @ ..] => {
+                let _ = write!(escaped, "<{byte:02X}>");
+                after
+            }
+            [] => break,
+        };
+    }
+    escaped
+}
+
+/// Escapes a text whose names are escaped already, for one line: backslashes and angle brackets stay.
+#[must_use]
+pub fn escape_again(text: &str) -> String {
+    let mut parts = text.split('\\').map(|part| escape(part.as_bytes()));
+    let first = parts.next().unwrap_or_default().into_owned();
+    parts.fold(first, |text, part| text + "\\" + &part)
 }
 
 fn push_escaped(escaped: &mut String, character: char) {
@@ -120,13 +171,54 @@ mod tests {
 
     #[test]
     fn a_path_of_windows_is_typed_with_its_own_backslashes() {
-        for path in [r"C:\Windows\x", r"\\server\share"] {
+        for path in [
+            r"C:\Windows\x",
+            r"\\server\share",
+            r"C:\Users\ann b\$it's",
+            r"C:\u{202e}\x1b",
+        ] {
             assert_eq!(escape_path(path), path);
         }
-        assert_eq!(escape_path("C:\\a\u{202e}b"), r"C:\a\u{202e}b");
-        // Elsewhere a name may hold one.
+    }
+
+    #[test]
+    fn hostile_names_of_windows_are_escaped_by_what_no_name_holds() {
+        for (name, escaped) in [
+            ("C:\\a\u{202e}txt.exe", r"C:\a<U+202E>txt.exe"),
+            (
+                "C:\\a\u{1b}[2J\r\n\t",
+                r"C:\a<U+001B>[2J<U+000D><U+000A><U+0009>",
+            ),
+            ("C:\\\u{9b}2J", r"C:\<U+009B>2J"),
+            ("C:\\<U+202E>", r"C:\<U+003C>U+202E<U+003E>"),
+            ("C:\\\u{e0041}", r"C:\<U+E0041>"),
+        ] {
+            assert_eq!(escape_path(name), escaped);
+            assert_eq!(escape_windows(name), escaped);
+        }
+        // A lone surrogate as the standard library of Windows holds it, and bytes that no system makes.
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt as _;
+            let name = |bytes| escape_windows(OsStr::from_bytes(bytes));
+            assert_eq!(name(b"C:\\a\xed\xa0\x80b"), r"C:\a<U+D800>b");
+            assert_eq!(name(b"\xed\xbf\xbf"), "<U+DFFF>");
+            assert_eq!(name(b"\xed\xa0\xff\x80"), "<ED><A0><FF><80>");
+        }
+        #[cfg(windows)]
+        {
+            use std::os::windows::ffi::OsStringExt as _;
+            let name = std::ffi::OsString::from_wide(&[0x43, 0x3a, 0x5c, 0xd800, 0x61]);
+            assert_eq!(escape_os(name), r"C:\<U+D800>a");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn elsewhere_a_name_may_hold_a_backslash() {
         assert_eq!(escape_path(r"/a\b"), r"/a\\b");
         assert_eq!(escape_path(r"C:x\y"), r"C:x\\y");
+        assert_eq!(escape_os(r"C:\x"), r"C:\\x");
     }
 
     #[test]
@@ -199,6 +291,12 @@ mod tests {
             let escaped = escape(&bytes).into_owned();
             prop_assert_eq!(unescape(&escaped), bytes);
             prop_assert!(!escaped.chars().any(|c| c != '\\' && must_escape(c)));
+        }
+
+        #[test]
+        fn every_name_of_windows_has_its_own_output(one in "[a<>U+20\u{202e}\\\\\n]{0,8}", other in "[a<>U+20\u{202e}\\\\\n]{0,8}") {
+            prop_assert_eq!(one == other, escape_windows(&one) == escape_windows(&other));
+            prop_assert!(!escape_windows(&one).chars().any(|c| c != '\\' && must_escape(c)));
         }
 
         #[test]

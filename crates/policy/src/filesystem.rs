@@ -96,7 +96,7 @@ pub struct Scope {
     pub git: GitAccess,
     /// The session's workspace, as it is inside.
     pub workspace: AbsolutePath,
-    /// The caller's home: no grant makes it writable as a whole.
+    /// The caller's home.
     pub home: AbsolutePath,
 }
 
@@ -439,19 +439,6 @@ impl FilesystemRules {
         }
         denials.extend(self.denying_globs(operation, path));
         Some(denials)
-    }
-
-    /// Whether a directory can't be a writable root: the root itself, the home or above it, the system's own, or
-    /// related to our own state.
-    pub(crate) fn is_forbidden_root(&self, directory: &Path) -> bool {
-        directory.parent().is_none()
-            || crate::system::is_system(directory)
-            || self.scope.home.as_path().starts_with(directory)
-            || self.paths.iter().any(|rule| {
-                rule.strength == Strength::HardBlock
-                    && (rule.path.as_path().starts_with(directory)
-                        || directory.starts_with(rule.path.as_path()))
-            })
     }
 
     fn compile(&self) -> Vec<CompiledGlob> {

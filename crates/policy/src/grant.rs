@@ -1,7 +1,8 @@
 //! The narrowest option that would change a refusal.
 //!
 //! Every rule in the way is lifted by its own option, so that the words printed are enough and no more. Decides
-//! nothing. Invariant: what a hard block refuses has no grant.
+//! nothing, and looks at nothing: whether a directory can be a writable root is the planner's to say, and who shows a
+//! grant to a person asks it ([`Grant::roots`]). Invariant: what a hard block refuses has no grant.
 
 use std::path::Path;
 
@@ -19,6 +20,9 @@ const DENY_READ_CAUTION: &str = "a policy hides this on purpose";
 const ROOT_CAUTION: &str = "everything below that directory becomes writable";
 const EQUALS_ROOT_CAUTION: &str =
     "whoever reaches this socket can become root on this machine: it equals no boundary at all";
+
+/// The option that makes a directory writable.
+const WRITABLE_ROOT: &str = "--writable-root";
 
 /// Sockets whose owner does anything for anybody who reaches them, by the last parts of their path.
 const SOCKETS_EQUAL_TO_ROOT: [&str; 9] = [
@@ -125,6 +129,17 @@ impl Words {
     }
 }
 
+impl Grant {
+    /// The directories that it makes writable, as the option spells them.
+    pub fn roots(&self) -> impl Iterator<Item = &str> {
+        let pairs = self.arguments.chunks(2);
+        pairs.filter_map(|pair| match pair {
+            [option, directory] if option == WRITABLE_ROOT => Some(directory.as_str()),
+            _ => None,
+        })
+    }
+}
+
 /// The grant for a refused `operation` on `path`; `None` where no option lifts it.
 pub(crate) fn for_path(
     rules: &FilesystemRules,
@@ -172,7 +187,7 @@ fn lift_denial(words: &mut Words, git: GitAccess, denial: Match<'_>, path: &Path
         }
         RuleId::MountInsideRoot => {
             words.option(
-                "--writable-root",
+                WRITABLE_ROOT,
                 escape_path(denial.path.as_path()),
                 ROOT_CAUTION,
             );
@@ -241,11 +256,8 @@ fn lift_place(
     if in_workspace && rules.scope().mode == Mode::ReadOnly {
         return Some(());
     }
-    let parent = path
-        .parent()
-        .filter(|parent| !rules.is_forbidden_root(parent));
     // The path itself may be no directory, and need not exist: then it makes no root.
-    words.option("--writable-root", escape_path(parent?), ROOT_CAUTION);
+    words.option(WRITABLE_ROOT, escape_path(path.parent()?), ROOT_CAUTION);
     Some(())
 }
 

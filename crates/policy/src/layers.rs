@@ -31,7 +31,8 @@ use crate::place::{Place, locate, states};
 use crate::policy::Policy;
 use crate::secrets::Platform;
 
-pub use error::{ResolveError, ResolveFault};
+pub use check::refuse_root;
+pub use error::{ForbiddenRoot, ResolveError, ResolveFault};
 
 /// Where a setting comes from, strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -3,43 +3,87 @@
 use std::path::Path;
 
 use ringfence_plan::{Plan, Step};
-use ringfence_policy::{Decision, Operation, RuleId};
+use ringfence_policy::decision::RefusedRoot;
+use ringfence_policy::{Decision, Grant, Operation, Policy, RuleId};
 
-/// Judges reading or writing `object`, a path as it is inside the session.
+use crate::grants::RootJudge;
+
+/// The answer on one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The verdict; its grant is one that a run would take.
+    pub decision: Decision,
+    /// The directory that would have to be writable, and why it can't be.
+    pub refused_root: Option<RefusedRoot>,
+}
+
+/// Judges reading or writing `object`, a path as it is inside the session of `plan`, which is made of `policy`.
 ///
 /// Links in `object` are followed as far as they exist, because that is what the kernel does; what does not exist is
 /// judged as it is spelt.
 #[must_use]
-pub fn explain(plan: &Plan, operation: Operation, object: &Path) -> Decision {
+pub fn explain(policy: &Policy, plan: &Plan, operation: Operation, object: &Path) -> Explanation {
     let real = resolve_links(object);
-    let decision = plan.rules.decide(operation, &real);
-    match decision {
+    match plan.rules.decide(operation, &real) {
         Decision::Allow {
             rule: RuleId::ReadDefault,
             ..
-        } if operation == Operation::Read && is_replaced_device(plan, &real) => Decision::Deny {
-            rule: RuleId::HiddenPlace,
-            origin: "/dev".to_owned(),
-            grant: None,
+        } if operation == Operation::Read && is_replaced_device(plan, &real) => Explanation {
+            decision: Decision::Deny {
+                rule: RuleId::HiddenPlace,
+                origin: "/dev".to_owned(),
+                grant: None,
+            },
+            refused_root: None,
         },
         Decision::Deny {
             rule,
             origin,
-            grant: None,
-        } if operation == Operation::Write && real.is_dir() => {
-            // A directory can be a root itself, where its parent can't: asked as for what is made in it.
-            let inside = plan.rules.decide(operation, &real.join("new"));
-            let grant = match inside {
-                Decision::Deny { grant, .. } => grant,
-                Decision::Allow { .. } => None,
-            };
-            Decision::Deny {
-                rule,
-                origin,
-                grant,
+            grant,
+        } => {
+            let (grant, refused_root) = narrowest(policy, plan, operation, &real, grant);
+            Explanation {
+                decision: Decision::Deny {
+                    rule,
+                    origin,
+                    grant,
+                },
+                refused_root,
             }
         }
-        Decision::Allow { .. } | Decision::Deny { .. } => decision,
+        decision @ Decision::Allow { .. } => Explanation {
+            decision,
+            refused_root: None,
+        },
+    }
+}
+
+/// The grant that a run would take, or what it would be refused for.
+fn narrowest(
+    policy: &Policy,
+    plan: &Plan,
+    operation: Operation,
+    real: &Path,
+    grant: Option<Grant>,
+) -> (Option<Grant>, Option<RefusedRoot>) {
+    let mut judge = RootJudge::new(policy);
+    let refused = grant.as_ref().and_then(|grant| judge.refuse(grant));
+    if grant.is_some() && refused.is_none() {
+        return (grant, None);
+    }
+    // A directory can be a root itself, where its parent can't: asked as for what is made in it.
+    let inside = (operation == Operation::Write && real.is_dir())
+        .then(|| plan.rules.decide(operation, &real.join("new")));
+    let Some(Decision::Deny {
+        grant: Some(inside),
+        ..
+    }) = inside
+    else {
+        return (None, refused);
+    };
+    match judge.refuse(&inside) {
+        Some(refused) => (None, Some(refused)),
+        None => (Some(inside), None),
     }
 }
 

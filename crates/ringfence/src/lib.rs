@@ -28,6 +28,7 @@ pub mod environment;
 #[cfg(target_os = "linux")]
 pub mod expire;
 pub mod explain;
+pub mod grants;
 pub mod init;
 pub mod load;
 pub mod own_file;
@@ -47,7 +48,8 @@ pub mod told;
 pub mod trust;
 
 pub use digest::Digest;
-pub use explain::explain;
+pub use explain::{Explanation, explain};
+pub use grants::RootJudge;
 pub use load::{LoadError, LoadRequest, Loaded, load_policy};
 pub use quarantine::Quarantine;
 /// The allocator that suits short starts; for `#[global_allocator]` of a static program.

@@ -182,7 +182,9 @@ mod linux {
     use ringfence_linux::session::{Ahead, LaunchError, Session, SessionError, probe_namespaces};
     use ringfence_plan::linux::NAMESPACES;
     use ringfence_plan::{HostFacts, Plan};
-    use ringfence_policy::Policy;
+    use ringfence_policy::decision::RefusedRoot;
+    use ringfence_policy::escape::escape_path;
+    use ringfence_policy::{AbsolutePath, Policy};
 
     #[derive(Debug, Default)]
     pub(super) struct Linux {
@@ -207,6 +209,21 @@ mod linux {
             let facts = observe::observe_without_namespaces(policy, cause.to_owned())
                 .map_err(|error| ObserveFault(Box::new(error)))?;
             Ok(HostFacts::Linux(facts))
+        }
+
+        fn refuse_root(
+            &self,
+            policy: &Policy,
+            directory: &AbsolutePath,
+        ) -> Result<Option<RefusedRoot>, ObserveFault> {
+            let candidate = observe::observe_root(policy, directory)
+                .map_err(|error| ObserveFault(Box::new(error)))?;
+            let refused = ringfence_plan::linux::refuse_root(&candidate);
+            Ok(refused.map(|reason| RefusedRoot {
+                directory: escape_path(directory.as_path()),
+                reason: reason.to_string(),
+                instead: reason.instead(),
+            }))
         }
 
         fn probe_namespaces(&self) -> Result<(), LaunchFault> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ringfence::explain::{explain, resolve_links};
 use ringfence::platform::{self, PlanOptions};
 use ringfence_plan::step::Observe;
+use ringfence_policy::decision::RefusedRoot;
 use ringfence_policy::network::Destination;
 use ringfence_policy::{Decision, ExitCode, Operation, Policy, RuleId};
 use serde::Serialize;
@@ -39,6 +40,8 @@ struct Explanation {
     presence: Presence,
     #[serde(flatten)]
     decision: Decision,
+    /// The directory that would have to be writable, where none can be: why there is no grant.
+    refused_root: Option<RefusedRoot>,
 }
 
 /// Prints the decision.
@@ -66,6 +69,7 @@ fn on_path(policy: &Policy, operation: Operation, object: &OsStr) -> Result<Expl
     )?;
     let path = absolute(policy, object)?;
     let real = resolve_links(&path);
+    let explained = explain(policy, &plan, operation, &path);
     Ok(Explanation {
         operation,
         object: escape_os(&path),
@@ -75,7 +79,8 @@ fn on_path(policy: &Policy, operation: Operation, object: &OsStr) -> Result<Expl
         } else {
             Presence::Absent
         },
-        decision: explain(&plan, operation, &path),
+        decision: explained.decision,
+        refused_root: explained.refused_root,
     })
 }
 
@@ -127,6 +132,7 @@ fn on_destination(policy: &Policy, object: &OsStr) -> Result<Explanation, Failur
         leads_to: None,
         presence: Presence::Present,
         decision: policy.decide_connect(&destination),
+        refused_root: None,
     })
 }
 
@@ -170,7 +176,7 @@ fn render(explanation: &Explanation, colour: Colour) -> String {
             rule.name(),
             decided_by(origin),
             more(*rule, explanation.presence),
-            render_grant(grant.as_ref(), "run"),
+            render_grant(grant.as_ref(), explanation.refused_root.as_ref(), "run"),
         ),
     }
 }

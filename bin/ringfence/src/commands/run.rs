@@ -116,7 +116,7 @@ fn session_of_one(
     let mut unshown = None;
     let ended = Session::run_alone(policy, &context.state, options, &command, &mut |plan| {
         unseen_limit = uncounted_limit(plan);
-        unshown = why_unshown(plan, &program);
+        unshown = why_unshown(policy, plan, &program);
         let before = std::mem::replace(&mut announced, notes_before(notes, plan));
         // Another plan is tried where the first can't be carried out: what both say is said once.
         let news = announced.iter().filter(|note| !before.contains(note));
@@ -245,14 +245,15 @@ fn frame(options: &ReportOptions) -> Frame<'static> {
 }
 
 /// Why a program that was named by its path, and exists, is not in the session's view.
-fn why_unshown(plan: &Plan, program: &OsStr) -> Option<String> {
+fn why_unshown(policy: &Policy, plan: &Plan, program: &OsStr) -> Option<String> {
     let path = Path::new(program);
     let is_named = path.components().count() > 1 || path.has_root();
     if plan.level == Level::None || !is_named || !path.exists() {
         return None;
     }
     let path = AbsolutePath::new(std::path::absolute(path).ok()?).ok()?;
-    match plan.rules.decide(Operation::Read, path.as_path()) {
+    let explained = ringfence::explain(policy, plan, Operation::Read, path.as_path());
+    match explained.decision {
         Decision::Allow {
             rule: RuleId::PrivateDirectory,
             origin,

@@ -4,7 +4,9 @@
 
 use std::fmt::Write as _;
 
-use ringfence_policy::decision::{Denial, Evidence, Operation, OwnPermissions, Process};
+use ringfence_policy::decision::{
+    Denial, Evidence, Operation, OwnPermissions, Process, RefusedRoot,
+};
 use ringfence_policy::{Grant, RuleId};
 
 use crate::render::escape::{one_line, shell_words};
@@ -36,6 +38,7 @@ struct Group<'a> {
     operation: Operation,
     rule: RuleId,
     grant: Option<&'a Grant>,
+    refused_root: Option<&'a RefusedRoot>,
     own_permissions: OwnPermissions,
     evidence: Evidence,
     objects: Vec<&'a str>,
@@ -101,6 +104,7 @@ fn group<'a>(denials: &[Counted<'a>]) -> Vec<Group<'a>> {
                 && group.rule == denial.rule
                 && group.own_permissions == denial.own_permissions
                 && group.grant == denial.grant.as_ref()
+                && group.refused_root == denial.refused_root.as_deref()
                 && (group.evidence == Evidence::Reached) == (denial.evidence == Evidence::Reached)
         });
         match same {
@@ -117,6 +121,7 @@ fn group<'a>(denials: &[Counted<'a>]) -> Vec<Group<'a>> {
                 operation: denial.operation,
                 rule: denial.rule,
                 grant: denial.grant.as_ref(),
+                refused_root: denial.refused_root.as_deref(),
                 own_permissions: denial.own_permissions,
                 evidence: denial.evidence,
                 objects: vec![&denial.object],
@@ -166,7 +171,7 @@ fn render_group(text: &mut String, group: &Group<'_>, verb: &str, colour: Colour
         text.push_str("  nothing can be made, removed or renamed directly in that directory at the partial level: work in one below it (`ringfence doctor` says what is missing)\n");
         return;
     }
-    text.push_str(&render_grant(group.grant, verb));
+    text.push_str(&render_grant(group.grant, group.refused_root, verb));
 }
 
 /// What a command came to that goes through a home or a tree and looks at every name: one block for all.
@@ -195,10 +200,14 @@ fn render_reached(text: &mut String, groups: &[Group<'_>], colour: Colour) {
 }
 
 /// The line that says how to allow it, with its caution.
-pub(crate) fn render_grant(grant: Option<&Grant>, verb: &str) -> String {
+pub(crate) fn render_grant(
+    grant: Option<&Grant>,
+    refused_root: Option<&RefusedRoot>,
+    verb: &str,
+) -> String {
     let mut text = String::new();
-    match grant {
-        Some(grant) => {
+    match (grant, refused_root) {
+        (Some(grant), _) => {
             let words = shell_words(&grant.arguments);
             let length = words.chars().count();
             let _ = if length > MAX_GRANT {
@@ -213,7 +222,16 @@ pub(crate) fn render_grant(grant: Option<&Grant>, verb: &str) -> String {
                 let _ = writeln!(text, "  caution: {}", one_line(&grant.caution));
             }
         }
-        None => text.push_str("  no option allows this\n"),
+        (None, Some(refused)) => {
+            let _ = writeln!(
+                text,
+                "  no option allows this: `{}` can't be a writable root: {}\n  instead: {}",
+                shortened(&refused.directory),
+                one_line(&refused.reason),
+                one_line(&refused.instead),
+            );
+        }
+        (None, None) => text.push_str("  no option allows this\n"),
     }
     text
 }
@@ -289,6 +307,7 @@ mod tests {
                 arguments: vec!["--writable-root".to_owned(), root.to_owned()],
                 caution: String::new(),
             }),
+            refused_root: None,
             syscall: "openat".to_owned(),
             evidence: Evidence::Predicted,
             own_permissions: OwnPermissions::Allow,

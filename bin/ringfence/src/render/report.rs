@@ -371,6 +371,7 @@ mod tests {
                 arguments: vec!["--writable-root".to_owned(), "/etc".to_owned()],
                 caution: String::new(),
             }),
+            refused_root: None,
             syscall: "openat".to_owned(),
             evidence: Evidence::Predicted,
             own_permissions: OwnPermissions::Allow,

@@ -203,6 +203,7 @@ fn process_denial(limit: u32) -> Denial {
             arguments: vec!["--limit".to_owned(), format!("processes={more}")],
             caution: String::new(),
         }),
+        refused_root: None,
         syscall: "clone".to_owned(),
         evidence: Evidence::Refused,
         own_permissions: OwnPermissions::Allow,

@@ -92,6 +92,7 @@ fn denial(path: &AbsolutePath, rules: &FilesystemRules) -> Option<Denial> {
         object: escape_os(path.as_path()),
         rule,
         grant,
+        refused_root: None,
         syscall: String::new(),
         evidence: Evidence::Reached,
         own_permissions: OwnPermissions::Allow,

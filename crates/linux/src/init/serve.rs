@@ -339,7 +339,10 @@ impl Init {
         self.flush_observer()?;
         self.restore_mounts()?;
         if let Some((denial, count)) = self.parts.limits.take_refused_forks() {
-            self.channel.queue(&Event::Denied { denial, count })?;
+            self.channel.queue(&Event::Denied {
+                denial: Box::new(denial),
+                count,
+            })?;
         }
         let ending = match (running.limit, sys::decode_wait_status(reaped.status)) {
             (Some(limit), _) => limit,
@@ -378,7 +381,10 @@ impl Init {
             return Ok(());
         };
         for denial in self.parts.marks.take(observer.rules()) {
-            self.channel.queue(&Event::Denied { denial, count: 1 })?;
+            self.channel.queue(&Event::Denied {
+                denial: Box::new(denial),
+                count: 1,
+            })?;
         }
         Ok(())
     }

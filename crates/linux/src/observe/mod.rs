@@ -24,7 +24,9 @@ use std::path::{Path, PathBuf};
 
 use ringfence_plan::git::{Root, references};
 use ringfence_plan::linux::directories_to_list;
-use ringfence_plan::linux::facts::{GitReference, LinuxFacts, Listing, RootFacts, UserNamespaces};
+use ringfence_plan::linux::facts::{
+    CandidateRoot, GitReference, LinuxFacts, Listing, RootFacts, UserNamespaces,
+};
 use ringfence_policy::{AbsolutePath, Policy};
 
 pub use error::ObserveError;
@@ -50,6 +52,28 @@ pub fn observe_without_namespaces(
     cause: String,
 ) -> Result<LinuxFacts, ObserveError> {
     gather(policy, host::refused_namespaces(cause))
+}
+
+/// What decides whether `directory` can be a writable root beside those of `policy`; nothing in any of them is looked at.
+///
+/// # Errors
+/// [`ObserveError`], naming the object that could not be read.
+pub fn observe_root(
+    policy: &Policy,
+    directory: &AbsolutePath,
+) -> Result<CandidateRoot, ObserveError> {
+    let mounts = mounts::read()?;
+    let home = resolve::resolve(policy.home.as_path())?;
+    let state = resolve::resolve(policy.state.as_path())?;
+    let root = root::named(directory)?.0;
+    let forbidden = place::forbidden(&home, &state, std::slice::from_ref(&root), &mounts)?;
+    let roots = root::of_policy(policy).map(|named| Ok(root::named(named)?.0));
+    Ok(CandidateRoot {
+        roots: roots.collect::<Result<_, ObserveError>>()?,
+        root,
+        forbidden,
+        state: state.absolute()?,
+    })
 }
 
 /// Where `path` leads, as far as it exists, and the links on the way by their own places.

@@ -41,26 +41,8 @@ pub(super) fn observe_all(
         facts: Vec::new(),
         matches: Vec::new(),
     };
-    let named = std::iter::once(&policy.workspace).chain(
-        policy
-            .filesystem
-            .writable_roots
-            .iter()
-            .map(|root| &root.value),
-    );
-    for named in named {
-        let found = resolve(named.as_path())?;
-        let mut facts = RootFacts {
-            named: named.clone(),
-            object: found.object(),
-            links: absolutes(&found.links)?,
-            anchors: Vec::new(),
-            bare: Vec::new(),
-            mounts: Vec::new(),
-            outside_links: Vec::new(),
-            unread: Vec::new(),
-            scan: ScanFact::default(),
-        };
+    for named in of_policy(policy) {
+        let (mut facts, found) = self::named(named)?;
         workspace = workspace.or(facts.object.as_ref().map(|object| object.owner.0));
         let is_directory = facts
             .object
@@ -84,6 +66,32 @@ pub(super) fn observe_all(
         roots.facts.push(facts);
     }
     Ok(roots)
+}
+
+/// The roots that `policy` names: the workspace first.
+pub(super) fn of_policy(policy: &Policy) -> impl Iterator<Item = &AbsolutePath> {
+    let more = policy.filesystem.writable_roots.iter();
+    std::iter::once(&policy.workspace).chain(more.map(|root| &root.value))
+}
+
+/// What the root that is called `named` is; nothing in it is looked at.
+///
+/// # Errors
+/// As [`resolve`].
+pub(super) fn named(named: &AbsolutePath) -> Result<(RootFacts, Resolved), ObserveError> {
+    let found = resolve(named.as_path())?;
+    let facts = RootFacts {
+        named: named.clone(),
+        object: found.object(),
+        links: absolutes(&found.links)?,
+        anchors: Vec::new(),
+        bare: Vec::new(),
+        mounts: Vec::new(),
+        outside_links: Vec::new(),
+        unread: Vec::new(),
+        scan: ScanFact::default(),
+    };
+    Ok((facts, found))
 }
 
 /// A root that no plan accepts is not walked to find that out; the whole file system never.

@@ -103,6 +103,7 @@ pub(super) fn refused(call: &Call, arguments: &[u64; 6], bystanders: Bystanders)
         object: aim.object(),
         rule: RuleId::OutsideProcess,
         grant: None,
+        refused_root: None,
         syscall: call.name.to_owned(),
         evidence: Evidence::Predicted,
         own_permissions,

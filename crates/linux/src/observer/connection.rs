@@ -46,6 +46,7 @@ pub(super) fn refused(address: &SocketAddr, reach: Reach, syscall: &'static str)
         object: address.to_string(),
         rule,
         grant,
+        refused_root: None,
         syscall: syscall.to_owned(),
         evidence: Evidence::Predicted,
         own_permissions: OwnPermissions::Allow,

@@ -35,7 +35,7 @@ impl Tally {
             entry.unreported = entry.unreported.saturating_add(1);
         } else if self.entries.len() < MAX_DISTINCT {
             report(Event::Denied {
-                denial: denial.clone(),
+                denial: Box::new(denial.clone()),
                 count: 1,
             });
             let entry = Entry {
@@ -52,7 +52,7 @@ impl Tally {
                 ..denial
             };
             report(Event::Denied {
-                denial: denial.clone(),
+                denial: Box::new(denial.clone()),
                 count: 1,
             });
             self.overflow = Some(Entry {
@@ -74,7 +74,7 @@ impl Tally {
             let count = std::mem::take(&mut entry.unreported);
             if count > 0 {
                 report(Event::Denied {
-                    denial: entry.denial.clone(),
+                    denial: Box::new(entry.denial.clone()),
                     count,
                 });
             }

@@ -219,7 +219,7 @@ fn denials(events: &[Event]) -> Vec<&Denial> {
     events
         .iter()
         .filter_map(|event| match event {
-            Event::Denied { denial, .. } => Some(denial),
+            Event::Denied { denial, .. } => Some(&**denial),
             _ => None,
         })
         .collect()

@@ -157,6 +157,7 @@ fn refused(object: String, grant: Option<Grant>) -> Denial {
         object,
         rule: RuleId::UnixSocket,
         grant,
+        refused_root: None,
         syscall: "connect".to_owned(),
         evidence: Evidence::Refused,
         own_permissions: OwnPermissions::Allow,

@@ -1,11 +1,12 @@
 //! Why there is no plan: what it costs a person to read, and what to do next.
 
+use ringfence_policy::escape::escape_os;
 use ringfence_policy::path::PathError;
 use ringfence_policy::system::{SYSTEM_HINT, SYSTEM_WORDS};
 use ringfence_policy::{AbsolutePath, ExitCode};
 
 use crate::linux::facts::ForbiddenReason;
-use crate::plan::Missing;
+use crate::plan::{COPY, COPY_OR_NARROWER, MAKE_IT, Missing};
 
 /// Why a policy and a host make no plan. Nothing has been done when it is returned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,6 +89,26 @@ pub enum ForbiddenRoot {
         /// Where it leads.
         resolved: AbsolutePath,
     },
+}
+
+impl ForbiddenRoot {
+    /// What to do where a grant would have made it writable.
+    #[must_use]
+    pub fn instead(&self) -> String {
+        match self {
+            Self::Absent => MAKE_IT.to_owned(),
+            Self::NotADirectory => "name the directory that holds it".to_owned(),
+            Self::Object(ForbiddenReason::System) => SYSTEM_HINT.to_owned(),
+            Self::Object(ForbiddenReason::FileSystemRoot | ForbiddenReason::Home) => {
+                COPY_OR_NARROWER.to_owned()
+            }
+            Self::Object(ForbiddenReason::HoldsState) | Self::InsideState => COPY.to_owned(),
+            Self::LinkThroughRoot { resolved, .. } => format!(
+                "if that directory is what you mean, name it without a link: {}",
+                escape_os(resolved.as_path())
+            ),
+        }
+    }
 }
 
 fn forbidden(reason: ForbiddenReason) -> &'static str {

@@ -202,6 +202,19 @@ pub struct Object {
     pub owner: (u32, u32),
 }
 
+/// What decides whether one more directory can be a writable root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CandidateRoot {
+    /// The directory; of its content nothing is known.
+    pub root: RootFacts,
+    /// The policy's own roots, likewise.
+    pub roots: Vec<RootFacts>,
+    /// Objects that may not be a writable root.
+    pub forbidden: Vec<Forbidden>,
+    /// Our state directory.
+    pub state: AbsolutePath,
+}
+
 /// An object that may not be a writable root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forbidden {

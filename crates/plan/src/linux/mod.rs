@@ -20,6 +20,7 @@ mod sockets;
 
 pub use full::NAMESPACES;
 pub use partial::directories_to_list;
+pub use roots::refuse_root;
 
 use ringfence_policy::document::{Mode, Require};
 use ringfence_policy::filesystem::{FilesystemRules, GlobRule, PathAccess, PathRule, Strength};

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use ringfence_nt::SecurityDescriptor;
 use ringfence_policy::Policy;
 use ringfence_policy::document::GitAccess;
+use ringfence_policy::escape::escape_windows;
 use ringfence_policy::policy::HiddenPattern;
 
 use crate::layout::{Anchor, BackLink, Entry, GitDirectory, GitLayout, GitRole, NameFact};
@@ -245,7 +246,7 @@ impl<'a> Collector<'a> {
             self.collected.notes.push(format!(
                 "{} file(s) below `{}` are also something outside it, `{}` for one: commands read and start them, and do not write them",
                 root.outside_links.len(),
-                escape_named(&root.named),
+                escape_windows(&root.named),
                 first.printable()
             ));
         }
@@ -253,7 +254,7 @@ impl<'a> Collector<'a> {
             self.collected.notes.push(format!(
                 "{} director(ies) below `{}` could not be read, `{}` for one: what lies in them was not looked at",
                 root.unread.len(),
-                escape_named(&root.named),
+                escape_windows(&root.named),
                 first.printable()
             ));
         }
@@ -396,11 +397,6 @@ impl<'a> Collector<'a> {
 
 fn in_any(roots: &[WindowsPath], path: &WindowsPath) -> bool {
     roots.iter().any(|root| path.starts_with(root))
-}
-
-/// The name of a root on one line.
-pub(crate) fn escape_named(named: &str) -> String {
-    ringfence_policy::escape::escape(named.as_bytes()).replace("\\\\", "\\")
 }
 
 /// Computes the descriptors of what is held inside the roots.

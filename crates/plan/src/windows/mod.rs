@@ -56,7 +56,7 @@ use crate::windows::launch::{Identity, Launch, LaunchSpec, Network, WriteClassRu
 use crate::windows::machine::Machine;
 use crate::windows::outside::Outside;
 use crate::windows::reach::Reach;
-use crate::windows::refuse::RefuseList;
+use crate::windows::refuse::{Refusal, RefuseList};
 use crate::windows::roots::Roots;
 use crate::windows::step::{AccountRole, PersonInverse, PersonStep, Purpose};
 use crate::windows::steps::Steps;
@@ -87,6 +87,26 @@ pub fn plan(
         });
     }
     Ok(plan)
+}
+
+/// Why the last root of `facts` can't be a writable root; `None` where it can. What is in it is not asked.
+///
+/// # Errors
+/// [`PlanError`] where the facts say too little, or the object can't be told from another.
+pub fn refuse_root(policy: &Policy, facts: &WindowsFacts) -> Result<Option<Refusal>, PlanError> {
+    let Some(root) = facts.roots.last() else {
+        return Ok(None);
+    };
+    let objects = Objects::new(facts);
+    let list = RefuseList::new(facts, &objects);
+    let person = &facts.person;
+    let accounts = accounts(policy, facts);
+    let reach = Reach::new(accounts.sids().as_ref(), person.sid, &person.groups);
+    match refuse::check_root(root, &list, &reach) {
+        Ok(_) => Ok(None),
+        Err(PlanError::ForbiddenRoot { refusal, .. }) => Ok(Some(refusal)),
+        Err(error) => Err(error),
+    }
 }
 
 /// What takes everything back that `ledger` says was done with the person's rights: the inverses, the last step first.

@@ -187,7 +187,7 @@ impl Outside<'_> {
                 self.usable(tool);
                 continue;
             }
-            let origin = crate::windows::held::escape_named(&tool.origin);
+            let origin = ringfence_policy::escape::escape_windows(&tool.origin);
             let path = tool.path.printable();
             if tool.consent == Consent::Missing {
                 self.notes.push(format!(

@@ -4,7 +4,7 @@
 //! handle alone. Invariant: two paths that are equal lead to the same place on a volume without case sensitivity.
 
 use std::cmp::Ordering;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use ringfence_nt::fs::FileName;
 
 use ringfence_policy::AbsolutePath;
-use ringfence_policy::escape::escape;
+use ringfence_policy::escape::escape_windows;
 
 /// A drive letter and components: `C:\Users\ada\src`.
 ///
@@ -223,12 +223,16 @@ impl WindowsPath {
     /// The path on one line, escaped; a separator stays one backslash, because no name holds a backslash.
     #[must_use]
     pub fn printable(&self) -> String {
-        let parts: Vec<_> = self
-            .components
-            .iter()
-            .map(|part| escape(part.as_bytes()))
-            .collect();
-        format!("{}:\\{}", self.drive, parts.join("\\"))
+        let is_lone = |character| lone_surrogate(character).is_some();
+        let mut text = String::new();
+        for part in self.to_string().split_inclusive(is_lone) {
+            text.push_str(&escape_windows(part.trim_end_matches(is_lone)));
+            if let Some(unit) = part.chars().next_back().and_then(lone_surrogate) {
+                // Writing to a String can't fail.
+                let _ = write!(text, "<U+{unit:04X}>");
+            }
+        }
+        text
     }
 
     /// Whether it is `above` or lies below it, component by component.
@@ -252,15 +256,18 @@ const LONE: u32 = 0x0010_f800;
 pub fn units(component: &str) -> Vec<u16> {
     let mut units = Vec::with_capacity(component.len());
     for character in component.chars() {
-        let lone = u32::from(character)
-            .checked_sub(LONE)
-            .and_then(|offset| u16::try_from(0xd800 + offset).ok());
-        match lone {
+        match lone_surrogate(character) {
             Some(unit) => units.push(unit),
             None => units.extend_from_slice(character.encode_utf16(&mut [0; 2])),
         }
     }
     units
+}
+
+/// The lone surrogate that `character` stands for.
+fn lone_surrogate(character: char) -> Option<u16> {
+    let offset = u32::from(character).checked_sub(LONE)?;
+    u16::try_from(0xd800 + offset).ok()
 }
 
 /// Upper case, one character for one, as NTFS compares.
@@ -493,8 +500,10 @@ mod tests {
         }
         assert!(WindowsPath::observed("C:\\w\\a:b").is_err());
         assert_eq!(
-            WindowsPath::observed("C:\\w\\a\nb").unwrap().printable(),
-            "C:\\w\\a\\nb"
+            WindowsPath::observed("C:\\w\\a\nb\u{10f800}c")
+                .unwrap()
+                .printable(),
+            "C:\\w\\a<U+000A>b<U+D800>c"
         );
     }
 

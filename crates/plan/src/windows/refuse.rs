@@ -11,6 +11,7 @@ use std::fmt;
 use ringfence_nt::AccessMask;
 
 use crate::layout::Entry;
+use crate::plan::{COPY, COPY_OR_NARROWER, MAKE_IT};
 use crate::windows::error::PlanError;
 use crate::windows::facts::{
     AccessControl, Elsewhere, ObjectFact, Place, PlaceName, Reached, VolumeKind, WindowsFacts,
@@ -177,6 +178,41 @@ impl Reason {
             Self::LinkThroughRoot | Self::Link => {
                 "if the directory that it leads to is what you mean, name that; else remove the link: `rmdir LINK`"
             }
+        }
+    }
+}
+
+impl Reason {
+    /// What to do where a grant would have made it writable.
+    #[must_use]
+    pub const fn instead(self) -> &'static str {
+        match self {
+            Self::Absent => MAKE_IT,
+            Self::DriveRoot | Self::Profile | Self::KnownFolder => COPY_OR_NARROWER,
+            Self::Users
+            | Self::OthersProfile
+            | Self::AppData
+            | Self::Temp
+            | Self::ProgramFiles
+            | Self::WindowsApps
+            | Self::ProgramData
+            | Self::Windows
+            | Self::Ssh
+            | Self::HoldsSsh
+            | Self::SshNamed
+            | Self::State
+            | Self::HoldsState
+            | Self::NoAccessControl => COPY,
+            Self::NotADirectory
+            | Self::Network
+            | Self::Substitute
+            | Self::Wsl
+            | Self::Device
+            | Self::NullDacl
+            | Self::NoWriteDac
+            | Self::AmbiguousVolume
+            | Self::LinkThroughRoot
+            | Self::Link => self.alternative(),
         }
     }
 }
@@ -366,7 +402,7 @@ pub fn check_root<'a>(
     reach: &Reach,
 ) -> Result<&'a ObjectFact, PlanError> {
     let forbid = |refusal: Refusal| PlanError::ForbiddenRoot {
-        named: ringfence_policy::escape::escape(root.named.as_bytes()).replace("\\\\", "\\"),
+        named: ringfence_policy::escape::escape_windows(&root.named),
         refusal,
     };
     let path = match &root.reached {

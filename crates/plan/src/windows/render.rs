@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use ringfence_nt::{AccessMask, Ace, AceFlags, AceKind, Control, SecurityDescriptor, Sid};
 use ringfence_policy::document::NewRepositories;
-use ringfence_policy::escape::escape;
+use ringfence_policy::escape::escape_again;
 
 use crate::plan::GuardedName;
 use crate::windows::WindowsPath;
@@ -145,15 +145,6 @@ fn ace_words(ace: &Ace, names: &Names) -> String {
     )
 }
 
-/// A text that may hold names: on one line, backslashes as they are.
-fn line(text: &str) -> String {
-    let parts: Vec<_> = text
-        .split('\\')
-        .map(|part| escape(part.as_bytes()))
-        .collect();
-    parts.join("\\")
-}
-
 const fn purpose_words(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Root => "root",
@@ -182,12 +173,12 @@ impl WindowsPlan {
                 text,
                 "missing {}: {} (cure: {})",
                 part.what,
-                line(&part.cause),
-                line(&part.cure)
+                escape_again(&part.cause),
+                escape_again(&part.cure)
             );
         }
         for note in &self.notes {
-            let _ = writeln!(text, "note {}", line(note));
+            let _ = writeln!(text, "note {}", escape_again(note));
         }
         self.render_sids(&mut text);
         if !self.machine_steps.is_empty() {
@@ -266,7 +257,7 @@ impl WindowsPlan {
             let origin = if origin.is_empty() {
                 String::new()
             } else {
-                format!(" [{}]", line(origin))
+                format!(" [{}]", escape_again(origin))
             };
             let _ = writeln!(
                 text,
@@ -307,7 +298,7 @@ fn absent_by_directory(absent: &[GuardedName<WindowsPath>]) -> BTreeMap<WindowsP
     for guarded in absent {
         let whole = guarded.path.printable();
         let name = whole.rsplit('\\').next().unwrap_or_default().to_owned();
-        let origin = line(&guarded.origin);
+        let origin = escape_again(&guarded.origin);
         let directory = guarded
             .path
             .parent()

@@ -7,11 +7,11 @@ use std::collections::HashSet;
 use ringfence_nt::Sid;
 use ringfence_policy::Policy;
 use ringfence_policy::document::{GitAccess, NetworkMode};
+use ringfence_policy::escape::escape_windows;
 
 use crate::windows::descriptors::Trustees;
 use crate::windows::error::{PlanError, below};
 use crate::windows::facts::{ObjectFact, Reached, WindowsFacts};
-use crate::windows::held::escape_named;
 use crate::windows::machine::MachineDirectories;
 use crate::windows::path::WindowsPath;
 use crate::windows::plan::{Accounts, GrantedRoot, WindowsLedger, digest};
@@ -138,7 +138,7 @@ impl<'a> Roots<'a> {
         match facts.next() {
             Some(more) => Err(mismatch(format!(
                 "the policy's roots alone: `{}` is none of them",
-                escape_named(&more.named)
+                escape_windows(&more.named)
             ))),
             None => Ok(()),
         }

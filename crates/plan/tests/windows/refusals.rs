@@ -22,14 +22,22 @@ fn refused_root(facts: &WindowsFacts, root: &WindowsRoot) -> Option<Reason> {
         facts.person.sid,
         &facts.person.groups,
     );
-    match check_root(root, &list, &reach) {
+    let refused = match check_root(root, &list, &reach) {
         Ok(_) => None,
         Err(PlanError::ForbiddenRoot { refusal, .. }) => {
             assert!(!refusal.to_string().is_empty() && !refusal.reason.alternative().is_empty());
+            assert!(!refusal.reason.instead().contains("--writable-root"));
             Some(refusal.reason)
         }
         Err(other) => panic!("{other}"),
-    }
+    };
+    // What is asked before a grant is offered says the same.
+    let mut wider = facts.clone();
+    wider.roots.push(root.clone());
+    let asked = ringfence_plan::windows::refuse_root(&crate::world::policy("", facts), &wider)
+        .expect("a verdict");
+    assert_eq!(asked.map(|refusal| refusal.reason), refused);
+    refused
 }
 
 fn root(named: &str, reached: &str) -> WindowsRoot {

@@ -147,6 +147,22 @@ pub(super) fn forbidden_root(root: &AbsolutePath, context: &Context) -> Option<F
     }
 }
 
+/// Why `policy` can't have `root` as a further writable root, by its letters.
+#[must_use]
+pub fn refuse_root(policy: &Policy, root: &AbsolutePath) -> Option<ForbiddenRoot> {
+    forbidden_root(root, &context_of(policy))
+}
+
+/// What `policy` was resolved against, as far as roots are judged by it.
+fn context_of(policy: &Policy) -> Context {
+    Context {
+        home: policy.home.clone(),
+        workspace: policy.workspace.clone(),
+        state: policy.state.clone(),
+        platform: crate::secrets::Platform::Linux,
+    }
+}
+
 /// Faults that only show when all layers are merged.
 pub(super) fn across_layers(policy: &Policy, layers: &[&Layer]) -> Result<(), ResolveError> {
     let layer_of = |kind: LayerKind| layers.iter().find(|layer| layer.kind == kind);
@@ -242,13 +258,7 @@ fn workspace(policy: &Policy) -> Result<(), ResolveError> {
         Mode::ReadOnly | Mode::FullAccess => return Ok(()),
         Mode::WorkspaceWrite => {}
     }
-    let context = Context {
-        home: policy.home.clone(),
-        workspace: policy.workspace.clone(),
-        state: policy.state.clone(),
-        platform: crate::secrets::Platform::Linux,
-    };
-    let Some(reason) = forbidden_root(&policy.workspace, &context) else {
+    let Some(reason) = refuse_root(policy, &policy.workspace) else {
         return Ok(());
     };
     let place = crate::place::Place {

@@ -135,6 +135,7 @@ fn denial(decided: &Decided) -> Option<Denial> {
         object,
         rule: *rule,
         grant: grant.clone(),
+        refused_root: None,
         syscall: call.to_owned(),
         evidence: Evidence::Refused,
         own_permissions: OwnPermissions::Allow,

@@ -339,7 +339,7 @@ impl Foreground<'_> {
     fn take(&mut self, event: Event, descriptor: Option<OwnedFd>) -> Result<(), BreakError> {
         match event {
             Event::Started { command } if command == self.id => self.attach(descriptor)?,
-            Event::Denied { denial, count } => self.deny(denial, count),
+            Event::Denied { denial, count } => self.deny(*denial, count),
             Event::Touched { path } => {
                 self.session.guardian.touched(&path);
                 self.session.guardian.retry();
@@ -405,6 +405,7 @@ impl Foreground<'_> {
         {
             denial.own_permissions = OwnPermissions::Refuse;
         }
+        self.session.roots.settle(&mut denial);
         let id = self.id.0;
         self.session
             .journal

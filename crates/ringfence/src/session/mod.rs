@@ -74,6 +74,7 @@ use self::signals::Signals;
 #[cfg(target_os = "linux")]
 pub use self::sockets::SocketError;
 use crate::environment::Composed;
+use crate::grants::RootJudge;
 use crate::load::LoadedLayer;
 use crate::platform;
 use crate::state::StateDirectory;
@@ -129,6 +130,8 @@ pub struct Session {
     running: Box<dyn RunningSession>,
     guardian: Guardian,
     journal: Journal,
+    /// Says which grants can be shown.
+    roots: RootJudge,
     commands: u64,
     sweep: Sweep,
     life: Life,

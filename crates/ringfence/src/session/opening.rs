@@ -23,6 +23,7 @@ use super::report::Journal;
 use super::{Life, Session, SessionOptions, StartError, Sweep};
 use crate::clock;
 use crate::environment::Composed;
+use crate::grants::RootJudge;
 use crate::load::LoadedLayer;
 use crate::platform::{self, Namespaces, Overlays, PlanOptions, Tried};
 use crate::quarantine::Quarantine;
@@ -247,6 +248,7 @@ impl<'a> Opening<'a> {
             running,
             guardian,
             journal: std::mem::take(&mut self.journal),
+            roots: RootJudge::new(self.policy),
             commands: 0,
             sweep: Sweep::Done,
             life: Life::Opening,

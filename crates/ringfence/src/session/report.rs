@@ -258,6 +258,14 @@ pub(crate) fn denial_event(command: u64, denial: &Denial, count: u32) -> Event {
         object: denial.object.clone(),
         rule,
         grant: denial.grant.as_ref().map(|grant| grant.arguments.clone()),
+        refused_root: denial
+            .refused_root
+            .as_deref()
+            .map(|refused| event::RefusedRoot {
+                directory: refused.directory.clone(),
+                reason: refused.reason.clone(),
+                instead: refused.instead.clone(),
+            }),
         syscall: denial.syscall.clone(),
         evidence: match denial.evidence {
             Evidence::Refused => "refused",

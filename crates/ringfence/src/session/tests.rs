@@ -242,16 +242,17 @@ fn a_runner_that_dies_is_an_error_at_every_point() {
 
 fn denial(object: &str) -> Event {
     Event::Denied {
-        denial: Denial {
+        denial: Box::new(Denial {
             operation: Operation::Write,
             object: object.to_owned(),
             rule: RuleId::OutsideWritableRoots,
             grant: None,
+            refused_root: None,
             syscall: "openat".to_owned(),
             evidence: Evidence::Predicted,
             own_permissions: OwnPermissions::Allow,
             process: None,
-        },
+        }),
         count: 2,
     }
 }

@@ -25,9 +25,12 @@ use ringfence_plan::windows::launch::Identity;
 use ringfence_plan::windows::step::Object;
 use ringfence_plan::windows::{WindowsLedger, WindowsPlan};
 use ringfence_plan::{HostFacts, Plan};
-use ringfence_policy::Policy;
+use ringfence_policy::decision::RefusedRoot;
+use ringfence_policy::escape::escape_path;
+use ringfence_policy::{AbsolutePath, Policy};
 
 use crate::launch::{Account, OpenError, Order, Session};
+use crate::observe::Surroundings;
 use crate::observe::disk::Disk;
 use crate::observe::look::{Look, Seen};
 use crate::observe::machine::{self, Known};
@@ -92,6 +95,14 @@ impl Backend for Windows {
         _cause: &str,
     ) -> Result<HostFacts, ObserveFault> {
         self.observe(policy)
+    }
+
+    fn refuse_root(
+        &self,
+        policy: &Policy,
+        directory: &AbsolutePath,
+    ) -> Result<Option<RefusedRoot>, ObserveFault> {
+        refuse_root(policy, directory).map_err(ObserveFault)
     }
 
     fn ledger(&self) -> Result<WindowsLedger, ObserveFault> {
@@ -170,9 +181,22 @@ pub fn observe(policy: &Policy) -> Result<WindowsFacts, Cause> {
 /// As [`observe`].
 pub fn observe_with(policy: &Policy, ports: PortFacts) -> Result<WindowsFacts, Cause> {
     let files = PersonFiles::open()?;
+    let surroundings = surroundings(&files, ports)?;
+    let mut scans = ScanFiles::below(files.directory());
+    let mut facts = crate::observe::observe_keeping(&mut Disk, &mut scans, policy, surroundings)?;
+    facts.filtering.complement_consent = files.kept()?.complement;
+    if let Some(record) = files.audit()? {
+        facts.filtering = record.filtering(&facts);
+        facts.links = record.links(&facts);
+    }
+    Ok(facts)
+}
+
+/// What is asked of the machine, with what is known of it from before.
+fn surroundings(files: &PersonFiles, ports: PortFacts) -> Result<Surroundings, Cause> {
     let kept = files.kept()?;
     let person = machine::person()?;
-    let surroundings = machine::surroundings(Known {
+    Ok(machine::surroundings(Known {
         agreed: kept.agreed.clone(),
         record: files.record(person)?,
         capabilities: files.capabilities()?,
@@ -182,15 +206,27 @@ pub fn observe_with(policy: &Policy, ports: PortFacts) -> Result<WindowsFacts, C
             PortFacts::Asked => None,
         },
         write_class: write_class::probe(),
-    })?;
-    let mut scans = ScanFiles::below(files.directory());
-    let mut facts = crate::observe::observe_keeping(&mut Disk, &mut scans, policy, surroundings)?;
-    facts.filtering.complement_consent = kept.complement;
-    if let Some(record) = files.audit()? {
-        facts.filtering = record.filtering(&facts);
-        facts.links = record.links(&facts);
-    }
-    Ok(facts)
+    })?)
+}
+
+/// Why `directory` can't be a writable root beside those of `policy`.
+fn refuse_root(policy: &Policy, directory: &AbsolutePath) -> Result<Option<RefusedRoot>, Cause> {
+    let surroundings = surroundings(&PersonFiles::open()?, PortFacts::Kept)?;
+    let facts = crate::observe::observe_root(&mut Disk, policy, surroundings, directory)?;
+    let refusal = ringfence_plan::windows::refuse_root(policy, &facts)?;
+    Ok(refusal.map(|refusal| {
+        let directory = escape_path(directory.as_path());
+        let is_named = refusal.place.eq_ignore_ascii_case(&directory);
+        RefusedRoot {
+            reason: if is_named {
+                refusal.reason.text().to_owned()
+            } else {
+                refusal.to_string()
+            },
+            directory,
+            instead: refusal.reason.instead().to_owned(),
+        }
+    }))
 }
 
 /// Plans anew for `policy` and does the person's steps: for a name that somebody has given to another object while a

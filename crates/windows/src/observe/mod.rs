@@ -33,7 +33,7 @@ use ringfence_backend::call::CallFailure;
 use ringfence_backend::session::Cause;
 use ringfence_nt::WriteClass;
 use ringfence_plan::git::{Root, bare, layout, references};
-use ringfence_plan::layout::{Anchor, Entry, GitReference, NameFact};
+use ringfence_plan::layout::{Anchor, Entry, GitReference, HiddenFact, NameFact};
 use ringfence_plan::windows::facts::{
     Capability, Filtering, FirewallPolicy, Installed, LiveSession, Machine, Person, Place,
     PlaceName, Ports, Reached, Volume, WindowsFacts, WindowsRoot,
@@ -138,6 +138,61 @@ pub fn observe_keeping<L: Look>(
     policy: &Policy,
     surroundings: Surroundings,
 ) -> Result<WindowsFacts, ObserveError> {
+    let home = surroundings.person.profile.clone();
+    let git_global = surroundings.git_global.clone();
+    let search = surroundings.search.clone();
+    let mut matches = Vec::new();
+    let roots = roots(look, scans, policy, &mut matches)?;
+    let mut facts = unlooked(look, surroundings, roots)?;
+    facts.hidden = hidden::observe(look, policy, &matches)?;
+    facts.git_references = git_references(look, policy, &home, &git_global, &facts.roots)?;
+    facts.tools = tools::directories(look, &search)?;
+    facts.shells = tools::shells(look, &search, &facts.tools)?;
+    facts.shared_places = objects::shared_places(look, &facts)?;
+    facts.objects = objects::observe(look, &facts)?;
+    Ok(facts)
+}
+
+/// What decides whether `directory` can be a writable root beside those of `policy`: it is the last root of these facts,
+/// and nothing in any root is looked at but a `.ssh` in `directory` itself.
+///
+/// # Errors
+/// [`ObserveError`], naming the object that could not be looked at.
+pub fn observe_root<L: Look>(
+    look: &mut L,
+    policy: &Policy,
+    surroundings: Surroundings,
+    directory: &AbsolutePath,
+) -> Result<WindowsFacts, ObserveError> {
+    let roots = named_roots(policy)
+        .chain([directory])
+        .map(|named| reached(look, named))
+        .collect::<Result<Vec<_>, _>>()?;
+    let keys = match roots.last().map(|root| &root.reached) {
+        Some(Reached::Directory { path }) => path.join(".ssh").ok(),
+        Some(Reached::Absent | Reached::File | Reached::Elsewhere { .. }) | None => None,
+    };
+    let mut facts = unlooked(look, surroundings, roots)?;
+    if let Some(path) = keys {
+        let (path, entry) = probe_or_absent(look, &path)?;
+        facts.hidden.push(HiddenFact {
+            name: ".ssh".to_owned(),
+            path,
+            entry,
+            shown: Vec::new(),
+            masked: Vec::new(),
+        });
+    }
+    facts.objects = objects::observe(look, &facts)?;
+    Ok(facts)
+}
+
+/// The facts of the surroundings and of `roots`, before the rest is looked at.
+fn unlooked<L: Look>(
+    look: &mut L,
+    surroundings: Surroundings,
+    roots: Vec<WindowsRoot>,
+) -> Result<WindowsFacts, ObserveError> {
     let Surroundings {
         machine,
         mut person,
@@ -150,16 +205,13 @@ pub fn observe_keeping<L: Look>(
         ports,
         state,
         git_global,
-        search,
+        search: _,
         capabilities,
         sessions,
     } = surroundings;
     let home = person.profile.clone();
     person.git_identity = git::identity(look, &git_global)?;
-    let mut matches = Vec::new();
-    let roots = roots(look, scans, policy, &mut matches)?;
-    let tools = tools::directories(look, &search)?;
-    let mut facts = WindowsFacts {
+    Ok(WindowsFacts {
         machine,
         person,
         volumes,
@@ -171,20 +223,17 @@ pub fn observe_keeping<L: Look>(
         filtering,
         ports,
         state: final_path(look, &state)?,
-        hidden: hidden::observe(look, policy, &matches)?,
+        hidden: Vec::new(),
         ssh_names: ssh::names(look, &home)?,
-        git_references: git_references(look, policy, &home, &git_global, &roots)?,
+        git_references: Vec::new(),
         roots,
-        shells: tools::shells(look, &search, &tools)?,
-        tools,
+        shells: Vec::new(),
+        tools: Vec::new(),
         shared_places: Vec::new(),
         objects: Vec::new(),
         capabilities,
         sessions,
-    };
-    facts.shared_places = objects::shared_places(look, &facts)?;
-    facts.objects = objects::observe(look, &facts)?;
-    Ok(facts)
+    })
 }
 
 /// The final path; what does not exist is appended as it was named.
@@ -227,14 +276,7 @@ fn roots<L: Look>(
     matches: &mut Vec<Match>,
 ) -> Result<Vec<WindowsRoot>, ObserveError> {
     let patterns = Patterns::compile(policy)?;
-    let named = std::iter::once(&policy.workspace).chain(
-        policy
-            .filesystem
-            .writable_roots
-            .iter()
-            .map(|root| &root.value),
-    );
-    named
+    named_roots(policy)
         .map(|named| {
             let (root, found) = root(look, (scans, &patterns), policy, named)?;
             matches.extend(found);
@@ -243,12 +285,13 @@ fn roots<L: Look>(
         .collect()
 }
 
-fn root<L: Look>(
-    look: &mut L,
-    (scans, patterns): (&mut dyn Scans, &Patterns),
-    policy: &Policy,
-    named: &AbsolutePath,
-) -> Result<(WindowsRoot, Vec<Match>), ObserveError> {
+fn named_roots(policy: &Policy) -> impl Iterator<Item = &AbsolutePath> {
+    let more = policy.filesystem.writable_roots.iter();
+    std::iter::once(&policy.workspace).chain(more.map(|root| &root.value))
+}
+
+/// What `named` leads to; nothing in it is looked at.
+fn reached<L: Look>(look: &mut L, named: &AbsolutePath) -> Result<WindowsRoot, ObserveError> {
     let mut fact = WindowsRoot {
         named: spelt(named),
         reached: Reached::Absent,
@@ -260,34 +303,41 @@ fn root<L: Look>(
         unread: Vec::new(),
     };
     let Ok(path) = WindowsPath::from_policy(named) else {
-        if let Some((path, what)) = look.elsewhere(&fact.named)? {
-            fact.reached = Reached::Elsewhere { path, what };
-        } else {
-            let path = fact.named.clone();
-            let what = kind_elsewhere(&path);
-            fact.reached = Reached::Elsewhere { path, what };
-        }
-        return Ok((fact, Vec::new()));
+        let (path, what) = match look.elsewhere(&fact.named)? {
+            Some(elsewhere) => elsewhere,
+            None => (fact.named.clone(), kind_elsewhere(&fact.named)),
+        };
+        fact.reached = Reached::Elsewhere { path, what };
+        return Ok(fact);
     };
     fact.named = path.to_string();
-    let end = match resolve(look, &path)? {
-        Resolution::Drive(end) => end,
+    match resolve(look, &path)? {
+        Resolution::Drive(end) => {
+            fact.links.clone_from(&end.links);
+            fact.reached = match (&end.seen, end.is_directory()) {
+                (None, _) => Reached::Absent,
+                (Some(_), false) => Reached::File,
+                (Some(_), true) => Reached::Directory { path: end.path },
+            };
+        }
         Resolution::Elsewhere((path, what), links) => {
             fact.links = links;
             fact.reached = Reached::Elsewhere { path, what };
-            return Ok((fact, Vec::new()));
         }
+    }
+    Ok(fact)
+}
+
+fn root<L: Look>(
+    look: &mut L,
+    (scans, patterns): (&mut dyn Scans, &Patterns),
+    policy: &Policy,
+    named: &AbsolutePath,
+) -> Result<(WindowsRoot, Vec<Match>), ObserveError> {
+    let mut fact = reached(look, named)?;
+    let Reached::Directory { path: top } = fact.reached.clone() else {
+        return Ok((fact, Vec::new()));
     };
-    fact.links.clone_from(&end.links);
-    if end.seen.is_none() {
-        return Ok((fact, Vec::new()));
-    }
-    if !end.is_directory() {
-        fact.reached = Reached::File;
-        return Ok((fact, Vec::new()));
-    }
-    let top = end.path;
-    fact.reached = Reached::Directory { path: top.clone() };
     fact.anchors.push(anchor(look, policy, &top)?);
     // What no plan accepts is not walked to find that out.
     let is_refused = top.is_drive_root() || policy.home == *named;

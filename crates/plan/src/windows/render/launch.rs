@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use ringfence_nt::FilterFlags;
 
-use super::{Names, ace_words, line, render_descriptor};
+use ringfence_policy::escape::escape_again;
+
+use super::{Names, ace_words, render_descriptor};
 use crate::windows::egress::ProxyPorts;
 use crate::windows::launch::{Identity, LaunchSpec, Network, WriteClassRule};
 use crate::windows::step::{AccountRole, PortRange};
@@ -47,7 +49,7 @@ pub(super) fn render(text: &mut String, launch: &LaunchSpec, names: &Names) {
     for one in &launch.token.restricting {
         row(
             "restricting",
-            &format!("{}: {}", names.of_sid(one.sid), line(&one.why)),
+            &format!("{}: {}", names.of_sid(one.sid), escape_again(&one.why)),
         );
     }
     for ace in &launch.token.default_dacl.aces {
@@ -63,12 +65,20 @@ pub(super) fn render(text: &mut String, launch: &LaunchSpec, names: &Names) {
     row("desktop limits", &launch.job.ui_limits.join(" "));
     row("handles", "standard input, output, error, and no other");
     for (name, path) in &launch.shells {
-        row("shell", &format!("{} {}", line(name), path.printable()));
+        row(
+            "shell",
+            &format!("{} {}", escape_again(name), path.printable()),
+        );
     }
     objects(text, launch, names);
     let _ = writeln!(text, "\nenvironment");
     for (name, value) in &launch.environment {
-        let _ = writeln!(text, "       {}={}", line(name), line(value));
+        let _ = writeln!(
+            text,
+            "       {}={}",
+            escape_again(name),
+            escape_again(value)
+        );
     }
 }
 

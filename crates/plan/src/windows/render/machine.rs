@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 
 use ringfence_nt::{AceKind, SecurityDescriptor, Sid};
 
-use super::{Names, flag_words, line, mask_words};
+use ringfence_policy::escape::escape_again;
+
+use super::{Names, flag_words, mask_words};
 use crate::windows::filters::{PROVIDER, PROVIDER_SERVICE, SUBLAYER_WEIGHT, match_descriptor};
 use crate::windows::machine::{hive_entries, profile_entries};
 use crate::windows::step::{
@@ -49,7 +51,7 @@ const fn right(right: LogonRight) -> &'static str {
 pub(super) fn render(text: &mut String, number: usize, step: &MachineStep, names: &Names) {
     let words = match step {
         MachineStep::EnsureGroup { name, comment } => {
-            format!("make the local group {name} ({})", line(comment))
+            format!("make the local group {name} ({})", escape_again(comment))
         }
         MachineStep::EnsureAccount {
             name,
@@ -60,7 +62,7 @@ pub(super) fn render(text: &mut String, number: usize, step: &MachineStep, names
         } => format!(
             "make the local account {name} as {} ({}), its password sealed in {}",
             role(*of),
-            line(comment),
+            escape_again(comment),
             record.printable()
         ),
         MachineStep::DenyLogon { role: of, rights } => {
@@ -73,10 +75,14 @@ pub(super) fn render(text: &mut String, number: usize, step: &MachineStep, names
         } => {
             let value = match value {
                 RegistryValue::Dword(number) => number.to_string(),
-                RegistryValue::Text(words) => format!("\"{}\"", line(words)),
+                RegistryValue::Text(words) => format!("\"{}\"", escape_again(words)),
                 RegistryValue::Random(bytes) => format!("{bytes} random bytes, once"),
             };
-            format!("set HKLM\\{}\\{} to {value}", line(key), line(name))
+            format!(
+                "set HKLM\\{}\\{} to {value}",
+                escape_again(key),
+                escape_again(name)
+            )
         }
         MachineStep::InstallFilters { filters } => {
             format!(
@@ -87,7 +93,7 @@ pub(super) fn render(text: &mut String, number: usize, step: &MachineStep, names
         }
         MachineStep::AddFirewallRule { rule } => format!(
             "add the firewall rule \"{}\": outbound, block {} (LocalUserAuthorizedList O:LSD:(A;;CC;;;{})) to {}{}",
-            line(&rule.name),
+            escape_again(&rule.name),
             trustee(rule.user, names),
             trustee(rule.user, names),
             rule.remote_addresses.join(" "),
@@ -277,7 +283,7 @@ fn filter_words(filter: &Filter, names: &Names) -> String {
     format!(
         "{layer:<26} {action} {:>2}  {conditions}  [{}] {}",
         filter.weight,
-        line(&filter.name),
+        escape_again(&filter.name),
         filter.key
     )
 }
