@@ -11,11 +11,13 @@ use ringfence_plan::windows::audit::Answer;
 use super::Finding;
 use super::inside::network::NAME;
 use crate::sys::CallError;
+use crate::sys::signon::anonymously;
 use crate::sys::snapshot::{self, ListedProcess};
 
 pub(super) fn settle(name: &str, finding: Finding) -> Finding {
     match name {
         "dns" => dns(finding),
+        "egress.anonymous" => anonymous(finding, || anonymously(|| ())),
         "leftovers.processes" => left_processes(finding, snapshot::processes),
         _ => finding,
     }
@@ -33,6 +35,24 @@ fn dns(finding: Finding) -> Finding {
         },
         Err(error) => Finding::unknown(format!(
             "no answer inside, and none outside either: {error}"
+        )),
+    }
+}
+
+/// That a command may not act anonymously tells something of commands where others may.
+fn anonymous(finding: Finding, outside: impl FnOnce() -> Result<(), CallError>) -> Finding {
+    // One that did act so has its control already.
+    if finding.answer != Answer::Held || !finding.control.is_empty() {
+        return finding;
+    }
+    match outside() {
+        Ok(()) => Finding {
+            control: "outside one may act anonymously".to_owned(),
+            ..finding
+        },
+        Err(error) => Finding::unknown(format!(
+            "nobody may act anonymously, outside neither: {error}: {}",
+            error.error
         )),
     }
 }
@@ -73,6 +93,28 @@ fn left_processes(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::Win32Error;
+
+    #[test]
+    fn a_refusal_to_act_anonymously_counts_where_others_may() {
+        let held = || Finding::new(Answer::Held, "5", "");
+        let denied = || {
+            Err(CallError::new(
+                "ImpersonateAnonymousToken",
+                "",
+                Win32Error(5),
+            ))
+        };
+        let judged = anonymous(held(), || Ok(()));
+        assert!(judged.answer == Answer::Held && !judged.control.is_empty());
+        assert_eq!(anonymous(held(), denied).answer, Answer::Unknown);
+        let tried = Finding::new(Answer::Held, "10013", "a control");
+        assert_eq!(anonymous(tried, denied).answer, Answer::Held);
+        assert_eq!(
+            anonymous(Finding::unknown("x"), || Ok(())).answer,
+            Answer::Unknown
+        );
+    }
 
     fn listed(id: u32, program: &str) -> ListedProcess {
         ListedProcess {

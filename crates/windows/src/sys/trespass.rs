@@ -8,12 +8,12 @@ use std::os::windows::io::AsRawHandle as _;
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Security::{TOKEN_ACCESS_MASK, TOKEN_QUERY};
 use windows_sys::Win32::System::Threading::{
-    GetCurrentThreadId, OpenProcess, OpenProcessToken, OpenThread, PROCESS_CREATE_PROCESS,
-    PROCESS_CREATE_THREAD, PROCESS_DUP_HANDLE, PROCESS_QUERY_INFORMATION,
-    PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SET_INFORMATION, PROCESS_SUSPEND_RESUME,
-    PROCESS_TERMINATE, PROCESS_VM_OPERATION, PROCESS_VM_READ, PROCESS_VM_WRITE,
-    THREAD_DIRECT_IMPERSONATION, THREAD_GET_CONTEXT, THREAD_IMPERSONATE, THREAD_SET_CONTEXT,
-    THREAD_SET_THREAD_TOKEN, THREAD_SUSPEND_RESUME, THREAD_TERMINATE,
+    OpenProcess, OpenProcessToken, OpenThread, PROCESS_CREATE_PROCESS, PROCESS_CREATE_THREAD,
+    PROCESS_DUP_HANDLE, PROCESS_QUERY_INFORMATION, PROCESS_QUERY_LIMITED_INFORMATION,
+    PROCESS_SET_INFORMATION, PROCESS_SUSPEND_RESUME, PROCESS_TERMINATE, PROCESS_VM_OPERATION,
+    PROCESS_VM_READ, PROCESS_VM_WRITE, THREAD_DIRECT_IMPERSONATION, THREAD_GET_CONTEXT,
+    THREAD_IMPERSONATE, THREAD_SET_CONTEXT, THREAD_SET_THREAD_TOKEN, THREAD_SUSPEND_RESUME,
+    THREAD_TERMINATE,
 };
 
 use super::error::Win32Error;
@@ -98,16 +98,10 @@ pub fn token(id: u32, right: TOKEN_ACCESS_MASK) -> Result<(), Win32Error> {
 /// `TOKEN_QUERY`
 pub const READ_TOKEN: TOKEN_ACCESS_MASK = TOKEN_QUERY;
 
-/// The number of the calling thread.
-#[must_use]
-pub fn own_thread() -> u32 {
-    // SAFETY: the call has no precondition.
-    unsafe { GetCurrentThreadId() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::snapshot::threads_of;
 
     #[test]
     fn this_process_gives_itself_every_right_and_a_number_of_nobody_none() {
@@ -115,8 +109,9 @@ mod tests {
         for (name, right) in CHANGING.iter().chain(READING) {
             assert_eq!(process(own, *right), Ok(()), "{name}");
         }
+        let threads = threads_of(own).unwrap();
         for (name, right) in OF_THREADS {
-            assert_eq!(thread(own_thread(), *right), Ok(()), "{name}");
+            assert_eq!(thread(threads[0], *right), Ok(()), "{name}");
         }
         assert_eq!(token(own, READ_TOKEN), Ok(()));
         for (_, right) in CHANGING {

@@ -285,6 +285,36 @@ fn a_runner_reaches_its_own_token_and_what_it_makes_and_a_target_reaches_neither
     }
 }
 
+/// A probe of the audit needs something of its own that it opens with every right, or what is refused to it elsewhere
+/// shows nothing. A target's own process and token are not that; what it makes after it has set its default list is.
+#[test]
+fn a_target_opens_with_every_right_what_it_makes_open_and_not_itself() {
+    for class in WriteClass::ALL {
+        let world = Scene::standard(class, None).unwrap();
+        let target = &world.target;
+        let mut open = target.clone();
+        let all = |sid| Ace::allow(AceFlags::NONE, AccessMask::GENERIC_ALL, sid);
+        let sids = std::iter::once(target.user).chain(target.restriction.sids().iter().copied());
+        open.default_dacl = Some(sids.map(all).collect());
+        for kind in [
+            SecurableKind::Process,
+            SecurableKind::Thread,
+            SecurableKind::Token,
+        ] {
+            let whole = kind.mapping().all;
+            let reached = |by: &Token| {
+                let descriptor = for_new(None, by, None, ObjectKind::Leaf, &kind.mapping());
+                Securable { kind, descriptor }.reach(target, class)
+            };
+            assert!(reached(&open).contains(whole), "{kind:?} {class:?}");
+            assert!(
+                !reached(target).contains(AccessMask::WRITE_DAC),
+                "{kind:?} {class:?}"
+            );
+        }
+    }
+}
+
 /// A console host as a runner makes it that keeps the default DACL of its user.
 fn runners_console_host(world: &World) -> Securable {
     let all = |sid| Ace::allow(AceFlags::NONE, AccessMask::GENERIC_ALL, sid);

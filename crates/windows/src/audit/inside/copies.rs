@@ -17,14 +17,16 @@ use ringfence_plan::windows::audit::Answer;
 
 use super::REACH;
 use super::network::REFUSED;
+use super::own::{Own, start};
 use crate::audit::Finding;
 use crate::audit::stage::Stage;
-use crate::sys::CallError;
-use crate::sys::process::{self, Arguments, Standard, start_suspended};
 use crate::sys::signon::{anonymously, impersonate};
 use crate::sys::socket::RawSocket;
 use crate::sys::token::{AccessToken, RestrictError};
+use crate::sys::{CallError, Win32Error};
 
+/// `ERROR_ACCESS_DENIED`
+const DENIED: Win32Error = Win32Error(5);
 const CONTROL: &str = "outside the listener is reached, and the account's own token is refused";
 
 /// What a connection came to.
@@ -49,7 +51,12 @@ impl From<io::Result<()>> for Tried {
 type Under<'a> = dyn Fn(&dyn Fn() -> io::Result<()>) -> Result<io::Result<()>, CallError> + 'a;
 
 pub(super) fn deny_only(stage: &Stage) -> Finding {
-    let made = AccessToken::for_copies().and_then(|own| Ok((own.user()?, own)));
+    // Of a process that the target makes: its own token it may not open for that.
+    let own = match Own::make() {
+        Ok(own) => own,
+        Err(cause) => return Finding::unknown(cause),
+    };
+    let made = own.token().and_then(|own| Ok((own.user()?, own)));
     let copy = match made {
         Ok((user, own)) => own.with_deny_only(&[user]),
         Err(error) => return Finding::unknown(format!("{error}: {}", error.error)),
@@ -69,6 +76,13 @@ pub(super) fn deny_only(stage: &Stage) -> Finding {
 }
 
 pub(super) fn anonymous(stage: &Stage) -> Finding {
+    // A restricted process may not act so (learn.microsoft.com `ImpersonateAnonymousToken`).
+    if let Err(error) = anonymously(|| ())
+        && error.error == DENIED
+    {
+        let detail = "the system lets no command act anonymously (5)";
+        return Finding::new(Answer::Held, detail, "");
+    }
     // No process can be started with a token that a thread alone has.
     let none = |_| Tried::Other("an anonymous token is a thread's alone".to_owned());
     probe(stage, &|act| anonymously(act), &none)
@@ -143,21 +157,9 @@ fn output_of(
     let (mut reader, writer) = io::pipe().map_err(io)?;
     let nothing = File::options().read(true).write(true).open("NUL");
     let nothing = nothing.map_err(io)?;
-    let environment: Vec<_> = std::env::vars_os()
-        .filter(|(name, _)| !name.as_encoded_bytes().contains(&b'='))
-        .collect();
-    let directory = std::env::current_dir().map_err(io)?;
-    let child = start_suspended(&process::Command {
-        program,
-        arguments: Arguments::Plain(arguments),
-        environment: &environment,
-        directory: directory.as_os_str(),
-        desktop: None,
-        standard: Standard::Handles([nothing.as_handle(), writer.as_handle(), nothing.as_handle()]),
-        token,
-        jobs: &[],
-    })
-    .map_err(|error| format!("no process can be started with it: {error}"))?;
+    let streams = [nothing.as_handle(), writer.as_handle(), nothing.as_handle()];
+    let child = start(program, arguments, streams, token)
+        .map_err(|cause| format!("no process can be started with it: {cause}"))?;
     drop(writer);
     child.resume().map_err(called)?;
     if child.wait(Some(PATIENCE)).map_err(called)?.is_none() {

@@ -6,6 +6,7 @@
 mod copies;
 mod links;
 pub mod network;
+mod own;
 mod process;
 
 use std::io::{self, Read as _, Write};

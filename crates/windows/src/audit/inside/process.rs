@@ -1,7 +1,7 @@
 //! Processes that a target must not reach: its runner, those of other sessions, the person's; and one that it leaves.
 //!
 //! Source: learn.microsoft.com "Process Security and Access Rights". Invariant: a right counts as refused only with
-//! `ERROR_ACCESS_DENIED`, and where the same call succeeds on the probe's own process.
+//! `ERROR_ACCESS_DENIED`, and where the same call succeeds on a process that the probe has made.
 
 use std::os::windows::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -13,6 +13,7 @@ use windows_sys::Win32::System::Threading::{
 };
 
 use super::WAIT;
+use super::own::Own;
 use crate::audit::Finding;
 use crate::audit::stage::Stage;
 use crate::backend::RUNNER;
@@ -22,7 +23,7 @@ use crate::sys::trespass::{self, CHANGING, OF_THREADS, READ_TOKEN, READING};
 
 /// `ERROR_ACCESS_DENIED`
 const DENIED: Win32Error = Win32Error(5);
-const CONTROL: &str = "the probe opens its own with the same rights";
+const CONTROL: &str = "the probe opens what it has made with the same rights";
 
 type Right = (&'static str, u32);
 
@@ -75,17 +76,21 @@ fn runner_id() -> Result<u32, String> {
     ))
 }
 
-fn own(right: u32) -> Result<(), Win32Error> {
-    trespass::process(std::process::id(), right)
+/// Each right to the process of that number, beside the same one to a process of the probe's own.
+fn of_process<'a>(id: u32, asked: impl IntoIterator<Item = &'a Right>) -> Finding {
+    match Own::make() {
+        Ok(own) => rights(
+            asked,
+            |right| trespass::process(id, right),
+            |right| trespass::process(own.process(), right),
+        ),
+        Err(cause) => Finding::unknown(cause),
+    }
 }
 
 pub(super) fn runner() -> Finding {
     match runner_id() {
-        Ok(id) => rights(
-            CHANGING.iter().chain(READING),
-            |right| trespass::process(id, right),
-            own,
-        ),
+        Ok(id) => of_process(id, CHANGING.iter().chain(READING)),
         Err(cause) => Finding::unknown(cause),
     }
 }
@@ -96,31 +101,34 @@ pub(super) fn runner_token() -> Finding {
         ("TOKEN_DUPLICATE", TOKEN_DUPLICATE),
         ("TOKEN_IMPERSONATE", TOKEN_IMPERSONATE),
     ];
-    match runner_id() {
-        Ok(id) => rights(
+    match runner_id().and_then(|id| Ok((id, Own::make()?))) {
+        Ok((id, own)) => rights(
             ASKED,
             |right| trespass::token(id, right),
-            |right| trespass::token(std::process::id(), right),
+            |right| trespass::token(own.process(), right),
         ),
         Err(cause) => Finding::unknown(cause),
     }
 }
 
 pub(super) fn runner_threads() -> Finding {
-    let id = match runner_id() {
-        Ok(id) => id,
+    let found = runner_id().and_then(|id| {
+        let own = Own::make()?;
+        let thread = own.thread()?;
+        let threads = snapshot::threads_of(id);
+        let threads = threads.map_err(|error| format!("{error}: {}", error.error))?;
+        Ok((threads, thread, own))
+    });
+    let (threads, own, _running) = match found {
+        Ok(found) => found,
         Err(cause) => return Finding::unknown(cause),
-    };
-    let threads = match snapshot::threads_of(id) {
-        Ok(threads) => threads,
-        Err(error) => return Finding::unknown(format!("{error}: {}", error.error)),
     };
     let mut last = Finding::unknown("the runner has no threads");
     for thread in threads {
         last = rights(
             OF_THREADS,
             |right| trespass::thread(thread, right),
-            |right| trespass::thread(trespass::own_thread(), right),
+            |right| trespass::thread(own, right),
         );
         if last.answer != Answer::Held {
             return last;
@@ -135,9 +143,8 @@ pub(super) fn sibling(stage: &Stage) -> Finding {
         Ok(id) => *id,
         Err(cause) => return Finding::unknown(format!("there is no other session: {cause}")),
     };
-    let attempt = |right| trespass::process(id, right);
-    let mut finding = rights(CHANGING, attempt, own);
-    let reads = rights(READING, attempt, own);
+    let mut finding = of_process(id, CHANGING);
+    let reads = of_process(id, READING);
     if reads.answer == Answer::Open {
         finding.detail = format!(
             "{}; reading is not refused ({})",
@@ -149,11 +156,7 @@ pub(super) fn sibling(stage: &Stage) -> Finding {
 
 pub(super) fn person(stage: &Stage) -> Finding {
     match &stage.person {
-        Ok(id) => rights(
-            CHANGING.iter().chain(READING),
-            |right| trespass::process(*id, right),
-            own,
-        ),
+        Ok(id) => of_process(*id, CHANGING.iter().chain(READING)),
         Err(cause) => Finding::unknown(format!("the control failed outside: {cause}")),
     }
 }

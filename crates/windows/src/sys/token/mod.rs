@@ -78,12 +78,12 @@ impl AccessToken {
         Self::of(process, access)
     }
 
-    /// This process's own token, with no more than copies of it take.
+    /// This process's own token, to set what it makes: all that a target may open its own for.
     ///
     /// # Errors
     /// `OpenProcessToken`'s.
-    pub fn for_copies() -> Result<Self, CallError> {
-        Self::open(TOKEN_QUERY | TOKEN_DUPLICATE)
+    pub fn for_defaults() -> Result<Self, CallError> {
+        Self::open(TOKEN_QUERY | TOKEN_ADJUST_DEFAULT)
     }
 
     /// This process's own token, for making restricted ones of it and for protecting it.
@@ -132,6 +132,17 @@ impl AccessToken {
     /// `OpenProcessToken`'s.
     pub fn of_process(process: BorrowedHandle<'_>) -> Result<Self, CallError> {
         Self::of(process, TOKEN_QUERY)
+    }
+
+    /// The token of a process, to make copies of it and to start others with them.
+    ///
+    /// # Errors
+    /// `OpenProcessToken`'s.
+    pub fn of_process_for_copies(process: BorrowedHandle<'_>) -> Result<Self, CallError> {
+        Self::of(
+            process,
+            TOKEN_QUERY | TOKEN_DUPLICATE | TOKEN_ASSIGN_PRIMARY,
+        )
     }
 
     /// The token of a process, for questions and to read its descriptor.
