@@ -242,8 +242,8 @@ pub struct NetworkDocument {
     /// those requests of HTTP: the proxy then reads what is said to that host, TLS too, with a certificate of the
     /// session's own, which is added to what the session's programs trust; programs that accept none fail. Terms come
     /// last (`HOST upgrade=websocket bytes-out=10MiB`, or keys of the table): `upgrade` names the protocols that a request
-    /// may change to, which are then not read; `bytes_out` is the most that may leave under the rule in one session;
-    /// `server_name = "any"` lets TLS leave out, hide (ECH) or change the server's name; `programs` (`program=PATH`) means
+    /// may change to, which are then not read; `bytes_out` is the most that may leave under the rule in one session
+    /// (a reload that changes the rule counts anew); `server_name = "any"` lets TLS leave out, hide (ECH) or change the server's name; `programs` (`program=PATH`) means
     /// these programs alone: a help, not a wall, since a program can be made to serve another. On Linux a program inside
     /// can't listen at a port that a rule names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
