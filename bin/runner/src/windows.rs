@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ringfence_windows::causes::in_one_sentence;
+use ringfence_windows::launch::connect::{CONNECT_ROLE, connect};
 use ringfence_windows::launch::{
     CONSOLE_ROLE, INTERRUPT_ROLE, Interrupt, STUBS, ServeError, host_console, interrupt, serve,
 };
@@ -33,6 +34,17 @@ pub(crate) fn run() -> ExitCode {
         && role == INTERRUPT_ROLE
     {
         return Interrupt::parse(key, process).map_or_else(usage, type_it);
+    }
+    if let [role, host, port] = all.as_slice()
+        && role == CONNECT_ROLE
+    {
+        return match connect(host, port) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                say(&format!("ringfence: {}", in_one_sentence(&error)));
+                ExitCode::from(NO_CONNECTION)
+            }
+        };
     }
     let [argument] = all.as_slice() else {
         return usage();

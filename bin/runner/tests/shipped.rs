@@ -3,7 +3,8 @@
 #![cfg(windows)]
 #![expect(clippy::unwrap_used, reason = "what a test can't set up fails it")]
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -46,6 +47,9 @@ fn plumbing_only_whatever_else_it_is_given_it_starts_nothing() {
         &[r"\\server\pipe\ringfence-00000000000000000000000000000000"],
         &["--console", "cmd.exe"],
         &["--help"],
+        &["--connect"],
+        &["--connect", "git.example.com"],
+        &["--connect", "git.example.com", "22", "cmd.exe"],
     ] {
         let output = run(Path::new(RUNNER), arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -61,6 +65,78 @@ fn plumbing_only_whatever_else_it_is_given_it_starts_nothing() {
 fn plumbing_only_a_console_without_orders_ends_at_once() {
     let output = run(Path::new(RUNNER), &["--console"]);
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn plumbing_only_it_is_a_way_through_the_proxy_and_says_why_there_is_none() {
+    const BANNER: &str = "SSH-2.0-server\r\n";
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = listener.local_addr().unwrap();
+    let served = std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        for (answer, is_echoed) in [
+            (format!("HTTP/1.1 200 OK\r\n\r\n{BANNER}"), true),
+            (
+                "HTTP/1.1 403 Forbidden\r\n\r\n{\"rule\":\"net.not-listed\"}".to_owned(),
+                false,
+            ),
+        ] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            asked.push(String::from_utf8(head).unwrap());
+            stream.write_all(answer.as_bytes()).unwrap();
+            let mut said = Vec::new();
+            if is_echoed {
+                stream.read_to_end(&mut said).unwrap();
+                stream.write_all(&said).unwrap();
+            }
+        }
+        asked
+    });
+    let connect = |input: &str, proxy: &str| {
+        let mut connector = Command::new(RUNNER)
+            .args(["--connect", "git.example.com", "22"])
+            .env("https_proxy", proxy)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut to = connector.stdin.take().unwrap();
+        // One that is refused has ended by then.
+        let _ = to.write_all(input.as_bytes());
+        drop(to);
+        connector.wait_with_output().unwrap()
+    };
+    let proxy = format!("http://{proxy}");
+    let through = connect("SSH-2.0-client\r\n", &proxy);
+    assert_eq!(through.status.code(), Some(0));
+    assert_eq!(
+        String::from_utf8_lossy(&through.stdout),
+        format!("{BANNER}SSH-2.0-client\r\n")
+    );
+    let refused = connect("", &proxy);
+    assert_eq!(refused.status.code(), Some(255));
+    assert!(refused.stdout.is_empty());
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        why.contains("git.example.com:22 is refused: rule net.not-listed"),
+        "{why}"
+    );
+    let without = connect("", "http://192.0.2.1:1");
+    assert_eq!(without.status.code(), Some(255));
+    assert!(String::from_utf8_lossy(&without.stderr).contains("no way out"));
+    for head in served.join().unwrap() {
+        assert!(
+            head.starts_with("CONNECT git.example.com:22 HTTP/1.1\r\n"),
+            "{head}"
+        );
+    }
 }
 
 #[test]

@@ -50,6 +50,48 @@ pub fn windows_variables(proxy: SocketAddr) -> Vec<(String, String)> {
     own.into_iter().chain(lower_case(proxy)).collect()
 }
 
+/// Variables of a session that nothing holds and from which nothing should leave: they name `closed`, a port on which
+/// nobody listens, so that what asks is refused at once.
+#[must_use]
+pub fn discouraging_variables(closed: SocketAddr) -> Vec<(String, String)> {
+    let git = ["GIT_HTTPS_PROXY", "GIT_HTTP_PROXY"];
+    let git = git.map(|name| (name.to_owned(), format!("http://{closed}")));
+    git.into_iter().chain(windows_variables(closed)).collect()
+}
+
+/// What git starts in place of `ssh`, where `connector --connect HOST PORT` is a way through the session's proxy:
+/// nothing is captured on Windows, and `ssh` asks for no proxy. `known_hosts` is a file of keys of servers.
+///
+/// Git gives it to a shell, and `ssh` gives the command to another or, as the one of Windows does, starts it itself
+/// (git-config(1) `core.sshCommand`, `ssh_config(5)`). `None` where a path has a character that one of
+/// them would act upon.
+#[must_use]
+pub fn ssh_command(connector: &str, known_hosts: Option<&str>) -> Option<String> {
+    let connector = shell_path(connector)?;
+    let mut command = format!("ssh -o 'ProxyCommand={connector} --connect %h %p'");
+    if let Some(path) = known_hosts {
+        let path = shell_path(path)?;
+        command = format!("{command} -o 'GlobalKnownHostsFile={path}'");
+    }
+    Some(command)
+}
+
+/// A path of Windows as shells of Unix, `ssh` and Windows all read it; in quotes only where it needs them, since early
+/// versions of the `ssh` of Windows take none.
+fn shell_path(path: &str) -> Option<String> {
+    const ACTED_UPON: &[char] = &['"', '\'', '$', '`', '%', '!'];
+    if path.contains(ACTED_UPON) || path.contains(char::is_control) {
+        return None;
+    }
+    let path = path.replace('\\', "/");
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || ":/._-".contains(letter);
+    Some(if path.chars().all(is_plain) {
+        path
+    } else {
+        format!("\"{path}\"")
+    })
+}
+
 fn lower_case(proxy: SocketAddr) -> impl Iterator<Item = (String, String)> {
     let proxy = PROXY.map(|name| (name.to_owned(), format!("http://{proxy}")));
     let exempt = (NO_PROXY.to_owned(), EXEMPT.to_owned());
@@ -74,6 +116,56 @@ mod tests {
             };
             assert_eq!(value, expected, "{name}");
         }
+    }
+
+    #[test]
+    fn what_discourages_names_the_closed_port_in_every_way_and_exempts_loopback_alone() {
+        let variables = discouraging_variables("127.0.0.1:20000".parse().unwrap());
+        let value = |name: &str| {
+            let mut found = variables.iter().filter(|(one, _)| one == name);
+            let (_, value) = found.next().unwrap();
+            assert!(found.next().is_none(), "{name} twice");
+            value.as_str()
+        };
+        for name in [
+            "http_proxy",
+            "https_proxy",
+            "all_proxy",
+            "GIT_HTTP_PROXY",
+            "GIT_HTTPS_PROXY",
+        ] {
+            assert_eq!(value(name), "http://127.0.0.1:20000");
+        }
+        assert_eq!(value("no_proxy"), EXEMPT);
+    }
+
+    #[test]
+    fn git_reaches_servers_by_ssh_through_the_connector() {
+        let plain = ssh_command(r"C:\Tools\ringfence-runner.exe", None);
+        assert_eq!(
+            plain.as_deref(),
+            Some("ssh -o 'ProxyCommand=C:/Tools/ringfence-runner.exe --connect %h %p'")
+        );
+        let quoted = ssh_command(
+            r"C:\Program Files\Ringfence\ringfence-runner.exe",
+            Some(r"C:\ProgramData\Ringfence\Homes\a b.known_hosts"),
+        );
+        assert_eq!(
+            quoted.as_deref(),
+            Some(
+                "ssh -o 'ProxyCommand=\"C:/Program Files/Ringfence/ringfence-runner.exe\" --connect %h %p' -o 'GlobalKnownHostsFile=\"C:/ProgramData/Ringfence/Homes/a b.known_hosts\"'"
+            )
+        );
+    }
+
+    #[test]
+    fn a_path_that_a_shell_would_act_upon_is_put_into_no_command() {
+        for part in ["'", "\"", "$(x)", "`x`", "%h", "!!", "\n"] {
+            let path = format!(r"C:\Tools\{part}\x.exe");
+            assert_eq!(ssh_command(&path, None), None, "{path}");
+            assert_eq!(ssh_command(r"C:\x.exe", Some(&path)), None, "{path}");
+        }
+        assert!(ssh_command(r"C:\Tools (x86)\a&b;c\x.exe", None).is_some());
     }
 
     #[test]

@@ -137,7 +137,8 @@ pub enum OtlpProtocol {
 pub enum WindowsSandbox {
     /// A sandbox account of its own, made by the elevated set-up.
     Elevated,
-    /// The caller's account with a restricted token; nothing needs an administrator.
+    /// The caller's account with a restricted token; nothing needs an administrator. Network: advisory, secrets:
+    /// readable.
     Unelevated,
 }
 

@@ -7,8 +7,9 @@ use std::process::{Child, Command, Stdio};
 
 pub use ringfence_plan::windows::audit::{AuditReport, Verdict};
 use ringfence_plan::windows::audit::{Stakes, kind_of};
-use ringfence_policy::ExitCode;
+use ringfence_plan::windows::{SAME_USER, is_same_user};
 use ringfence_policy::escape::escape;
+use ringfence_policy::{ExitCode, Policy};
 use ringfence_windows::audit::inside::{self, HOLD};
 use ringfence_windows::audit::stage::Stage;
 use ringfence_windows::audit::{Finding, Sessions};
@@ -23,18 +24,19 @@ pub enum AuditError {
     Person(#[source] PersonError),
 }
 
-/// Asks everything of this machine, and keeps what was measured. `command` is this program, which starts a session when
-/// it is asked to run.
+/// Asks everything of this machine, and keeps what was measured. `command` is this program, which starts a session under
+/// `policy` when it is asked to run.
 ///
 /// # Errors
 /// [`AuditError`].
-pub fn run(command: PathBuf) -> Result<AuditReport, AuditError> {
+pub fn run(command: PathBuf, policy: &Policy) -> Result<AuditReport, AuditError> {
     let mut sessions = Own {
         command,
         directory: None,
         held: None,
     };
-    audited::audit(&mut sessions).map_err(AuditError::Person)
+    let lacks = is_same_user(policy).then_some(SAME_USER);
+    audited::audit(&mut sessions, lacks).map_err(AuditError::Person)
 }
 
 /// Measures the one rule of Windows that every plan hangs on, where this machine's record does not say it, by a session
@@ -162,6 +164,10 @@ const fn hangs_on(stakes: Stakes) -> &'static str {
 #[must_use]
 pub fn render(report: &AuditReport) -> String {
     let mut text = String::new();
+    if let Some(lacks) = &report.lacks {
+        let lacks = escape(lacks.as_bytes());
+        let _ = writeln!(text, "missing here: {lacks}: its sessions run as you");
+    }
     for probe in &report.probes {
         let kind = kind_of(&probe.name);
         let asks = kind.map_or("", |kind| kind.asks);

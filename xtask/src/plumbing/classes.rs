@@ -44,6 +44,7 @@ const CLASSES: &[(&str, Class)] = &[
     ("told::", Class::PlumbingOnly),
     ("session::certificates::", Class::PlumbingOnly),
     ("session::egress::", Class::PlumbingOnly),
+    ("session::network::", Class::PlumbingOnly),
     ("session::tended::", Class::NoSystem),
     ("shortage::", Class::NoSystem),
     ("quarantine::renaming::", Class::EnforcedByWine),

@@ -9,6 +9,9 @@ use crate::failure::Failure;
 pub(crate) fn run(options: &Audit) -> Result<u8, Failure> {
     use ringfence::audit;
 
+    use crate::cli::PolicyOptions;
+    use crate::context;
+
     #[derive(Debug, thiserror::Error)]
     #[error("this program does not know where it is")]
     struct Nowhere(#[source] std::io::Error);
@@ -18,8 +21,9 @@ pub(crate) fn run(options: &Audit) -> Result<u8, Failure> {
         let _unread = audit::inside(name, options.stage.as_deref(), &mut std::io::stdout());
         return Ok(0);
     }
+    let policy = context::load(&PolicyOptions::default())?.loaded.policy;
     let own = std::env::current_exe().map_err(|error| Failure::internal(Nowhere(error)))?;
-    let found = audit::run(own).map_err(Failure::internal)?;
+    let found = audit::run(own, &policy).map_err(Failure::internal)?;
     if options.json {
         crate::output::json(&found)?;
     } else {

@@ -8,6 +8,7 @@ use ringfence::explain::{explain, resolve_links};
 use ringfence::platform::{self, PlanOptions};
 use ringfence_plan::step::Observe;
 use ringfence_policy::decision::RefusedRoot;
+use ringfence_plan::windows::{SAME_USER, is_same_user};
 use ringfence_policy::network::Destination;
 use ringfence_policy::{Decision, ExitCode, Operation, Policy, RuleId};
 use serde::Serialize;
@@ -42,6 +43,9 @@ struct Explanation {
     decision: Decision,
     /// The directory that would have to be writable, where none can be: why there is no grant.
     refused_root: Option<RefusedRoot>,
+    /// What of the policy nothing holds here, whatever was decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lacks: Option<&'static str>,
 }
 
 /// Prints the decision.
@@ -81,6 +85,7 @@ fn on_path(policy: &Policy, operation: Operation, object: &OsStr) -> Result<Expl
         },
         decision: explained.decision,
         refused_root: explained.refused_root,
+        lacks: lacks(policy),
     })
 }
 
@@ -133,7 +138,13 @@ fn on_destination(policy: &Policy, object: &OsStr) -> Result<Explanation, Failur
         presence: Presence::Present,
         decision: policy.decide_connect(&destination),
         refused_root: None,
+        lacks: lacks(policy),
     })
+}
+
+/// Same-user mode of Windows.
+fn lacks(policy: &Policy) -> Option<&'static str> {
+    (cfg!(windows) && is_same_user(policy)).then_some(SAME_USER)
 }
 
 /// `~` is the home; a relative path is seen from the current directory.
@@ -159,9 +170,13 @@ fn render(explanation: &Explanation, colour: Colour) -> String {
         operation(explanation.operation),
         explanation.object
     );
+    let lacks = explanation.lacks.map(|what| {
+        format!("  missing here: {what}: nothing but the rights on the roots is held\n")
+    });
+    let lacks = lacks.unwrap_or_default();
     match &explanation.decision {
         Decision::Allow { rule, origin } => format!(
-            "{} {object} (rule {})\n{}",
+            "{} {object} (rule {})\n{}{lacks}",
             colour.paint(Tone::Good, "allowed"),
             rule.name(),
             decided_by(origin),
@@ -171,7 +186,7 @@ fn render(explanation: &Explanation, colour: Colour) -> String {
             origin,
             grant,
         } => format!(
-            "{} {object} (rule {})\n{}{}{}",
+            "{} {object} (rule {})\n{}{lacks}{}{}",
             colour.paint(Tone::Bad, "denied"),
             rule.name(),
             decided_by(origin),
@@ -203,5 +218,34 @@ fn decided_by(origin: &str) -> String {
         String::new()
     } else {
         format!("  decided by: {}\n", one_line(origin))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_same_user_mode_each_answer_says_what_nothing_holds() {
+        let explanation = |lacks| Explanation {
+            operation: Operation::Connect,
+            object: "example.com:443".to_owned(),
+            leads_to: None,
+            presence: Presence::Present,
+            decision: Decision::Deny {
+                rule: RuleId::NotListed,
+                origin: String::new(),
+                grant: None,
+            },
+            refused_root: None,
+            lacks,
+        };
+        let same_user = explanation(Some(SAME_USER));
+        let said = "network: advisory, secrets: readable";
+        assert!(render(&same_user, Colour::Plain).contains(said));
+        assert_eq!(serde_json::to_value(&same_user).unwrap()["lacks"], said);
+        let held = explanation(None);
+        assert!(!render(&held, Colour::Plain).contains("advisory"));
+        assert!(serde_json::to_value(&held).unwrap().get("lacks").is_none());
     }
 }

@@ -35,19 +35,20 @@ const HOME: &[(&str, &str)] = &[
     ("GOPATH", "cache/go"),
 ];
 
-/// What discourages the network where nothing holds it. The port is closed: connecting is refused at once.
+/// What discourages the network where nothing holds it, beside the variables of the closed port that the session holds
+/// ([`crate::proxy::discouraging_variables`]).
 const DISCOURAGE: &[(&str, &str)] = &[
-    ("HTTP_PROXY", "http://127.0.0.1:9"),
-    ("HTTPS_PROXY", "http://127.0.0.1:9"),
-    ("ALL_PROXY", "http://127.0.0.1:9"),
-    ("NO_PROXY", ""),
-    ("GIT_HTTP_PROXY", "http://127.0.0.1:9"),
-    ("GIT_HTTPS_PROXY", "http://127.0.0.1:9"),
-    ("GIT_SSH_COMMAND", "cmd /c exit 1"),
+    ("GIT_SSH_COMMAND", SWITCHED_OFF),
+    // Of a command that it does not know git first asks which program it is.
+    ("GIT_SSH_VARIANT", "simple"),
     ("PIP_NO_INDEX", "1"),
     ("NPM_CONFIG_OFFLINE", "true"),
     ("CARGO_NET_OFFLINE", "true"),
 ];
+
+/// Git gives it to its shell, with the server behind it (git-config(1) `core.sshCommand`). No program of Windows is
+/// named: the shell of Git for Windows takes options like `/c` for paths.
+const SWITCHED_OFF: &str = "echo 'ringfence: ssh is switched off in same-user mode' >&2; exit 255;";
 
 /// The variables of a session with accounts of its own.
 ///
@@ -133,7 +134,12 @@ fn shared(
     if !path.is_empty() {
         set("PATH", path.join(";"));
     }
-    let git = git_settings(facts.person.git_identity.as_ref(), workspace);
+    let mut git = git_settings(facts.person.git_identity.as_ref(), workspace);
+    if policy.network.scoped_rules().next().is_some() {
+        // Schannel takes the session's certificate for one that may have been revoked (git-config(1)
+        // `http.schannelCheckRevoke`); the file that git is told of has the system's certificates too.
+        git.push(("http.sslBackend", "openssl".to_owned()));
+    }
     set("GIT_CONFIG_COUNT", git.len().to_string());
     for (index, (key, value)) in git.into_iter().enumerate() {
         set(&format!("GIT_CONFIG_KEY_{index}"), key.to_owned());

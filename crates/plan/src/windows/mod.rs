@@ -61,6 +61,16 @@ use crate::windows::roots::Roots;
 use crate::windows::step::{AccountRole, PersonInverse, PersonStep, Purpose};
 use crate::windows::steps::Steps;
 
+/// What every record and screen of same-user mode says.
+pub const SAME_USER: &str = "network: advisory, secrets: readable";
+
+/// Whether commands of `policy` run as the person on Windows; then what is said of them is to say [`SAME_USER`].
+#[must_use]
+pub fn is_same_user(policy: &Policy) -> bool {
+    policy.mode.value != Mode::FullAccess
+        && policy.windows_sandbox.value == WindowsSandbox::Unelevated
+}
+
 /// Plans sessions of `policy` on the host of `facts`, after what `ledger` says was done before.
 ///
 /// # Errors
@@ -288,28 +298,15 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// What same-user mode can't hold.
-    fn missing(&self) -> Vec<Missing> {
-        let lost = |what: &str, cause: &str| {
-            Missing {
-            what: what.to_owned(),
-            cause: cause.to_owned(),
-            cure: "let an administrator run `ringfence setup install`, and use `sandbox = \"elevated\"`"
-                .to_owned(),
-        }
-        };
+    /// What same-user mode can't hold, by a name that says it: whatever tells what is missing says it.
+    fn missing(&self) -> Option<Missing> {
         match self.accounts {
-            Accounts::Made(_) | Accounts::ToBeMade(_) => Vec::new(),
-            Accounts::Person => vec![
-                lost(
-                    "network",
-                    "network: advisory. Variables discourage programs; nothing holds those that do not ask them",
-                ),
-                lost(
-                    "unreadable-secrets",
-                    "secrets: readable. Commands run as you, and read what you read",
-                ),
-            ],
+            Accounts::Made(_) | Accounts::ToBeMade(_) => None,
+            Accounts::Person => Some(Missing {
+                what: SAME_USER.to_owned(),
+                cause: "commands run as you: they read what you read, and nothing holds programs that do not ask the variables which discourage them from the network".to_owned(),
+                cure: "let an administrator run `ringfence setup install`, and use `sandbox = \"elevated\"`".to_owned(),
+            }),
         }
     }
 

@@ -132,6 +132,7 @@ fn what_an_audit_recorded_on_this_machine_decides_the_form() {
     let report = |form, copies| AuditReport {
         version: AUDIT_VERSION,
         build: on.build,
+        lacks: None,
         second_pass: None,
         filtering: Some(TriedCopies { form, copies }),
         probes: Vec::new(),

@@ -41,7 +41,7 @@ use self::bell::Bell;
 #[cfg(target_os = "linux")]
 pub(crate) use self::inside::HandedOut;
 #[cfg(windows)]
-pub(crate) use self::loopback::Loopback;
+pub(crate) use self::loopback::{Loopback, callers};
 #[cfg(target_os = "linux")]
 use self::widening::Widening;
 use super::certificates::CertificateError;

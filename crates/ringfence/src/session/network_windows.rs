@@ -1,7 +1,14 @@
-//! The network of one session, as far as the harness has a part in it: the proxy on loopback.
+//! The network of one session, as far as the harness has a part in it: the proxy on loopback, or a closed port there.
 //!
 //! The filters of the sandbox account leave the proxy's ports open and nothing beyond loopback; in same-user mode nothing
-//! holds what does not ask the proxy. Invariant: a session that has a proxy stands only when it is served.
+//! holds what does not ask the proxy. Invariant: a session that has a proxy stands only when it is served, and a port
+//! that programs are told is closed is nobody else's while the session lives.
+
+#[path = "network_windows/servers.rs"]
+mod servers;
+#[cfg(test)]
+#[path = "network_windows/tests.rs"]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,15 +16,22 @@ use std::time::Duration;
 use ringfence_audit::SessionId;
 use ringfence_backend::session::{BorrowedDescriptor, Members};
 use ringfence_backend::{CommandId, Received};
+use ringfence_plan::windows::launch::Network as Held;
 use ringfence_plan::{Plan, proxy};
 use ringfence_policy::Policy;
 use ringfence_windows::backend::readable::ReadablePlace;
+use ringfence_windows::backend::runner_program;
+use ringfence_windows::sys::listener::ClosedPort;
 
 use super::certificates::{Certificates, JAVA_OPTIONS};
 use super::console::PersonsConsole;
 use super::decided::{Heard, proxy_ended};
-use super::egress::{Egress, EgressError, Loopback, NetworkControl};
+use super::egress::{Egress, EgressError, Loopback, NetworkControl, callers};
 use super::{BreakError, Session};
+use servers::KnownServers;
+
+/// What git starts in place of `ssh`.
+const GIT_SSH: &str = "GIT_SSH_COMMAND";
 
 /// The network of one session.
 #[derive(Debug)]
@@ -29,11 +43,15 @@ pub(super) struct Network {
     /// Where certificates lie, should the policy need any.
     place: Option<ReadablePlace>,
     certificates: Option<Certificates>,
+    known_servers: Option<KnownServers>,
     egress: Option<Egress>,
+    /// What programs are told of where nothing may leave and nothing holds that.
+    _closed: Option<ClosedPort>,
 }
 
 impl Network {
-    /// Takes a port for the proxy that `plan` has, if it has one.
+    /// Takes a port for the proxy that `plan` has; where it has none and its network is held by nothing, a port that
+    /// stays closed.
     ///
     /// # Errors
     /// [`EgressError::Ports`].
@@ -45,17 +63,28 @@ impl Network {
         let launch = plan.windows.as_ref().and_then(|plan| plan.launch.as_ref());
         let ports = launch.and_then(|launch| launch.proxy);
         let loopback = ports.map(Loopback::take).transpose()?;
-        let variables = loopback
-            .as_ref()
-            .map(|loopback| proxy::windows_variables(loopback.address))
-            .unwrap_or_default();
+        let is_discouraged = launch.is_some_and(|launch| launch.network == Held::Advisory);
+        let closed = (is_discouraged && loopback.is_none())
+            .then(ClosedPort::take)
+            .transpose()
+            .map_err(|error| EgressError::Ports {
+                tried: "any port, to keep it closed".to_owned(),
+                source: Box::new(error),
+            })?;
+        let variables = match (&loopback, &closed) {
+            (Some(loopback), _) => proxy::windows_variables(loopback.address),
+            (None, Some(closed)) => proxy::discouraging_variables(closed.address()),
+            (None, None) => Vec::new(),
+        };
         Ok(Self {
             policy: policy.clone(),
             loopback,
             variables,
             place: plan.windows.as_deref().and_then(ReadablePlace::of),
             certificates: None,
+            known_servers: None,
             egress: None,
+            _closed: closed,
         })
     }
 
@@ -73,13 +102,30 @@ impl Network {
             if let Some(place) = &self.place {
                 let made = Certificates::make(&self.policy.network, place, session);
                 self.certificates = made.map_err(EgressError::Certificates)?;
+                self.known_servers = KnownServers::copy(&self.policy.home, place, session);
             }
             let certificates = self.certificates.as_ref();
             let terminator = certificates.map(Certificates::terminator);
-            let egress = loopback.serve(&self.policy, session, members, terminator)?;
+            let callers = callers(session, members);
+            let egress = loopback.serve(&self.policy, callers, terminator)?;
             self.egress = Some(egress);
+            self.variables.extend(self.git_over_ssh());
         }
         Ok(())
+    }
+
+    /// What git starts to reach a server by ssh, unless the policy has its own.
+    fn git_over_ssh(&self) -> Option<(String, String)> {
+        let environment = &self.policy.environment;
+        let passed = environment.pass.iter().map(|name| &name.value);
+        let mut own = environment.set.keys().chain(passed);
+        if own.any(|name| name.eq_ignore_ascii_case(GIT_SSH)) {
+            return None;
+        }
+        let runner = runner_program().ok()?;
+        let known = self.known_servers.as_ref().map(KnownServers::path);
+        let command = proxy::ssh_command(runner.to_str()?, known.as_deref())?;
+        Some((GIT_SSH.to_owned(), command))
     }
 
     /// The variables that tell programs of the proxy, and of what they have to trust.

@@ -74,6 +74,8 @@ pub struct Audited {
     pub dynamic: PortRange,
     /// The proxy's ports and the form of the filters, where set-up has run.
     pub installed: Option<(PortRange, FilterForm)>,
+    /// What nothing holds in the sessions that are opened: same-user mode's.
+    pub lacks: Option<&'static str>,
 }
 
 /// Asks everything.
@@ -110,6 +112,7 @@ pub fn run(sessions: &mut dyn Sessions, audited: Audited) -> AuditReport {
     AuditReport {
         version: AUDIT_VERSION,
         build: build(),
+        lacks: audited.lacks.map(str::to_owned),
         second_pass: measured.map(SecondPass::from),
         filtering: form
             .zip(copies)
@@ -125,6 +128,7 @@ pub fn links(sessions: &mut dyn Sessions, earlier: Option<AuditReport>) -> Audit
     let mut report = earlier.unwrap_or_else(|| AuditReport {
         version: AUDIT_VERSION,
         build: build(),
+        lacks: None,
         second_pass: measured.map(SecondPass::from),
         filtering: None,
         probes: Vec::new(),

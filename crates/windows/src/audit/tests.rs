@@ -43,6 +43,7 @@ fn audited() -> Audited {
     Audited {
         dynamic: range(49152, 65535),
         installed: Some((range(20_000, 20_031), FilterForm::Named)),
+        lacks: None,
     }
 }
 

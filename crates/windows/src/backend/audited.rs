@@ -12,11 +12,15 @@ use crate::files::failure;
 use crate::observe::machine::{self, MachineError, observe_dynamic_ports};
 use crate::sys::machine as system;
 
-/// Asks everything of this machine, and keeps what was measured of its network filters.
+/// Asks everything of this machine, and keeps what was measured of its network filters. `lacks` is what nothing holds in
+/// the sessions that are opened.
 ///
 /// # Errors
 /// [`PersonError`]: what the person keeps can't be read or written.
-pub fn audit(sessions: &mut dyn Sessions) -> Result<AuditReport, PersonError> {
+pub fn audit(
+    sessions: &mut dyn Sessions,
+    lacks: Option<&'static str>,
+) -> Result<AuditReport, PersonError> {
     let files = PersonFiles::open()?;
     let person = machine::person()?;
     let state = files.state(person)?;
@@ -28,6 +32,7 @@ pub fn audit(sessions: &mut dyn Sessions) -> Result<AuditReport, PersonError> {
             installed: state
                 .as_ref()
                 .map(|state| (state.subject.proxy, state.subject.form)),
+            lacks,
         },
     );
     if report.second_pass.is_some() {

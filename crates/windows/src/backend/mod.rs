@@ -14,6 +14,8 @@ mod running;
 mod scans;
 pub mod undoing;
 
+use std::path::PathBuf;
+
 use ringfence_backend::call::CallFailure;
 use ringfence_backend::causes::chain;
 use ringfence_backend::session::{
@@ -259,9 +261,7 @@ fn launch(plan: &Plan) -> Result<Running, WindowsLaunchError> {
         .enter(windows)
         .map_err(WindowsLaunchError::Live)?;
     grants::apply(windows, &files).map_err(WindowsLaunchError::Grants)?;
-    let runner = std::env::current_exe()
-        .map(|own| own.with_file_name(RUNNER))
-        .map_err(WindowsLaunchError::Runner)?;
+    let runner = runner_program().map_err(WindowsLaunchError::Runner)?;
     let tended = tended(windows, &mut Disk)?;
     let stay: Vec<Object> = windows.emptiable().cloned().collect();
     let (account, stubs) = match spec.identity {
@@ -290,6 +290,14 @@ fn launch(plan: &Plan) -> Result<Running, WindowsLaunchError> {
         live.add(runner).map_err(WindowsLaunchError::Live)?;
     }
     Ok(Running::new(session, plan, (live, stubs)))
+}
+
+/// The runner's program, which lies beside this one.
+///
+/// # Errors
+/// Where this program does not know where it is.
+pub fn runner_program() -> std::io::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name(RUNNER))
 }
 
 /// What is looked at when a command has ended: the roots, and the private home, which stands by now.

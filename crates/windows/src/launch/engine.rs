@@ -267,7 +267,11 @@ impl Engine {
         // Held open for the length of the question: the number can't become another's meanwhile.
         let process = Process::open(process).ok()?;
         let running: Vec<_> = self.0.state().running.values().cloned().collect();
-        running.iter().find_map(|running| running.member(&process))
+        let mut members = running.iter().filter_map(|one| one.member(&process));
+        match (members.next(), members.next()) {
+            (Some(member), None) => Some(member),
+            (Some(_) | None, Some(_) | None) => None,
+        }
     }
 
     /// Ends every command and waits until all have ended.

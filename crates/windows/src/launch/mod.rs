@@ -9,6 +9,7 @@
 mod callers;
 #[cfg(windows)]
 mod command;
+pub mod connect;
 #[cfg(windows)]
 mod console;
 #[cfg(windows)]

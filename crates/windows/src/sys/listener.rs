@@ -1,10 +1,10 @@
-//! A listener on loopback that nobody else can join or take over.
+//! A listener on loopback that nobody else can join or take over, and a port that nobody can listen on at all.
 //!
 //! Source: learn.microsoft.com "Using `SO_REUSEADDR` and `SO_EXCLUSIVEADDRUSE`": without the latter another program of the
 //! same user may bind the same port and get its connections. Invariant: the socket was exclusive before it had an
 //! address.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::windows::io::{AsRawSocket as _, FromRawSocket as _, OwnedSocket, RawSocket};
 
 use windows_sys::Win32::Networking::WinSock::{
@@ -26,6 +26,50 @@ const VERSION: u16 = 0x0202;
 /// # Errors
 /// The call that failed: 10013 or 10048 where somebody has the port, 10047 or 10049 where the family is not there.
 pub fn listen_exclusively(address: SocketAddr) -> Result<TcpListener, CallError> {
+    let socket = bind_exclusively(address)?;
+    // SAFETY: the socket is open and bound.
+    let listening = unsafe { listen(handle(&socket), BACKLOG) };
+    check(listening, "listen", address)?;
+    Ok(TcpListener::from(socket))
+}
+
+/// A port of this machine on which nobody listens, and nobody can while it is held: who connects is refused at once.
+///
+/// # Security
+/// It is bound to every address: beside a socket with one address, even an exclusive one, others may bind them all, and
+/// get what nobody listens for (learn.microsoft.com "Sharing Transport Addresses").
+#[derive(Debug)]
+pub struct ClosedPort {
+    port: u16,
+    _socket: OwnedSocket,
+}
+
+impl ClosedPort {
+    /// Takes a port that is free.
+    ///
+    /// # Errors
+    /// The call that failed.
+    pub fn take() -> Result<Self, CallError> {
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let bound = TcpListener::from(bind_exclusively(any)?);
+        let address = bound.local_addr();
+        let port = address
+            .map_err(|_| CallError::last("getsockname", any))?
+            .port();
+        Ok(Self {
+            port,
+            _socket: bound.into(),
+        })
+    }
+
+    /// Its address on loopback.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+}
+
+fn bind_exclusively(address: SocketAddr) -> Result<OwnedSocket, CallError> {
     start_up(address)?;
     let socket = stream_socket(address)?;
     let raw = handle(&socket);
@@ -35,10 +79,7 @@ pub fn listen_exclusively(address: SocketAddr) -> Result<TcpListener, CallError>
     let set = unsafe { setsockopt(raw, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, on.as_ptr(), length) };
     check(set, "setsockopt", address)?;
     bind_to(raw, address)?;
-    // SAFETY: the socket is open and bound.
-    let listening = unsafe { listen(raw, BACKLOG) };
-    check(listening, "listen", address)?;
-    Ok(TcpListener::from(socket))
+    Ok(socket)
 }
 
 /// The library counts: each call is one more user, and this process has some until it ends.
@@ -156,5 +197,24 @@ mod tests {
         drop((client, server, listener));
         // The control: it was the listener that was in the way.
         assert!(listen_exclusively("127.0.0.1:0".parse().unwrap()).is_ok());
+    }
+
+    // plumbing-only: who connects is refused, and nobody can listen there in its place.
+    #[test]
+    fn a_closed_port_refuses_and_is_nobody_elses_while_it_is_held() {
+        let closed = ClosedPort::take().unwrap();
+        let address = closed.address();
+        let refused = TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+        for taken in [address, everywhere] {
+            assert!(TcpListener::bind(taken).is_err(), "{taken}");
+            assert!(listen_exclusively(taken).is_err(), "{taken}");
+        }
+        drop(closed);
+        // The control: it was held.
+        let listener = listen_exclusively(address).unwrap();
+        assert!(TcpStream::connect(address).is_ok());
+        drop(listener);
     }
 }

@@ -28,6 +28,9 @@ pub struct AuditReport {
     pub version: u32,
     /// The build of Windows; 0 where the system tells none.
     pub build: u32,
+    /// What nothing held in the sessions of this audit, whatever their probes came to: same-user mode's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacks: Option<String>,
     /// What the second pass of a write-restricted token covers; `None` where nothing is restricted.
     pub second_pass: Option<SecondPass>,
     /// What was seen of copies of a target's token; `None` where one of them could not be tried.

@@ -151,6 +151,7 @@ mod tests {
         AuditReport {
             version: super::super::AUDIT_VERSION,
             build: 26100,
+            lacks: None,
             second_pass: None,
             filtering: Some(TriedCopies { form, copies }),
             probes: Vec::new(),

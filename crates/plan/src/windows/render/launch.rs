@@ -34,8 +34,13 @@ pub(super) fn render(text: &mut String, launch: &LaunchSpec, names: &Names) {
     };
     row("runs as", identity);
     row("network", network);
-    if let Some(ports) = launch.proxy {
-        row("proxy", &proxy(ports));
+    match (launch.proxy, launch.network) {
+        (Some(ports), _) => row("proxy", &proxy(ports)),
+        (None, Network::Advisory) => row(
+            "proxy",
+            "none; variables name a port of loopback that the session keeps closed",
+        ),
+        (None, Network::Filtered | Network::ProxyOnly | Network::Open) => {}
     }
     row(
         "runs only if",

@@ -83,35 +83,31 @@ impl Loopback {
         Ok(Self { address, listeners })
     }
 
-    /// Serves the processes that `members` knows by `policy`.
+    /// Serves by `policy` those whom `callers` knows.
     ///
     /// # Errors
     /// [`EgressError`]; nothing is served then, and nothing gets out.
     pub(crate) fn serve(
         self,
         policy: &Policy,
-        session: &SessionId,
-        members: Arc<dyn Members>,
+        callers: ByTable,
         terminator: Option<Arc<Terminator>>,
     ) -> Result<Egress, EgressError> {
-        let of_session = OfSession::new(session, members);
-        self.serve_by(policy, of_session, Arc::new(SystemTable), terminator)
-    }
-
-    fn serve_by(
-        self,
-        policy: &Policy,
-        members: OfSession,
-        table: Arc<dyn ConnectionTable>,
-        terminator: Option<Arc<Terminator>>,
-    ) -> Result<Egress, EgressError> {
-        let attribution = Arc::new(ByTable::new(table, Arc::new(members)));
+        let attribution = Arc::new(callers);
         let prepared = Prepared::new(policy, attribution, terminator)?;
         for listener in self.listeners {
             prepared.add(Listener::Explicit(listener))?;
         }
         prepared.start()
     }
+}
+
+/// The processes of `session` that `members` knows, by the table of this machine.
+pub(crate) fn callers(session: &SessionId, members: Arc<dyn Members>) -> ByTable {
+    ByTable::new(
+        Arc::new(SystemTable),
+        Arc::new(OfSession::new(session, members)),
+    )
 }
 
 /// The table of this machine.

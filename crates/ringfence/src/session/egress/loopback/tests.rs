@@ -70,14 +70,9 @@ impl World {
         let listeners = loopback.listeners.iter();
         let proxy = listeners.map(|one| one.local_addr().unwrap()).collect();
         let session = SessionId("0123456789abcdef".to_owned());
-        let egress = loopback
-            .serve_by(
-                &policy,
-                OfSession::new(&session, Arc::new(members)),
-                table,
-                None,
-            )
-            .unwrap();
+        let members = OfSession::new(&session, Arc::new(members));
+        let callers = ByTable::new(table, Arc::new(members));
+        let egress = loopback.serve(&policy, callers, None).unwrap();
         Self {
             server,
             place,
