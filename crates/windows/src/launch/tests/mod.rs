@@ -9,6 +9,7 @@ mod interrupt;
 mod negative;
 mod plumbing;
 mod roles;
+mod tls;
 
 use std::ffi::OsString;
 use std::io::{PipeReader, Read as _};

@@ -48,6 +48,8 @@ pub(super) enum Role {
     Variables,
     /// Says whether it has a handle.
     HasHandle,
+    /// Asks a server by TLS, through the proxy that its variables name, and says what was answered.
+    TlsClient,
 }
 
 impl Role {
@@ -64,6 +66,7 @@ impl Role {
             Self::Parent => "as_parent",
             Self::Variables => "as_sayer_of_variables",
             Self::HasHandle => "as_holder",
+            Self::TlsClient => "as_tls_client",
         };
         let test = format!("launch::tests::roles::{name}");
         [
@@ -236,4 +239,10 @@ fn as_holder() {
     let value = std::os::windows::io::AsRawHandle::as_raw_handle(&own.as_handle()).addr();
     let has = handle::adopt_sent(u64::try_from(value).unwrap()).map(std::mem::forget);
     say(format_args!("output {}", has.is_ok()));
+}
+
+#[test]
+#[ignore = "a role"]
+fn as_tls_client() {
+    super::tls::ask_twice(|text| say(text));
 }
