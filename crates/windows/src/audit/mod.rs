@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::observe::write_class;
 use crate::sys::registry::{self, Hive};
+use inside::errands::{self, Service};
 use stage::{Set, Stage};
 
 /// What came of one probe, with what was done to see that it works.
@@ -160,12 +161,28 @@ fn one(sessions: &mut dyn Sessions, set: &mut Set, name: &str) -> Finding {
         "process.sibling" => set.stage.sibling = sessions.hold(),
         _ => {}
     }
+    if let Some(service) = Service::of(name) {
+        return carried(sessions, set, name, service);
+    }
     let found = sessions.probe(name, &set.stage);
     if name == "process.sibling" {
         sessions.let_go();
     }
     match found {
         Ok(finding) => settle::settle(name, finding),
+        Err(cause) => Finding::unknown(cause),
+    }
+}
+
+/// A service is sent from outside, then from inside; whether it comes is seen here.
+fn carried(sessions: &mut dyn Sessions, set: &Set, name: &str, service: Service) -> Finding {
+    let control = set.stage.carried.clone().and_then(|address| {
+        let before = set.come();
+        errands::fetch(service, address, || set.come() > before)
+    });
+    let before = set.come();
+    match sessions.probe(name, &set.stage) {
+        Ok(found) => errands::judge(found, &control, set.come() > before),
         Err(cause) => Finding::unknown(cause),
     }
 }

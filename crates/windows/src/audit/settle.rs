@@ -25,17 +25,19 @@ pub(super) fn settle(name: &str, finding: Finding) -> Finding {
 
 /// Asked outside after inside: a name that was asked for before may be answered from memory.
 fn dns(finding: Finding) -> Finding {
-    if finding.answer != Answer::Held {
-        return finding;
-    }
-    match (NAME, 443).to_socket_addrs() {
-        Ok(_) => Finding {
+    let answered = (NAME, 443).to_socket_addrs();
+    match (finding.answer, answered) {
+        (_, Ok(_)) => Finding {
             control: "outside, the name is answered".to_owned(),
             ..finding
         },
-        Err(error) => Finding::unknown(format!(
+        (Answer::Held, Err(error)) => Finding::unknown(format!(
             "no answer inside, and none outside either: {error}"
         )),
+        (Answer::Open | Answer::NotEnforced | Answer::Unknown, Err(error)) => Finding {
+            control: format!("outside, the name is not answered: {error}"),
+            ..finding
+        },
     }
 }
 

@@ -7,12 +7,14 @@ use std::io;
 use std::net::{
     Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream, UdpSocket,
 };
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::Audited;
-use super::inside::network::{REFUSED, is_without_network};
+use super::inside::network::{REFUSED, is_without_network, open_share, open_spooler};
 use crate::sys::{icmp, schannel, trespass};
 
 /// How long a connection that is swallowed is waited for.
@@ -38,6 +40,12 @@ pub struct Stage {
     pub udp: Control<()>,
     /// Whether this machine answers an echo request from outside.
     pub echo: Control<()>,
+    /// A listener that services are sent to, on a port that the account is refused at.
+    pub carried: Control<SocketAddrV4>,
+    /// Whether this machine's own server is reached through the redirector outside.
+    pub share: Control<()>,
+    /// Whether the print spooler takes requests outside.
+    pub spooler: Control<()>,
     /// Whether the system's TLS begins a handshake outside.
     pub tls: Control<u32>,
     /// A process of the person's, which opens itself with every right that is asked for.
@@ -58,6 +66,9 @@ impl Stage {
             tcp6: Err(why()),
             udp: Err(why()),
             echo: Err(why()),
+            carried: Err(why()),
+            share: Err(why()),
+            spooler: Err(why()),
             tls: Err(why()),
             person: Err(why()),
             sibling: Err(why()),
@@ -69,18 +80,31 @@ impl Stage {
 #[derive(Debug)]
 pub(super) struct Set {
     pub(super) stage: Stage,
+    /// How many connections the listener has had that services are sent to.
+    come: Arc<AtomicUsize>,
     _listeners: Vec<TcpListener>,
 }
 
 impl Set {
     pub(super) fn new(audited: Audited) -> Self {
         let mut listeners = Vec::new();
-        let fixed = fixed(audited, &mut listeners);
+        let unreached = fixed(audited, &mut listeners);
         let dynamic = listen(0, &mut listeners);
+        let come = Arc::new(AtomicUsize::new(0));
+        let carried = fixed(audited, &mut listeners).and_then(|address| {
+            let listener = listeners.pop().ok_or("it is gone")?;
+            // Its own control waits there.
+            listener.accept().map_err(|error| error.to_string())?;
+            count(listener, Arc::clone(&come));
+            Ok(address)
+        });
         let v4 = SocketAddr::from((ELSEWHERE, 443));
         let stage = Stage {
-            fixed,
+            fixed: unreached,
             dynamic,
+            carried,
+            share: unfailing(open_share()),
+            spooler: unfailing(open_spooler()),
             tcp: unrefused(&TcpStream::connect_timeout(&v4, PATIENCE)),
             tcp6: unrefused(&TcpStream::connect_timeout(
                 &SocketAddr::V6(elsewhere6()),
@@ -96,9 +120,30 @@ impl Set {
         };
         Self {
             stage,
+            come,
             _listeners: listeners,
         }
     }
+
+    /// How many connections the listener has had so far that services are sent to.
+    pub(super) fn come(&self) -> usize {
+        self.come.load(Ordering::SeqCst)
+    }
+}
+
+/// Counts who connects, and closes at once: whoever was sent waits for no answer. It ends with this process.
+fn count(listener: TcpListener, come: Arc<AtomicUsize>) {
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            if stream.is_ok() {
+                come.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+}
+
+fn unfailing(tried: io::Result<()>) -> Control<()> {
+    tried.map_err(|error| error.to_string())
 }
 
 /// `TEST-NET-1`, which documents reserve for examples: nobody answers there. Source: RFC 5737.

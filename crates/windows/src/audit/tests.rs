@@ -103,7 +103,10 @@ fn every_probe_from_inside_has_an_attempt_and_no_other_name_has() {
         if outside.contains(&kind.name) || kind.name.starts_with("egress.") {
             continue;
         }
-        if matches!(kind.name, "dns" | "smb" | "leftovers.processes") {
+        if matches!(
+            kind.name,
+            "dns" | "smb" | "webdav" | "bits" | "leftovers.processes"
+        ) {
             continue;
         }
         let found = inside::attempt(kind.name, &set.stage);
@@ -171,4 +174,34 @@ fn what_is_inside_says_one_line_of_json() {
         inside::run(name, stage, &mut out).unwrap();
         assert!(out.is_empty(), "{name}");
     }
+}
+
+/// Sessions in which somebody comes to the listener, and says that the errand was taken.
+struct Carrying;
+
+impl Sessions for Carrying {
+    fn probe(&mut self, _name: &str, stage: &Stage) -> Result<Finding, String> {
+        let address = stage.carried.clone()?;
+        std::net::TcpStream::connect(address).map_err(|error| error.to_string())?;
+        // It is counted on another thread.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        Ok(Finding::unknown("the errand was taken"))
+    }
+
+    fn hold(&mut self) -> Result<u32, String> {
+        Err("none".to_owned())
+    }
+
+    fn let_go(&mut self) {}
+}
+
+#[test]
+fn what_a_service_carries_is_seen_at_the_listener_and_what_nobody_carries_is_never_held() {
+    let mut set = Set::new(audited());
+    let carried = one(&mut Carrying, &mut set, "webdav");
+    assert_eq!(carried.answer, Answer::Open, "{carried:?}");
+    // The control: nobody comes.
+    let mut idle = Fake::new(Ok(Answer::Unknown));
+    let nobody = one(&mut idle, &mut set, "webdav");
+    assert_eq!(nobody.answer, Answer::Unknown, "{nobody:?}");
 }

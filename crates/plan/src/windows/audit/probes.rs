@@ -96,6 +96,17 @@ pub const PROBES: &[ProbeKind] = &[
         Stakes::Service,
     ),
     probe(
+        "webdav",
+        "a server of the web, by the redirector for shares, from inside",
+        Stakes::Service,
+    ),
+    probe(
+        "bits",
+        "a transfer by the background transfer service, from inside",
+        Stakes::Service,
+    ),
+    probe("spooler", "the print spooler, from inside", Stakes::Service),
+    probe(
         "schannel",
         "the system's own TLS, from inside: it should work",
         Stakes::Works,

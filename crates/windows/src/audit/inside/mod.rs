@@ -4,6 +4,7 @@
 //! control failed outside is never held.
 
 mod copies;
+pub(super) mod errands;
 mod links;
 pub mod network;
 mod own;
@@ -42,7 +43,10 @@ pub fn attempt(name: &str, stage: &Stage) -> Option<Finding> {
         "icmp" => network::echo(stage),
         "raw" => network::raw(),
         "dns" => network::name(),
-        "smb" => network::share(),
+        "smb" => network::share(stage),
+        "webdav" => errands::send(errands::Service::WebDav, stage),
+        "bits" => errands::send(errands::Service::Bits, stage),
+        "spooler" => network::spooler(stage),
         "schannel" => network::tls(stage),
         "process.runner" => process::runner(),
         "process.runner-token" => process::runner_token(),

@@ -61,7 +61,7 @@ fn to_listener<T>(tried: &io::Result<T>, control: &'static str) -> Finding {
 /// Being held tells nothing where the control failed; being open does.
 fn with_control<E: AsRef<str>>(
     (answer, detail): (Answer, String),
-    control: Result<&'static str, E>,
+    control: Result<&str, E>,
 ) -> Finding {
     match (answer, control) {
         (answer, Ok(control)) => Finding::new(answer, detail, control),
@@ -176,24 +176,59 @@ pub(super) fn name() -> Finding {
     }
 }
 
-/// By another machine's name, then by this one's: the redirector carries both, under an identity of its own.
-pub(super) fn share() -> Finding {
-    let itself = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(r"\\localhost\pipe\srvsvc");
-    if itself.is_ok() {
+/// A pipe of this machine's own server, by the redirector, which carries it under an identity of its own.
+pub(crate) fn open_share() -> io::Result<()> {
+    open_pipe(r"\\localhost\pipe\srvsvc")
+}
+
+/// The pipe by which the print spooler takes requests.
+pub(crate) fn open_spooler() -> io::Result<()> {
+    open_pipe(r"\\.\pipe\spoolss")
+}
+
+fn open_pipe(path: &str) -> io::Result<()> {
+    let pipe = OpenOptions::new().read(true).write(true).open(path);
+    pipe.map(drop)
+}
+
+/// By this machine's name, then by another's.
+pub(super) fn share(stage: &Stage) -> Finding {
+    let control = match &stage.share {
+        Ok(()) => "outside, this machine's own server is reached so".to_owned(),
+        Err(cause) => format!("outside, this machine's own server is not reached either: {cause}"),
+    };
+    if open_share().is_ok() {
         let detail = "this machine's own server was reached through the redirector";
-        return Finding::new(Answer::Open, detail, "");
+        return Finding::new(Answer::Open, detail, &control);
     }
     match std::fs::read_dir(r"\\192.0.2.1\share") {
-        Ok(_) => Finding::new(Answer::Open, "the share was opened", ""),
-        Err(error) if error.raw_os_error() == Some(REFUSED) => {
-            Finding::new(Answer::Held, "refused by the filters (10013)", "")
-        }
+        Ok(_) => Finding::new(Answer::Open, "the share was opened", &control),
+        Err(error) if error.raw_os_error() == Some(REFUSED) => with_control(
+            (Answer::Held, "refused by the filters (10013)".to_owned()),
+            stage.share.as_ref().map(|()| control.as_str()),
+        ),
         // Nobody tells whether a packet has left.
-        Err(error) => Finding::unknown(format!("no refusal was seen: {error}")),
+        Err(error) => Finding::new(
+            Answer::Unknown,
+            format!("no refusal was seen: {error}"),
+            &control,
+        ),
     }
+}
+
+/// Whether the spooler takes requests; what it does with them it does as itself, other machines' printers included.
+pub(super) fn spooler(stage: &Stage) -> Finding {
+    let found = match open_spooler() {
+        Ok(()) => (
+            Answer::Open,
+            "it takes requests, and connects to printers of other machines as itself".to_owned(),
+        ),
+        // ERROR_ACCESS_DENIED
+        Err(error) if error.raw_os_error() == Some(5) => (Answer::Held, "refused (5)".to_owned()),
+        Err(error) => (Answer::Unknown, format!("no refusal was seen: {error}")),
+    };
+    let control = stage.spooler.as_ref();
+    with_control(found, control.map(|()| "outside, it takes requests"))
 }
 
 pub(super) fn tls(stage: &Stage) -> Finding {
