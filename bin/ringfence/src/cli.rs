@@ -204,6 +204,10 @@ pub(crate) struct Demo {
     /// Keep the scratch directory, and say where it is
     #[arg(long)]
     pub(crate) keep: bool,
+    /// What the attacker's tool of the demo tries, and how it ended as an exit status
+    #[cfg(windows)]
+    #[arg(long, hide = true, value_name = "ATTACK")]
+    pub(crate) inside: Option<String>,
 }
 
 /// `ringfence explain`

@@ -5,11 +5,12 @@ use std::io::{self, BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-pub use ringfence_plan::windows::audit::{AuditReport, Verdict};
+pub use ringfence_plan::windows::audit::{Answer, AuditReport, Verdict};
 use ringfence_plan::windows::audit::{Stakes, kind_of};
 use ringfence_plan::windows::{SAME_USER, is_same_user};
 use ringfence_policy::escape::escape;
 use ringfence_policy::{ExitCode, Policy};
+pub use ringfence_windows::audit::inside::starter::{Decoy, Hold, take};
 use ringfence_windows::audit::inside::{self, HOLD};
 use ringfence_windows::audit::stage::Stage;
 use ringfence_windows::audit::{Finding, Sessions};

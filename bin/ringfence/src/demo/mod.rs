@@ -6,6 +6,8 @@
 mod cases;
 mod interrupt;
 mod outside;
+#[cfg(windows)]
+mod probe;
 mod report;
 mod shell;
 mod tools;
@@ -50,6 +52,10 @@ enum DemoError {
 
 /// Shows the boundary.
 pub(crate) fn run(options: &Demo) -> Result<u8, Failure> {
+    #[cfg(windows)]
+    if let Some(attack) = &options.inside {
+        return probe::run(attack);
+    }
     let show = |text: &str| {
         if options.json {
             Ok(())

@@ -1,4 +1,4 @@
-//! What an attack aims at outside the boundary: two servers, a process, a lock that a daemon would hold.
+//! What an attack aims at outside the boundary: two servers, a pipe, a process, a lock that a daemon would hold.
 //!
 //! Whether an attack reached it is seen here, from the outside, whatever the attack itself says.
 
@@ -15,6 +15,9 @@ pub(crate) struct Outside {
     tcp: TcpListener,
     #[cfg(unix)]
     unix: std::os::unix::net::UnixListener,
+    /// Where it can't be made the control finds none, and nothing is said of it.
+    #[cfg(windows)]
+    _decoy: Option<ringfence::audit::Decoy>,
     victim: Child,
 }
 
@@ -42,6 +45,8 @@ impl Outside {
             tcp,
             #[cfg(unix)]
             unix,
+            #[cfg(windows)]
+            _decoy: ringfence::audit::Decoy::open().ok(),
             victim,
         })
     }

@@ -17,6 +17,7 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -79,6 +80,48 @@ static int end_process(const char *pid) {
 static int trace(const char *pid) {
     if (ptrace(PTRACE_SEIZE, atoi(pid), 0, 0)) return refused("ptrace");
     return worked();
+}
+
+/* The Ringfence process that started this one: inside, the session's first process; outside, the demo itself. */
+static pid_t starter(void) {
+    pid_t pid = getppid();
+    while (pid > 0) {
+        char path[64], comm[17] = "";
+        int parent = 0;
+        snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+        FILE *file = fopen(path, "r");
+        if (!file) return -1;
+        int fields = fscanf(file, "%*d (%16[^)]) %*c %d", comm, &parent);
+        fclose(file);
+        if (fields != 2) return -1;
+        if (!strncmp(comm, "ringfence", 9)) return pid;
+        pid = parent;
+    }
+    return -1;
+}
+
+/* No other error is a refusal: what is not there has not been refused. */
+static int refused_by_right(const char *call) {
+    return errno == EPERM || errno == EACCES ? refused(call) : broken(call);
+}
+
+static int hold_starter(const char *how) {
+    pid_t pid = starter();
+    if (pid < 0) return broken("no Ringfence process above");
+    if (!strcmp(how, "trace")) return ptrace(PTRACE_SEIZE, pid, 0, 0) ? refused_by_right("ptrace") : worked();
+    if (!strcmp(how, "memory")) {
+        char path[64];
+        snprintf(path, sizeof path, "/proc/%d/mem", (int)pid);
+        /* Opened and closed: nothing is written where it works. */
+        int fd = open(path, O_RDWR | O_CLOEXEC);
+        if (fd < 0) return refused_by_right("open");
+        close(fd);
+        return worked();
+    }
+    int handle = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (handle < 0) return refused_by_right("pidfd_open");
+    int fd = (int)syscall(SYS_pidfd_getfd, handle, 2, 0);
+    return fd < 0 ? refused_by_right("pidfd_getfd") : worked();
 }
 
 static int new_user_namespace(void) {
@@ -155,6 +198,7 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "unix")) return connect_unix(first);
     if (!strcmp(what, "kill")) return end_process(first);
     if (!strcmp(what, "trace")) return trace(first);
+    if (!strcmp(what, "starter")) return hold_starter(first);
     if (!strcmp(what, "userns")) return new_user_namespace();
     if (!strcmp(what, "mount")) return mount_on(first);
     if (!strcmp(what, "sti")) return type_into_terminal();

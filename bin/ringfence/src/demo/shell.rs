@@ -83,7 +83,8 @@ impl Shell {
     ///
     /// POSIX: 70 is the probe's "I could not try"; 126, 127 and 129 to 192 are a shell's words for a program that is not
     /// there or crashed. `cmd.exe`: 9009 is its word for a program that is not there, and what crashed leaves a negative
-    /// number; PowerShell scripts end with 5 where they were refused, and with anything else where they were not heard.
+    /// number; PowerShell scripts and this program end with 5 where they were refused, and with anything else where they
+    /// were not heard.
     pub(crate) fn wrap(self, script: &str, tool: Tool) -> String {
         match self {
             Self::Posix => format!(
@@ -94,10 +95,11 @@ impl Shell {
                  fi; exit $s"
             ),
             Self::Cmd => {
-                let no_answer = if tool == Tool::PowerShell {
-                    "if not %s%==5 exit /b 70"
-                } else {
-                    "if %s% lss 0 exit /b 70\nif %s%==9009 exit /b 70\nif %s%==0 set s=1"
+                let no_answer = match tool {
+                    Tool::PowerShell | Tool::Own => "if not %s%==5 exit /b 70",
+                    Tool::Shell | Tool::Git | Tool::C | Tool::Cargo | Tool::Python => {
+                        "if %s% lss 0 exit /b 70\nif %s%==9009 exit /b 70\nif %s%==0 set s=1"
+                    }
                 };
                 let text = format!(
                     "@echo off\n\
@@ -188,6 +190,23 @@ mod tests {
             (home, path.as_os_str()),
             ("DEMO_HOME", filling().home.as_os_str())
         );
+    }
+
+    #[test]
+    fn no_attack_by_powershell_takes_every_failure_for_a_refusal() {
+        let all = WINDOWS.attacks.iter();
+        let tried =
+            all.filter(|case| case.tool == Tool::PowerShell && case.script.contains("catch"));
+        let mut count = 0;
+        for case in tried {
+            count += 1;
+            assert!(case.script.contains("-2147024891"), "{}", case.name);
+            assert!(case.script.ends_with("exit 70 }\""), "{}", case.name);
+            // Within the quotes of cmd.exe there are none of PowerShell's.
+            assert_eq!(case.script.matches('"').count(), 2, "{}", case.name);
+            assert!(!case.script.contains('%'), "{}", case.name);
+        }
+        assert!(count >= 6, "{count}");
     }
 
     #[test]

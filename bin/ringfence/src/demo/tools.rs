@@ -18,6 +18,8 @@ pub(crate) enum Tool {
     Python,
     /// Windows's own PowerShell.
     PowerShell,
+    /// This program, as the attacker's tool of Windows.
+    Own,
 }
 
 impl Tool {
@@ -30,9 +32,13 @@ impl Tool {
             Self::Cargo => "cargo",
             Self::Python => "python3",
             Self::PowerShell => "PowerShell",
+            Self::Own => "this program",
         }
     }
 }
+
+/// The attacker's tool of Windows, from the project: a copy of this program.
+pub(crate) const OWN_PROBE: &str = r"build\probe.exe";
 
 /// What was found, by starting it.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +81,7 @@ impl Tools {
             Tool::Cargo => self.cargo.as_deref(),
             Tool::Python => self.python.as_deref(),
             Tool::PowerShell => self.powershell.as_deref(),
+            Tool::Own => cfg!(windows).then(|| Path::new(OWN_PROBE)),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::tools::Tools;
+use super::tools::{OWN_PROBE, Tools};
 
 /// What the fake key holds: seen in an attack's output, the secret has leaked.
 pub(crate) const SECRET: &str = "demo-secret-that-nobody-may-read";
@@ -250,6 +250,9 @@ impl World {
             file("build/daemon.ps1", DAEMON_PS1)?;
         }
         file("build/README", "What is built lies here.\n")?;
+        if cfg!(windows) {
+            self.copy_probe()?;
+        }
         if tools.cargo.is_some() {
             file("Cargo.toml", CARGO_TOML)?;
             file("src/lib.rs", LIB_RS)?;
@@ -269,6 +272,15 @@ impl World {
             .arg("-o")
             .arg(self.project.join("build/probe"))
             .arg(&source))
+    }
+
+    /// The same on Windows: this program, which has such attacks in it.
+    fn copy_probe(&self) -> Result<(), WorldError> {
+        let path = self.project.join(OWN_PROBE);
+        let copied = std::env::current_exe().and_then(|own| fs::copy(own, &path));
+        copied
+            .map(drop)
+            .map_err(|source| WorldError::Write { path, source })
     }
 
     fn commit(&self, git: &Path) -> Result<(), WorldError> {

@@ -143,6 +143,24 @@ pub(crate) const ATTACKS: &[Attack] = &[
         Effect::Answer,
     ),
     probe(
+        "trace the Ringfence process that started it",
+        Where::Tracing,
+        "{probe} starter trace",
+        Effect::Answer,
+    ),
+    probe(
+        "open its memory",
+        Where::Tracing,
+        "{probe} starter memory",
+        Effect::Answer,
+    ),
+    probe(
+        "take a descriptor of it",
+        Where::Tracing,
+        "{probe} starter descriptor",
+        Effect::Answer,
+    ),
+    probe(
         "mount a file system",
         Where::UserNamespaces,
         "mkdir -p mnt && {probe} mount mnt",

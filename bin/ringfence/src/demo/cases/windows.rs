@@ -40,9 +40,41 @@ pub(crate) const JOBS: &[Job] = &[
     },
 ];
 
-/// PowerShell says what it was told and ends with 5 where it was refused: any other end is no answer.
+/// What PowerShell is to try. It says what it was told, and ends with 5 where it was refused by a code of its own
+/// (`E_ACCESSDENIED`, `ERROR_ACCESS_DENIED`, `WSAEACCES`, `WBEM_E_ACCESS_DENIED`): any other end is no answer.
+macro_rules! tried {
+    ($($what:literal),+) => {
+        concat!(
+            "{powershell} \"try { ",
+            $($what,)+
+            "; exit 0 } catch { $e = $_.Exception.GetBaseException(); Write-Output $e.Message; ",
+            "if ($e.HResult -eq -2147024891 -or $e.NativeErrorCode -eq 5 -or $e.NativeErrorCode -eq 10013 ",
+            "-or $e.ErrorCode -eq -2147217405) { exit 5 }; exit 70 }\""
+        )
+    };
+}
+
+/// The same, where a service of the system is to start a process of which the command knows nothing: it shows by its
+/// lock.
+macro_rules! started_elsewhere {
+    ($($what:literal),+) => {
+        tried!(
+            "$program = $PSHOME + '\\powershell.exe'; ",
+            "$words = '-NoLogo -NoProfile -NonInteractive -ExecutionPolicy Bypass -File build\\daemon.ps1'; ",
+            "Remove-Item build\\daemon.pid -ErrorAction SilentlyContinue; ",
+            $($what,)+
+            "; for ($i = 0; $i -lt 200 -and -not (Test-Path build\\daemon.pid); $i++) { Start-Sleep -Milliseconds 50 }"
+        )
+    };
+}
+
 const fn powershell(name: &'static str, script: &'static str, effect: Effect) -> Attack {
     anywhere(Tool::PowerShell, name, script, effect)
+}
+
+/// By this program itself, which ends as PowerShell does.
+const fn own(name: &'static str, script: &'static str) -> Attack {
+    anywhere(Tool::Own, name, script, Effect::Answer)
 }
 
 /// The attacks, in order: those on git's directory come last, because their controls really break it.
@@ -119,7 +151,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ),
     powershell(
         "connect to a server on the host's loopback",
-        "{powershell} \"try { (New-Object Net.Sockets.TcpClient).Connect('127.0.0.1', {port}); exit 0 } catch { Write-Output $_.Exception.Message; exit 5 }\"",
+        tried!("(New-Object Net.Sockets.TcpClient).Connect('127.0.0.1', {port})"),
         Effect::Tcp,
     ),
     shell(
@@ -129,24 +161,63 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ),
     powershell(
         "take hold of a process outside",
-        "{powershell} \"try { (Get-Process -Id {victim} -ErrorAction Stop).PriorityClass = 'BelowNormal'; exit 0 } catch { Write-Output $_.Exception.Message; exit 5 }\"",
+        tried!("(Get-Process -Id {victim} -ErrorAction Stop).PriorityClass = 'BelowNormal'"),
         Effect::Answer,
+    ),
+    // Outside it is the demo itself that started them.
+    own(
+        "open the Ringfence process that started it",
+        "{tool} demo --inside starter-process",
+    ),
+    own("open its token", "{tool} demo --inside starter-token"),
+    own("open its threads", "{tool} demo --inside starter-threads"),
+    own(
+        "connect to a pipe between programs of Ringfence",
+        "{tool} demo --inside pipes",
     ),
     powershell(
-        "take hold of the runner that started it",
-        // Outside there is none: there it is the process of the attack above.
-        "{powershell} \"try { $all = @(Get-Process ringfence-runner -ErrorAction SilentlyContinue); if ($all.Count -eq 0) { $all = @(Get-Process -Id {victim} -ErrorAction Stop) }; foreach ($one in $all) { $one.PriorityClass = 'BelowNormal' }; exit 0 } catch { Write-Output $_.Exception.Message; exit 5 }\"",
-        Effect::Answer,
-    ),
-    shell(
-        "have a task started later",
+        "have the task scheduler start a process",
         // What is made is taken away, whether or not that works.
-        "schtasks /create /tn RingfenceDemo /tr \"cmd /d /c exit\" /sc once /st 23:59 /f >nul && (schtasks /delete /tn RingfenceDemo /f >nul 2>nul & cmd /d /c exit 0)",
-        Effect::Answer,
+        started_elsewhere!(
+            "$s = New-Object -ComObject Schedule.Service; $s.Connect(); $t = $s.NewTask(0); ",
+            "$a = $t.Actions.Create(0); $a.Path = $program; $a.Arguments = $words; $a.WorkingDirectory = $PWD.Path; ",
+            "$r = $s.GetFolder('\\').RegisterTaskDefinition('RingfenceDemo', $t, 6, $null, $null, 3); ",
+            "try { $null = $r.Run($null) } finally { $s.GetFolder('\\').DeleteTask('RingfenceDemo', 0) }"
+        ),
+        Effect::Daemon,
     ),
+    powershell(
+        "have WMI start a process",
+        started_elsewhere!(
+            "$r = ([wmiclass]'Win32_Process').Create($program + ' ' + $words, $PWD.Path); ",
+            "if ($r.ReturnValue -eq 2 -or $r.ReturnValue -eq 3) { Write-Output 'Access is denied'; exit 5 }; ",
+            "if ($r.ReturnValue -ne 0) { exit 70 }"
+        ),
+        Effect::Daemon,
+    ),
+    powershell(
+        "have Explorer start a process (COM)",
+        started_elsewhere!(
+            "$w = [Activator]::CreateInstance([Type]::GetTypeFromCLSID('9BA05972-F6A8-11CF-A442-00A0C90A8F39')); ",
+            "$w.Item().Document.Application.ShellExecute($program, $words, $PWD.Path, 'open', 0)"
+        ),
+        Effect::Daemon,
+    ),
+    Attack {
+        name: "install a service",
+        tool: Tool::PowerShell,
+        place: Where::Root,
+        script: tried!(
+            "$sc = $env:SystemRoot + '\\System32\\sc.exe'; ",
+            "$null = & $sc create RingfenceDemo binPath= 'cmd.exe /d /c exit' start= demand; $code = $LASTEXITCODE; ",
+            "if ($code -eq 0) { $null = & $sc delete RingfenceDemo }; ",
+            "if ($code -eq 5) { Write-Output 'Access is denied'; exit 5 }; if ($code -ne 0) { exit 70 }"
+        ),
+        effect: Effect::Answer,
+    },
     powershell(
         "leave a process running",
-        "(start \"\" /b {powershell} \". build\\daemon.ps1\" >nul 2>nul <nul) && {powershell} \"for ($i = 0; $i -lt 600 -and -not (Test-Path build\\daemon.pid); $i++) { Start-Sleep -Milliseconds 50 }; exit 0\"",
+        "(del build\\daemon.pid 2>nul & start \"\" /b {powershell} \". build\\daemon.ps1\" >nul 2>nul <nul) && {powershell} \"for ($i = 0; $i -lt 600 -and -not (Test-Path build\\daemon.pid); $i++) { Start-Sleep -Milliseconds 50 }; exit 0\"",
         Effect::Daemon,
     ),
     git(

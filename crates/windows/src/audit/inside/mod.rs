@@ -9,6 +9,7 @@ mod links;
 pub mod network;
 mod own;
 mod process;
+pub mod starter;
 
 use std::io::{self, Read as _, Write};
 use std::time::Duration;

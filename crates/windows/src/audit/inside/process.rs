@@ -22,7 +22,7 @@ use crate::sys::snapshot;
 use crate::sys::trespass::{self, CHANGING, OF_THREADS, READ_TOKEN, READING};
 
 /// `ERROR_ACCESS_DENIED`
-const DENIED: Win32Error = Win32Error(5);
+pub(super) const DENIED: Win32Error = Win32Error(5);
 const CONTROL: &str = "the probe opens what it has made with the same rights";
 
 type Right = (&'static str, u32);
@@ -61,18 +61,25 @@ fn rights<'a>(
     )
 }
 
-/// The number of the process that started this one, if it is the runner.
-fn runner_id() -> Result<u32, String> {
+/// The nearest process above this one that has one of these programs.
+pub(super) fn above(programs: &[&str]) -> Result<u32, String> {
     let all = snapshot::processes().map_err(|error| format!("{error}: {}", error.error))?;
     let of = |id: u32| all.iter().find(|process| process.id == id);
-    let own = of(std::process::id()).ok_or("this process is not listed")?;
-    let parent = of(own.parent).ok_or("whoever started this process has ended")?;
-    if parent.program.eq_ignore_ascii_case(RUNNER) {
-        return Ok(parent.id);
+    let mut at = of(std::process::id()).ok_or("this process is not listed")?;
+    // A number is given to another process once its own has ended: there may be a ring.
+    for _ in 0..all.len() {
+        let Some(parent) = of(at.parent).filter(|parent| parent.id != at.id) else {
+            break;
+        };
+        let is_one = |program: &&str| parent.program.eq_ignore_ascii_case(program);
+        if programs.iter().any(is_one) {
+            return Ok(parent.id);
+        }
+        at = parent;
     }
     Err(format!(
-        "this process was started by {}, not by {RUNNER}",
-        parent.program
+        "this process was not started by {}",
+        programs.join(" or ")
     ))
 }
 
@@ -89,20 +96,26 @@ fn of_process<'a>(id: u32, asked: impl IntoIterator<Item = &'a Right>) -> Findin
 }
 
 pub(super) fn runner() -> Finding {
-    match runner_id() {
-        Ok(id) => of_process(id, CHANGING.iter().chain(READING)),
-        Err(cause) => Finding::unknown(cause),
-    }
+    above(&[RUNNER]).map_or_else(Finding::unknown, every_right)
+}
+
+/// Each right by which a process is changed or read.
+pub(super) fn every_right(id: u32) -> Finding {
+    of_process(id, CHANGING.iter().chain(READING))
 }
 
 pub(super) fn runner_token() -> Finding {
+    above(&[RUNNER]).map_or_else(Finding::unknown, of_token)
+}
+
+pub(super) fn of_token(id: u32) -> Finding {
     const ASKED: &[Right] = &[
         ("TOKEN_QUERY", READ_TOKEN),
         ("TOKEN_DUPLICATE", TOKEN_DUPLICATE),
         ("TOKEN_IMPERSONATE", TOKEN_IMPERSONATE),
     ];
-    match runner_id().and_then(|id| Ok((id, Own::make()?))) {
-        Ok((id, own)) => rights(
+    match Own::make() {
+        Ok(own) => rights(
             ASKED,
             |right| trespass::token(id, right),
             |right| trespass::token(own.process(), right),
@@ -112,8 +125,11 @@ pub(super) fn runner_token() -> Finding {
 }
 
 pub(super) fn runner_threads() -> Finding {
-    let found = runner_id().and_then(|id| {
-        let own = Own::make()?;
+    above(&[RUNNER]).map_or_else(Finding::unknown, of_threads)
+}
+
+pub(super) fn of_threads(id: u32) -> Finding {
+    let found = Own::make().and_then(|own| {
         let thread = own.thread()?;
         let threads = snapshot::threads_of(id);
         let threads = threads.map_err(|error| format!("{error}: {}", error.error))?;
@@ -123,7 +139,7 @@ pub(super) fn runner_threads() -> Finding {
         Ok(found) => found,
         Err(cause) => return Finding::unknown(cause),
     };
-    let mut last = Finding::unknown("the runner has no threads");
+    let mut last = Finding::unknown("it has no threads");
     for thread in threads {
         last = rights(
             OF_THREADS,
@@ -156,7 +172,7 @@ pub(super) fn sibling(stage: &Stage) -> Finding {
 
 pub(super) fn person(stage: &Stage) -> Finding {
     match &stage.person {
-        Ok(id) => of_process(*id, CHANGING.iter().chain(READING)),
+        Ok(id) => every_right(*id),
         Err(cause) => Finding::unknown(format!("the control failed outside: {cause}")),
     }
 }
