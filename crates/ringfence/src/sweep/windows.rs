@@ -35,6 +35,8 @@ use crate::state::StateDirectory;
 use crate::state::file::{StateFile, StateFileError};
 
 mod patrol;
+#[cfg(test)]
+mod tests;
 
 /// Where records are, in the state directory.
 const SESSIONS: &str = "sessions";
@@ -224,9 +226,16 @@ struct Sweeper {
     orders: Arc<Orders>,
     quarantine: Arc<Quarantine>,
     swept: Arc<Mutex<Swept>>,
+    /// What a person should know of held names that another object has, as long as that is so.
+    unstamped: Arc<Mutex<Option<String>>>,
 }
 
 impl Sweeper {
+    fn set_unstamped(&self, note: Option<String>) {
+        let unstamped = self.unstamped.lock();
+        *unstamped.unwrap_or_else(PoisonError::into_inner) = note;
+    }
+
     fn swept(&self) -> MutexGuard<'_, Swept> {
         self.swept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -244,36 +253,61 @@ impl Sweeper {
     }
 }
 
+/// How often a stamping that failed is tried again: about five seconds, in which editors let go of a file.
+const ATTEMPTS: u32 = 50;
+
+/// Plans and stamps anew.
+type Stamp = Box<dyn FnMut() -> Result<(), String> + Send>;
+
 /// The objects of a session's held names, and how they are stamped anew.
 struct Held {
-    objects: Vec<(WindowsPath, FileId)>,
-    policy: Policy,
+    /// Which object has each name, with its rights; none where it was seen to be gone.
+    objects: Vec<(WindowsPath, Option<FileId>)>,
+    stamp: Stamp,
+    failures: u32,
 }
 
 impl Held {
-    /// Plans and stamps anew where another object has a held name.
+    /// Plans and stamps anew where another object has a held name; what fails is tried again, and told until it has
+    /// succeeded.
     fn look(&mut self, sweeper: &Sweeper) -> Look {
         let mut disk = Disk;
-        let replaced: Vec<WindowsPath> = self
+        let now: Vec<Option<FileId>> = self
             .objects
-            .iter_mut()
-            .filter_map(|(path, id)| {
-                let now = disk.look(path).ok().flatten()?.id;
-                let is_other = std::mem::replace(id, now) != now;
-                is_other.then(|| path.clone())
-            })
+            .iter()
+            .map(|(path, _)| Some(disk.look(path).ok().flatten()?.id))
             .collect();
-        if !replaced.is_empty()
-            && let Err(error) = backend::stamp(&self.policy)
-        {
-            let names: Vec<String> = replaced.iter().map(WindowsPath::printable).collect();
-            sweeper.swept().notes.push(format!(
-                "WARNING: {} was replaced while the session ran, and could not be given its access rights ({}); run the command again, or `ringfence setup repair`",
-                names.join(", "),
-                in_one_sentence(&*error)
-            ));
+        let replaced: Vec<String> = self
+            .objects
+            .iter()
+            .zip(&now)
+            .filter(|((_, id), now)| now.is_some() && id != *now)
+            .map(|((path, _), _)| path.printable())
+            .collect();
+        if replaced.is_empty() {
+            self.remember(now);
+            return Look::Finished;
         }
+        let error = (self.stamp)().err();
+        sweeper.set_unstamped(error.as_ref().map(|error| {
+            format!(
+                "WARNING: {} was replaced while the session ran, and could not be given its access rights ({error}); run the command again, or `ringfence setup repair`",
+                replaced.join(", ")
+            )
+        }));
+        self.failures = error.map_or(0, |_| self.failures + 1);
+        if self.failures > 0 && self.failures < ATTEMPTS {
+            return Look::Again;
+        }
+        // As they were before the stamping: what was replaced since is seen as such.
+        self.remember(now);
         Look::Finished
+    }
+
+    fn remember(&mut self, now: Vec<Option<FileId>>) {
+        for ((_, id), now) in self.objects.iter_mut().zip(now) {
+            *id = now;
+        }
     }
 }
 
@@ -306,6 +340,7 @@ impl Guardian {
                 orders: Arc::new(orders),
                 quarantine: Arc::new(quarantine),
                 swept: Arc::default(),
+                unstamped: Arc::default(),
             },
             told: 0,
             patrol: None,
@@ -335,16 +370,24 @@ impl Guardian {
             .map(|root| root.object.path.clone())
             .collect();
         let sweeper = self.sweeper.clone();
+        let policy = policy.clone();
         let mut held = Held {
-            objects,
-            policy: policy.clone(),
+            objects: objects
+                .into_iter()
+                .map(|(path, id)| (path, Some(id)))
+                .collect(),
+            stamp: Box::new(move || {
+                backend::stamp(&policy).map_err(|error| in_one_sentence(&*error))
+            }),
+            failures: 0,
         };
         let act = move |news: News| {
-            if news.held {
-                held.look(&sweeper);
-            }
-            if news.guarded {
-                sweeper.look()
+            let looks = [
+                news.held.then(|| held.look(&sweeper)),
+                news.guarded.then(|| sweeper.look()),
+            ];
+            if looks.contains(&Some(Look::Again)) {
+                Look::Again
             } else {
                 Look::Finished
             }
@@ -391,6 +434,10 @@ impl Guardian {
 
     pub(crate) fn take_swept(&mut self) -> Swept {
         self.told = 0;
-        std::mem::take(&mut *self.sweeper.swept())
+        let mut swept = std::mem::take(&mut *self.sweeper.swept());
+        let unstamped = self.sweeper.unstamped.lock();
+        let unstamped = unstamped.unwrap_or_else(PoisonError::into_inner).take();
+        swept.notes.extend(unstamped);
+        swept
     }
 }

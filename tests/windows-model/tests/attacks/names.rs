@@ -1,12 +1,13 @@
 //! Attacks on names: deleting, renaming, creating what is guarded (1, 2, 3, 7, 10, 11).
 
-use ringfence_nt::WriteClass;
-use ringfence_nt::fs::{NewKind, Replace};
+use ringfence_nt::{AccessMask, WriteClass};
+
+use ringfence_nt::fs::{Caller, NewKind, Replace};
 use ringfence_windows_model::operation::{Operation, Shape};
 use ringfence_windows_model::promise::{guarded_names, unswept};
-use ringfence_windows_model::scene::Scene;
+use ringfence_windows_model::scene::{Scene, harness};
 
-use super::{WS, all_denied, attack, can_change, find, place, try_it};
+use super::{WS, all_denied, attack, can_change, find, opens, place, try_it};
 
 #[test]
 fn attack_01_delete_through_parent() {
@@ -190,4 +191,83 @@ fn a_moved_file_stays_writable_to_the_root_it_came_from() {
     let alone = scene.start(&ann, &ann.path("ws"), "").unwrap();
     let path = "C:\\Users\\ann\\second\\a.txt";
     assert!(can_change(&scene.host.fs, &alone.target, class, path));
+}
+
+/// The person's new file, renamed over another one of the workspace, as editors and checkouts do it.
+fn replace(scene: &mut Scene, class: WriteClass, old: &str) {
+    let person = harness(&scene.ann);
+    let caller = Caller {
+        token: &person,
+        class,
+    };
+    let mut fs = scene.host.fs.clone();
+    for operation in [
+        Operation::Create(place(&fs, "new.tmp"), NewKind::File, Shape::Inherited),
+        Operation::Rename(place(&fs, "new.tmp"), place(&fs, old), Replace::Yes),
+    ] {
+        fs = operation.carry_out(&fs, &caller).unwrap();
+    }
+    scene.host.fs = fs;
+}
+
+/// What replaces a protected file or a secret has what the root gives to all that is made in it. The session's watch
+/// plans anew, which closes it; until then it is open to a running target.
+#[test]
+fn what_the_person_puts_in_place_of_a_protected_name_is_closed_by_the_next_plan() {
+    for class in WriteClass::ALL {
+        if !class.holds_a_boundary() {
+            continue;
+        }
+        let mut scene = Scene::new(class);
+        let ann = scene.ann.clone();
+        scene.project(&ann.path("ws"), ann.sid);
+        let agent = ann.path("ws\\.mcp.json");
+        scene.host.file(&agent, ann.sid);
+        let secret = ann.path("ws\\.env");
+        let session = scene.start(&ann, &ann.path("ws"), "").unwrap();
+        let target = &session.target;
+        let is_open = |scene: &Scene| {
+            let fs = &scene.host.fs;
+            let read = AccessMask::FILE_READ_DATA;
+            [
+                can_change(fs, target, class, &agent),
+                opens(fs, target, class, &secret, read),
+            ]
+        };
+        assert_eq!(is_open(&scene), [false, false], "control");
+        for old in [".mcp.json", ".env"] {
+            replace(&mut scene, class, old);
+        }
+        assert_eq!(
+            is_open(&scene),
+            [true, true],
+            "the window, without which this shows nothing"
+        );
+        let again = scene.start(&ann, &ann.path("ws"), "").unwrap();
+        assert!(!again.done.is_empty());
+        assert_eq!(
+            is_open(&scene),
+            [false, false],
+            "to the session that goes on, too"
+        );
+    }
+}
+
+/// A file of the workspace that the person moves into a protected directory keeps what the root gave it; the directory's
+/// own list is as it was, so no plan sees it. What is copied there, or made there, is closed.
+#[test]
+fn a_file_that_the_person_moves_into_a_protected_directory_stays_writable() {
+    let class = WriteClass::H2;
+    let mut scene = Scene::new(class);
+    let ann = scene.ann.clone();
+    scene.project(&ann.path("ws"), ann.sid);
+    let session = scene.start(&ann, &ann.path("ws"), "").unwrap();
+    let hook = ann.path("ws\\.git\\hooks\\pre-commit");
+    assert!(
+        !can_change(&scene.host.fs, &session.target, class, &hook),
+        "control"
+    );
+    replace(&mut scene, class, ".git\\hooks\\pre-commit");
+    let again = scene.start(&ann, &ann.path("ws"), "").unwrap();
+    assert!(can_change(&scene.host.fs, &again.target, class, &hook));
 }
