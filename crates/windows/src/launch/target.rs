@@ -8,7 +8,7 @@ use std::os::windows::io::{AsHandle as _, BorrowedHandle};
 use ringfence_backend::windows::runner::Refusal;
 use ringfence_nt::measure::{MeasureError, MeasuringSids, measure};
 use ringfence_nt::token::{FilterFlags, GroupState};
-use ringfence_nt::{GenericMapping, SecurityDescriptor, Sid, WriteClass};
+use ringfence_nt::{AccessMask, AceKind, GenericMapping, SecurityDescriptor, Sid, WriteClass};
 use ringfence_plan::windows::launch::{self, LaunchSpec, TokenSpec, WriteClassRule};
 use ringfence_plan::windows::sids::Placeholder;
 
@@ -16,6 +16,9 @@ use super::harden::{called, refusal};
 use crate::sys::access;
 use crate::sys::object;
 use crate::sys::token::{AccessToken, RestrictError, RestrictedToken};
+
+/// `TOKEN_ASSIGN_PRIMARY | TOKEN_DUPLICATE | TOKEN_IMPERSONATE | WRITE_DAC | WRITE_OWNER`, and everything at once.
+const TAKES: AccessMask = AccessMask(0x100c_0007);
 
 /// How the targets' tokens of one session are made.
 #[derive(Debug)]
@@ -92,11 +95,12 @@ impl TargetToken {
         Ok(token)
     }
 
-    /// Whether a process that was started with such a token, and has not run yet, has what was made: its second pass and
-    /// its descriptor.
+    /// Whether a process that was started with such a token, and has not run yet, has what was made: its second pass, and
+    /// a descriptor that lets nobody take it.
     ///
     /// No document says whether a process gets the very token that it is started with, or a copy of it with the default
-    /// descriptor of who starts it. A descriptor that is another one is put right here, before the first instruction.
+    /// list of that token or of who starts it. A list that lets somebody take it is replaced here, before the first
+    /// instruction.
     ///
     /// # Errors
     /// [`Refusal`]: it must not run.
@@ -110,7 +114,7 @@ impl TargetToken {
             return Err(Refusal::NotEnforced(what.to_owned()));
         }
         let found = object::dacl(token.as_handle(), WHAT).map_err(called)?;
-        if found.acl() == self.descriptor.acl() {
+        if is_closed(&found, self.session) {
             return Ok(());
         }
         let token = AccessToken::of_process_to_protect(process).map_err(called)?;
@@ -170,5 +174,49 @@ impl TargetToken {
                 let what = "the token has no group that is not in its second pass too";
                 Refusal::NotEnforced(what.to_owned())
             })
+    }
+}
+
+/// Whether a token's list gives nobody but SYSTEM and the session what takes the token: to copy it, to act as it, to
+/// start with it, to open it further.
+fn is_closed(descriptor: &SecurityDescriptor, session: Sid) -> bool {
+    let trusted = [Sid::SYSTEM, session];
+    descriptor.acl().is_some_and(|acl| {
+        acl.aces.iter().all(|ace| {
+            ace.kind != AceKind::Allow || trusted.contains(&ace.sid) || !ace.mask.intersects(TAKES)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn described(sddl: &str) -> SecurityDescriptor {
+        SecurityDescriptor::from_sddl(sddl).unwrap()
+    }
+
+    #[test]
+    fn a_token_is_closed_where_nobody_but_its_session_may_take_it() {
+        let session = Sid::new(0, &[1, 2, 3]).unwrap();
+        for closed in [
+            // What is set, and what a target's default list comes to.
+            "O:BUG:BUD:(A;;0x20098;;;BU)(A;;0x20098;;;S-1-0-1-2-3)(A;;0xf01ff;;;SY)(A;;RC;;;OW)",
+            "O:BUG:BUD:(A;;0x200f8;;;BU)(A;;0xf01ff;;;S-1-0-1-2-3)(A;;0xf01ff;;;SY)(A;;RC;;;OW)",
+            "O:BUG:BUD:(D;;0xf01ff;;;BU)",
+        ] {
+            assert!(is_closed(&described(closed), session), "{closed}");
+        }
+        for open in [
+            "O:BUG:BUD:(A;;0xf01ff;;;SY)(A;;0xf01ff;;;BA)(A;;RC;;;OW)",
+            "O:BUG:BUD:(A;;0x2;;;BU)",
+            "O:BUG:BUD:(A;;0x4;;;BU)",
+            "O:BUG:BUD:(A;;WD;;;OW)",
+            "O:BUG:BUD:(A;;0xf01ff;;;S-1-0-1-2-4)",
+            "O:BUG:BU",
+            "O:BUG:BUD:NO_ACCESS_CONTROL",
+        ] {
+            assert!(!is_closed(&described(open), session), "{open}");
+        }
     }
 }

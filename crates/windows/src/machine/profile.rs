@@ -85,7 +85,7 @@ pub(super) fn guard(
     let missing = || CallFailure::new("CreateProfile", account.to_string(), NOT_FOUND);
     let path = directory(account)?.ok_or_else(missing)?;
     let _profile = session.load_profile().map_err(failure)?;
-    for hive in hives(account, KeyAccess::Protect)? {
+    for hive in hives(account, KeyAccess::Close)? {
         guard_key(&hive, &whom.hive())?;
     }
     let top = files.open(&path)?.ok_or_else(missing)?;
@@ -94,7 +94,7 @@ pub(super) fn guard(
 
 fn guard_key(key: &Key, entries: &[Ace]) -> Result<(), CallFailure> {
     for name in key.keys().map_err(failure)? {
-        if let Some(child) = key.child(&name, KeyAccess::Protect).map_err(failure)? {
+        if let Some(child) = key.child(&name, KeyAccess::Close).map_err(failure)? {
             guard_key(&child, entries)?;
         }
     }

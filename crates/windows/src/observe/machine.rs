@@ -302,7 +302,7 @@ fn installed(person: Sid, record: Option<Record>) -> Result<Installed, MachineEr
 
 /// The volumes by their drives, with the directories that they are mounted at too.
 fn volumes() -> Result<Vec<Volume>, MachineError> {
-    let mounted = volume::mount_points().unwrap_or_default();
+    let mounted = volume::mount_points().map_err(failure)?;
     let mut volumes = Vec::new();
     for letter in volume::letters() {
         let Ok(root) = WindowsPath::parse(&format!("{letter}:\\")) else {

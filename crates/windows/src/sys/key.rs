@@ -29,6 +29,8 @@ use super::wide::WideText;
 
 /// `READ_CONTROL | WRITE_DAC | WRITE_OWNER`
 const SECURITY: u32 = 0x000e_0000;
+/// `WRITE_DAC`
+const WRITE_DAC: u32 = 0x0004_0000;
 /// `READ_CONTROL`
 const LOOK: u32 = 0x0002_0000;
 /// The longest value that is read, in bytes.
@@ -50,7 +52,9 @@ pub enum KeyAccess {
     Read,
     /// To set values as well.
     Write,
-    /// To set its descriptor as well.
+    /// To read it, and to replace its DACL: another owner's key as well.
+    Close,
+    /// To set values and its descriptor as well.
     Protect,
 }
 
@@ -78,6 +82,7 @@ fn rights(access: KeyAccess) -> u32 {
         | match access {
             KeyAccess::Read => read,
             KeyAccess::Write => read | KEY_SET_VALUE,
+            KeyAccess::Close => read | WRITE_DAC,
             KeyAccess::Protect => read | KEY_SET_VALUE | SECURITY,
         }
 }

@@ -241,7 +241,7 @@ impl Policy {
         check(status, "LsaAddAccountRights", &account)
     }
 
-    /// Takes denials away.
+    /// Takes denials away; what is not denied stays so.
     ///
     /// # Errors
     /// `LsaRemoveAccountRights`'s.
@@ -257,6 +257,10 @@ impl Policy {
                 texts.count(),
             )
         };
+        // The policy has nothing on that account: nothing of it is denied.
+        if status == value::OBJECT_NAME_NOT_FOUND {
+            return Ok(());
+        }
         check(status, "LsaRemoveAccountRights", &account)
     }
 

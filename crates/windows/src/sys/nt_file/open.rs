@@ -92,7 +92,12 @@ fn create(
     let text = UNICODE_STRING {
         Length: bytes,
         MaximumLength: bytes,
-        Buffer: name.as_ptr().cast_mut(),
+        // Without a name: the object that `RootDirectory` is.
+        Buffer: if name.is_empty() {
+            null_mut()
+        } else {
+            name.as_ptr().cast_mut()
+        },
     };
     let attributes = OBJECT_ATTRIBUTES {
         Length: u32::try_from(size_of::<OBJECT_ATTRIBUTES>()).unwrap_or(0),
