@@ -39,6 +39,8 @@ const EXIT_STATUS: &str = "Exit status:
 #[derive(Debug, Parser)]
 #[command(
     name = "ringfence",
+    // Not the file's name as it was started: help reads the same on every system.
+    bin_name = "ringfence",
     version,
     disable_help_subcommand = true,
     max_term_width = 100

@@ -4,8 +4,8 @@
 //! would be refused for is never shown.
 
 use std::collections::HashMap;
-use std::error::Error;
 
+use ringfence_backend::causes::in_one_sentence;
 use ringfence_policy::decision::{Denial, RefusedRoot};
 use ringfence_policy::escape::escape_path;
 use ringfence_policy::{AbsolutePath, Grant, Policy, layers};
@@ -70,10 +70,10 @@ fn judge(policy: &Policy, directory: &str) -> Option<RefusedRoot> {
             "give it a plain name, or work on a copy in the workspace",
         ));
     };
-    let asked = platform::backend().map_err(|error| causes(&error));
+    let asked = platform::backend().map_err(|error| in_one_sentence(&error));
     let asked = asked.and_then(|backend| {
         let answer = backend.refuse_root(policy, &path);
-        answer.map_err(|error| causes(&error))
+        answer.map_err(|error| in_one_sentence(&error))
     });
     match asked {
         Ok(Some(refused)) => Some(refused),
@@ -101,12 +101,6 @@ fn refused(directory: &str, reason: &str, instead: &str) -> RefusedRoot {
         reason: reason.to_owned(),
         instead: instead.to_owned(),
     }
-}
-
-fn causes(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |cause| (*cause).source());
-    let words: Vec<_> = causes.map(ToString::to_string).collect();
-    words.join(": ")
 }
 
 #[cfg(test)]

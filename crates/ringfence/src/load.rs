@@ -170,10 +170,12 @@ impl LoadError {
                 "name an existing directory with --workspace".to_owned()
             }
             Self::ManagedNotBelieved { path, .. } => {
-                format!(
-                    "as the administrator: chown root {0} && chmod go-w {0}",
-                    path.display()
-                )
+                let path = escape_os(path);
+                if cfg!(unix) {
+                    format!("as the administrator: chown root {path} && chmod go-w {path}")
+                } else {
+                    format!("let administrators alone own and write {path}")
+                }
             }
             Self::OwnFile(error) => error.hint(),
             Self::Parse(error) => error.hint(),
@@ -298,7 +300,9 @@ impl Reading {
         workspace: &AbsolutePath,
         state: &StateDirectory,
     ) -> Result<(), LoadError> {
-        let path = workspace.as_path().join(PROJECT_POLICY);
+        // Part by part, so that it is spelt with this system's separators.
+        let mut path = workspace.as_path().to_owned();
+        path.extend(PROJECT_POLICY.split('/'));
         let Some(text) = read(&path)? else {
             return Ok(());
         };

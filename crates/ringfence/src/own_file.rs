@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ringfence_policy::document::{GitAccess, Mode};
+use ringfence_policy::escape::escape_os;
 use ringfence_policy::{AbsolutePath, ExitCode, Policy};
 
 /// What a file is to Ringfence.
@@ -95,7 +96,9 @@ impl OwnFileError {
             ),
             Self::LinkInRoot { file, .. } => format!("name the {file} by its own path"),
             Self::OtherNames { path, .. } => {
-                format!("make a copy, and name that: cp {0} {0}.own", path.display())
+                let path = escape_os(path);
+                let copy = if cfg!(windows) { "copy" } else { "cp" };
+                format!("make a copy, and name that: {copy} \"{path}\" \"{path}.own\"")
             }
             Self::Resolve { .. } => "check the permissions of the directories above it".to_owned(),
         }

@@ -13,6 +13,7 @@ use ringfence_audit::event::Event as AuditEvent;
 use ringfence_audit::redact_arguments;
 use ringfence_backend::wire::Event;
 use ringfence_backend::{Afterwards, CommandId, CommandRequest, Outcome, Stream};
+use ringfence_plan::plan::Level;
 use ringfence_policy::ExitCode;
 use ringfence_policy::escape::escape_os;
 use ringfence_windows::sys::terminal::RawConsole;
@@ -49,11 +50,15 @@ pub(super) fn run(
     let variables = session.composed.compose(&session.variables, own);
     session.commands += 1;
     let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
-    let is_console = [
-        input.is_terminal(),
-        output.is_terminal(),
-        error.is_terminal(),
-    ];
+    let is_console = match session.plan.level {
+        Level::Full | Level::Partial => [
+            input.is_terminal(),
+            output.is_terminal(),
+            error.is_terminal(),
+        ],
+        // On our own console: what we have is what it gets.
+        Level::None => [false; 3],
+    };
     let mut console = PersonsConsole::take_over()?;
     let terminal = match is_console {
         // Both: the command gets a terminal; standard error goes there too, as in any terminal.

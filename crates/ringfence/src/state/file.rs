@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use ringfence_policy::escape::escape_os;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -108,19 +109,21 @@ impl StateFileError {
     pub fn hint(&self) -> String {
         match self {
             Self::Foreign { path, .. } => {
-                format!(
-                    "look at {}; remove it if it is not yours, else chmod 600 it",
-                    path.display()
-                )
+                let path = escape_os(path);
+                if cfg!(unix) {
+                    format!("look at {path}; remove it if it is not yours, else chmod 600 it")
+                } else {
+                    format!("look at {path}, and remove it")
+                }
             }
-            Self::Damaged { path, .. } => format!("remove {}", path.display()),
+            Self::Damaged { path, .. } => format!("remove {}", escape_os(path)),
             Self::Version { .. } => "use the newer ringfence".to_owned(),
             Self::Open { path, .. }
             | Self::Read { path, .. }
             | Self::Lock { path, .. }
             | Self::Encode { path, .. }
             | Self::Write { path, .. } => {
-                format!("check the disk and the permissions of {}", path.display())
+                format!("check the disk and the permissions of {}", escape_os(path))
             }
         }
     }

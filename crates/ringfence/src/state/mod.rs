@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ringfence_policy::escape::escape_os;
 use ringfence_policy::path::PathError;
 use ringfence_policy::{AbsolutePath, ExitCode};
 
@@ -93,27 +94,34 @@ impl StateError {
     pub fn hint(&self) -> String {
         match self {
             Self::NoPlace | Self::NotAbsolute { .. } | Self::Make { .. } | Self::Examine { .. } => {
-                format!(
-                    "name a directory of your own with mode 700: {STATE_VARIABLE}=/path ringfence …"
-                )
+                if cfg!(unix) {
+                    format!(
+                        "name a directory of your own with mode 700: {STATE_VARIABLE}=/path ringfence …"
+                    )
+                } else {
+                    format!(
+                        "name a directory of your own below your profile by the variable {STATE_VARIABLE}, and start ringfence again"
+                    )
+                }
             }
             Self::NotDirectory { path } => {
                 format!(
                     "remove or rename {}, or name another with {STATE_VARIABLE}",
-                    path.display()
+                    escape_os(path)
                 )
             }
             Self::ForeignOwner { path, .. } => {
                 format!(
                     "{} must belong to you; name another with {STATE_VARIABLE}",
-                    path.display()
+                    escape_os(path)
                 )
             }
             // Only what is named as ours is ours to close: a person's project or `/` is not.
             Self::OpenToOthers { path, .. }
-                if path
-                    .file_name()
-                    .is_some_and(|name| name.eq_ignore_ascii_case("ringfence")) =>
+                if cfg!(unix)
+                    && path
+                        .file_name()
+                        .is_some_and(|name| name.eq_ignore_ascii_case("ringfence")) =>
             {
                 format!("chmod 700 {}", path.display())
             }

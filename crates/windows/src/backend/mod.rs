@@ -12,6 +12,7 @@ pub mod person;
 pub mod readable;
 mod running;
 mod scans;
+mod unbounded;
 pub mod undoing;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use ringfence_backend::session::{
     Backend, BorrowedDescriptor, Cause, LaunchFault, ObserveFault, RunningSession,
 };
 use ringfence_backend::windows::{Due, SetupDue, explain_code};
+use ringfence_plan::plan::Level;
 use ringfence_plan::windows::facts::WindowsFacts;
 use ringfence_plan::windows::launch::Identity;
 use ringfence_plan::windows::step::Object;
@@ -42,6 +44,7 @@ use live::{LiveError, LiveSessions};
 use person::{PersonError, PersonFiles};
 use running::{Running, Stubs};
 use scans::ScanFiles;
+use unbounded::Unconfined;
 
 /// The file name of the runner's program, beside the harness's own.
 pub const RUNNER: &str = "ringfence-runner.exe";
@@ -119,6 +122,11 @@ impl Backend for Windows {
         plan: &Plan,
         _lease: Option<BorrowedDescriptor<'_>>,
     ) -> Result<Box<dyn RunningSession>, LaunchFault> {
+        if plan.level == Level::None {
+            let session = Unconfined::new();
+            let session = session.map_err(|error| LaunchFault::Failed(Box::new(error)))?;
+            return Ok(Box::new(session));
+        }
         match launch(plan) {
             Ok(running) => Ok(Box::new(running)),
             Err(error) => Err(fault(error)),

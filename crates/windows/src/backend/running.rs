@@ -30,9 +30,9 @@ use crate::launch::{LentStreams, Session, SessionError};
 /// 128 plus this is what a command leaves that was killed.
 const SIGKILL: i32 = 9;
 /// What elsewhere is Ctrl-C.
-const SIGINT: i32 = 2;
+pub(super) const SIGINT: i32 = 2;
 /// What elsewhere is Ctrl-\, and comes closest to Ctrl-Break.
-const SIGQUIT: i32 = 3;
+pub(super) const SIGQUIT: i32 = 3;
 
 /// A live session.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Drop for Stubs {
 
 /// Why a request can't be carried.
 #[derive(Debug, thiserror::Error)]
-enum RequestError {
+pub(super) enum RequestError {
     #[error("the directory `{0}` is on no drive of this machine")]
     Directory(String),
     #[error("the command has no program")]
@@ -107,14 +107,7 @@ impl Running {
                 how,
                 cpu_microseconds,
             } => {
-                let ending = match how {
-                    Ended::Exited(status) => exit::ending(status),
-                    Ended::Killed => Ending::Signalled(SIGKILL),
-                    Ended::TimeLimit => Ending::TimeLimit,
-                    Ended::MemoryLimit => Ending::MemoryLimit,
-                    Ended::ProcessLimit => Ending::ProcessLimit,
-                };
-                let exited = self.exited(command, ending, cpu_microseconds)?;
+                let exited = self.exited(command, ending(how), cpu_microseconds)?;
                 let tending = std::mem::take(&mut self.tending);
                 if tending == Tending::default() {
                     exited
@@ -267,12 +260,23 @@ fn count(tending: &mut Tending, path: String, what: Tended) {
     }
 }
 
-fn failed(error: SessionError) -> SessionFault {
+/// How a command ended, in words of every system.
+pub(super) fn ending(how: Ended) -> Ending {
+    match how {
+        Ended::Exited(status) => exit::ending(status),
+        Ended::Killed => Ending::Signalled(SIGKILL),
+        Ended::TimeLimit => Ending::TimeLimit,
+        Ended::MemoryLimit => Ending::MemoryLimit,
+        Ended::ProcessLimit => Ending::ProcessLimit,
+    }
+}
+
+pub(super) fn failed(error: SessionError) -> SessionFault {
     SessionFault::Failed(Box::new(error))
 }
 
 /// How a command ended that never began; what is no fault of the command's is one of the session's.
-fn not_started(why: NotStarted) -> Result<Ending, SessionFault> {
+pub(super) fn not_started(why: NotStarted) -> Result<Ending, SessionFault> {
     match why {
         NotStarted::NotFound => Ok(Ending::NotFound),
         NotStarted::NotExecutable(_) => {

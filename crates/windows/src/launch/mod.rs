@@ -36,6 +36,8 @@ mod target;
 #[cfg(test)]
 #[cfg(windows)]
 mod tests;
+#[cfg(windows)]
+mod unbounded;
 
 #[cfg(windows)]
 pub use callers::{Answer, Callers};
@@ -50,3 +52,5 @@ pub use serve::{ServeError, serve};
 #[cfg(windows)]
 pub use session::{Account, LentStreams, OpenError, Order, Session, SessionError};
 pub use stubs::{STUBS, lay_stubs, with_stubs};
+#[cfg(windows)]
+pub use unbounded::Unbounded;

@@ -3,7 +3,7 @@
 //! In same-user mode there is no runner: the same engine works in this process. Invariant: a session that was dropped
 //! has no process left; one that could not be opened never had one.
 
-mod inbox;
+pub(super) mod inbox;
 mod runner;
 
 use std::fmt;

@@ -149,15 +149,6 @@ impl Shared {
 
     /// The command's variables, the launch's own over them, and those without which nothing starts.
     fn variables(&self, asked: &[(OsString, OsString)]) -> Vec<Variable> {
-        let units = |text: &OsStr| text.encode_wide().collect::<Vec<u16>>();
-        let own = |names: &[&str]| {
-            let set = names.iter().filter_map(|name| {
-                let value = std::env::var_os(name)?;
-                Some((units(OsStr::new(name)), units(&value)))
-            });
-            set.collect::<Vec<Variable>>()
-        };
-        let needed = own(&["SystemRoot", "SystemDrive", "windir", "ComSpec", "PATHEXT"]);
         let asked = asked.iter().filter(|(name, _)| {
             // `=C:` and its like: where `cmd.exe` remembers the directories of drives.
             !name.is_empty() && !name.as_encoded_bytes().contains(&b'=')
@@ -166,7 +157,7 @@ impl Shared {
         let launch = self.opening.launch.environment.iter();
         let launch =
             launch.map(|(name, value)| (units(OsStr::new(name)), units(OsStr::new(value))));
-        let mut merged = environment_block::overlay(needed, asked.collect());
+        let mut merged = environment_block::overlay(needed(), asked.collect());
         merged = environment_block::overlay(merged, launch.collect());
         match self.opening.launch.identity {
             // Who they are is not what the person's variables say.
@@ -178,7 +169,24 @@ impl Shared {
     }
 }
 
-fn text(variables: &[Variable]) -> Vec<(OsString, OsString)> {
+/// The variables without which nothing starts, as this process has them.
+pub(super) fn needed() -> Vec<Variable> {
+    own(&["SystemRoot", "SystemDrive", "windir", "ComSpec", "PATHEXT"])
+}
+
+fn own(names: &[&str]) -> Vec<Variable> {
+    let set = names.iter().filter_map(|name| {
+        let value = std::env::var_os(name)?;
+        Some((units(OsStr::new(name)), units(&value)))
+    });
+    set.collect()
+}
+
+pub(super) fn units(text: &OsStr) -> Vec<u16> {
+    text.encode_wide().collect()
+}
+
+pub(super) fn text(variables: &[Variable]) -> Vec<(OsString, OsString)> {
     variables
         .iter()
         .map(|(name, value)| (OsString::from_wide(name), OsString::from_wide(value)))
@@ -205,12 +213,11 @@ impl OwnedStreams {
     }
 }
 
-fn find_program(
+pub(super) fn find_program(
     start: &Start,
     variables: &[Variable],
     directory: &OsStr,
 ) -> Result<(OsString, Line), NotStarted> {
-    let units = |text: &OsStr| text.encode_wide().collect::<Vec<u16>>();
     let directory = units(directory);
     let places = Places {
         path: environment_block::find(variables, "PATH").unwrap_or_default(),
@@ -258,7 +265,7 @@ fn pipe_failed(error: &std::io::Error) -> NotStarted {
     })
 }
 
-fn start_failed(error: StartError) -> NotStarted {
+pub(super) fn start_failed(error: StartError) -> NotStarted {
     /// Codes that say something of the file: not found, path not found, bad format, not a program.
     const OF_THE_FILE: [u32; 3] = [11, 193, 216];
     match error {

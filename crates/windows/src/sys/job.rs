@@ -77,8 +77,8 @@ impl Job {
         Ok(job)
     }
 
-    /// Makes one whose limits are set and not read back: wine ends what is in a job, and says that it has no limits.
-    #[cfg(test)]
+    /// Makes one whose limits are set and not read back, for commands that nothing confines. Wine ends what is in a job,
+    /// and says that it has no limits.
     pub(crate) fn unread(limits: JobLimits) -> Result<Self, CallError> {
         Self::make(limits)
     }

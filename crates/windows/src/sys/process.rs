@@ -60,6 +60,8 @@ pub enum Arguments<'a> {
 pub enum Standard<'a> {
     /// These: input, output and error.
     Handles([BorrowedHandle<'a>; 3]),
+    /// These, on the caller's own console.
+    Shared([BorrowedHandle<'a>; 3]),
     /// A console's, which it opens by itself; it inherits nothing.
     Console(&'a PseudoConsole),
 }
@@ -129,12 +131,15 @@ pub fn start_suspended(command: &Command<'_>) -> Result<Child, StartError> {
     };
     let mut flags = CREATE_SUSPENDED | CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT;
     match command.standard {
-        Standard::Handles([input, output, error]) => {
+        Standard::Handles([input, output, error]) | Standard::Shared([input, output, error]) => {
             attributes.set(PROC_THREAD_ATTRIBUTE_HANDLE_LIST, &inherited)?;
             startup.StartupInfo.hStdInput = input.as_raw_handle();
             startup.StartupInfo.hStdOutput = output.as_raw_handle();
             startup.StartupInfo.hStdError = error.as_raw_handle();
-            flags |= CREATE_NO_WINDOW;
+            match command.standard {
+                Standard::Handles(_) => flags |= CREATE_NO_WINDOW,
+                Standard::Shared(_) | Standard::Console(_) => {}
+            }
         }
         Standard::Console(console) => {
             attributes.set_console(console)?;
@@ -190,7 +195,7 @@ pub fn start_suspended(command: &Command<'_>) -> Result<Child, StartError> {
 /// stands in it twice.
 fn inherited(standard: Standard<'_>) -> Result<Vec<HANDLE>, CallError> {
     let streams = match standard {
-        Standard::Handles(streams) => streams,
+        Standard::Handles(streams) | Standard::Shared(streams) => streams,
         Standard::Console(_) => return Ok(Vec::new()),
     };
     let mut handles = Vec::with_capacity(streams.len());

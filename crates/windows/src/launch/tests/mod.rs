@@ -10,6 +10,7 @@ mod negative;
 mod plumbing;
 mod roles;
 mod tls;
+mod unbounded;
 
 use std::ffi::OsString;
 use std::io::{PipeReader, Read as _};
