@@ -136,8 +136,8 @@ fn shared(
     }
     let mut git = git_settings(facts.person.git_identity.as_ref(), workspace);
     if policy.network.scoped_rules().next().is_some() {
-        // Schannel takes the session's certificate for one that may have been revoked (git-config(1)
-        // `http.schannelCheckRevoke`); the file that git is told of has the system's certificates too.
+        // With Schannel git reads no file of certificates (git-config(1) `http.schannelUseSSLCAInfo`); the one that it is
+        // told of has the system's own too.
         git.push(("http.sslBackend", "openssl".to_owned()));
     }
     set("GIT_CONFIG_COUNT", git.len().to_string());

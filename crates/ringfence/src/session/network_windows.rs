@@ -30,6 +30,9 @@ use super::egress::{Egress, EgressError, Loopback, NetworkControl, callers};
 use super::{BreakError, Session};
 use servers::KnownServers;
 
+/// On Windows cargo asks whether a certificate was revoked, and nobody says so of the session's (The Cargo Book,
+/// `http.check-revoke`).
+const CARGO_REVOKED: (&str, &str) = ("CARGO_HTTP_CHECK_REVOKE", "false");
 /// What git starts in place of `ssh`.
 const GIT_SSH: &str = "GIT_SSH_COMMAND";
 
@@ -110,6 +113,10 @@ impl Network {
             let egress = loopback.serve(&self.policy, callers, terminator)?;
             self.egress = Some(egress);
             self.variables.extend(self.git_over_ssh());
+            if self.certificates.is_some() {
+                let (name, value) = CARGO_REVOKED;
+                self.variables.push((name.to_owned(), value.to_owned()));
+            }
         }
         Ok(())
     }

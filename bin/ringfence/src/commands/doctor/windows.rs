@@ -7,6 +7,7 @@ use ringfence_plan::windows::facts::{Consent, FirewallPolicy, Marker, VolumeKind
 use ringfence::platform::{self, PlanOptions};
 use ringfence::sweep_leftovers;
 use ringfence_plan::step::Observe;
+use ringfence_plan::windows::is_same_user;
 use ringfence_plan::{HostFacts, Level};
 
 use super::{Diagnosis, Finding, State, git, killed_sessions, state_directory};
@@ -14,6 +15,10 @@ use crate::cli::PolicyOptions;
 use crate::context;
 use crate::failure::Failure;
 use crate::render::escape::one_line;
+
+const SET_UP: &str = "set-up";
+const SECOND_PASS: &str = "second pass";
+const FIREWALL: &str = "firewall rules";
 
 /// What can be enforced here, for the current directory. No session is started: a first one would set access rights,
 /// which a diagnosis must not; `ringfence setup verify` proves by doing.
@@ -50,15 +55,47 @@ pub(super) fn diagnose() -> Result<Diagnosis, Failure> {
         }
     };
     findings.push(git());
-    let is_ready = ["set-up", "second pass"].iter().all(|layer| {
+    let who = if is_same_user(policy) {
+        Accounts::Person
+    } else {
+        Accounts::OfTheirOwn
+    };
+    Ok(Diagnosis {
+        level: level(planned, who, &mut findings),
+        findings,
+    })
+}
+
+/// Who runs commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accounts {
+    /// The accounts that set-up makes.
+    OfTheirOwn,
+    /// The person: same-user mode, which asks for nothing of set-up's.
+    Person,
+}
+
+/// How much holds, if a plan of the level `planned` was carried out; what is not asked for is only noted.
+fn level(planned: Level, who: Accounts, findings: &mut [Finding]) -> Level {
+    const SETUPS: [&str; 2] = [SET_UP, FIREWALL];
+    let needed: &[&str] = match who {
+        Accounts::OfTheirOwn => &[SET_UP, SECOND_PASS],
+        Accounts::Person => {
+            let setups = findings.iter_mut();
+            for found in setups.filter(|found| SETUPS.contains(&found.layer.as_str())) {
+                if found.state == State::Missing {
+                    found.state = State::Noted;
+                }
+            }
+            &[SECOND_PASS]
+        }
+    };
+    let is_ready = needed.iter().all(|layer| {
         findings
             .iter()
             .any(|found| found.layer == *layer && found.state == State::Holds)
     });
-    Ok(Diagnosis {
-        level: if is_ready { planned } else { Level::None },
-        findings,
-    })
+    if is_ready { planned } else { Level::None }
 }
 
 /// The findings of `facts`.
@@ -94,7 +131,7 @@ fn machine(facts: &WindowsFacts) -> Finding {
 
 fn set_up(facts: &WindowsFacts) -> Finding {
     const CURE: &str = "ringfence setup install";
-    let layer = "set-up";
+    let layer = SET_UP;
     match (&facts.installed.record, facts.accounts()) {
         (Some(record), Some(_)) if record.marker == Marker::Present => finding(
             layer,
@@ -124,7 +161,7 @@ fn set_up(facts: &WindowsFacts) -> Finding {
 }
 
 fn second_pass(facts: &WindowsFacts) -> Finding {
-    let layer = "second pass";
+    let layer = SECOND_PASS;
     match facts.write_class {
         Some(class) if class.holds_a_boundary() => finding(
             layer,
@@ -148,7 +185,7 @@ fn second_pass(facts: &WindowsFacts) -> Finding {
 }
 
 fn firewall(facts: &WindowsFacts) -> Finding {
-    let layer = "firewall rules";
+    let layer = FIREWALL;
     match facts.firewall {
         FirewallPolicy::LocalRules => finding(
             layer,
@@ -217,4 +254,36 @@ fn drives(facts: &WindowsFacts) -> Vec<Finding> {
         Some(finding("drives", State::Noted, proof, ""))
     });
     unfit.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(layer: &str, state: State) -> Finding {
+        finding(layer, state, String::new(), "")
+    }
+
+    #[test]
+    fn same_user_mode_asks_for_nothing_of_set_ups_and_for_the_second_pass_all_the_same() {
+        let before_set_up = |second_pass| {
+            vec![
+                found(SET_UP, State::Missing),
+                found(FIREWALL, State::Missing),
+                found(SECOND_PASS, second_pass),
+            ]
+        };
+        let mut findings = before_set_up(State::Holds);
+        let partial = Level::Partial;
+        assert_eq!(level(partial, Accounts::Person, &mut findings), partial);
+        assert!(findings.iter().all(|found| found.state != State::Missing));
+        let mut unmeasured = before_set_up(State::Missing);
+        let refused = level(partial, Accounts::Person, &mut unmeasured);
+        assert_eq!(refused, Level::None);
+        // The control: with accounts set-up is asked for.
+        let mut findings = before_set_up(State::Holds);
+        let before = level(partial, Accounts::OfTheirOwn, &mut findings);
+        assert_eq!(before, Level::None);
+        assert_eq!(findings[0].state, State::Missing);
+    }
 }

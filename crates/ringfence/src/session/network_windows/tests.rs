@@ -109,6 +109,7 @@ fn git_reaches_servers_by_ssh_through_the_proxy_with_the_keys_that_the_person_kn
         network.open(&session(), Some(Arc::new(Nobody))).unwrap();
         network
     };
+    assert_eq!(value(&open(""), "CARGO_HTTP_CHECK_REVOKE"), None);
     let command = value(&open(""), GIT_SSH).unwrap();
     assert!(command.contains("ringfence-runner.exe"), "{command}");
     assert!(command.contains(" --connect %h %p'"), "{command}");
@@ -158,6 +159,8 @@ fn where_requests_are_limited_programs_are_told_what_to_trust() {
         let named = value(&network, name).unwrap();
         assert_eq!(std::path::Path::new(&named), bundle, "{name}");
     }
+    let revoked = value(&network, "CARGO_HTTP_CHECK_REVOKE");
+    assert_eq!(revoked.as_deref(), Some("false"));
     let text = std::fs::read_to_string(&bundle).unwrap();
     assert!(text.contains("-----BEGIN CERTIFICATE-----"));
     let java = value(&network, JAVA_OPTIONS).unwrap();

@@ -2,9 +2,9 @@
 //! transfer service does.
 //!
 //! They connect as themselves, so past filters that name the account. The place they are sent to is a listener of this
-//! machine that the account's own connections are refused at; whoever holds it says whether somebody came. Sources:
-//! learn.microsoft.com "WebDAV Redirector Registry Settings" (`\\host@port\`), "bitsadmin". Invariant: what was asked of a
-//! service is taken back, and that nobody came is never called closed.
+//! machine that the account's own connections are refused at; whoever holds it says whether somebody came. The redirector
+//! takes a port behind the host's name (`\\host@port\path`); source for the other: learn.microsoft.com "bitsadmin".
+//! Invariant: what was asked of a service is taken back, and that nobody came is never called closed.
 
 use std::io;
 use std::net::SocketAddrV4;

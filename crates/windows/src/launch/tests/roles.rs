@@ -244,5 +244,5 @@ fn as_holder() {
 #[test]
 #[ignore = "a role"]
 fn as_tls_client() {
-    super::tls::ask_twice(|text| say(text));
+    super::tls::ask_twice(say);
 }
