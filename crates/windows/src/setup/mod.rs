@@ -15,6 +15,7 @@ mod remove;
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::ops::ControlFlow;
+use std::os::windows::io::AsHandle as _;
 
 use ringfence_backend::call::CallFailure;
 use ringfence_backend::causes::chain;
@@ -29,14 +30,21 @@ use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::machine::{MachineDirectories, Subject};
 use ringfence_plan::windows::step::{AccountSids, MachineStep};
 
-use crate::files::{NtFiles, Watch, failure};
+use crate::files::{NtFiles, Watch, failure, open_path};
 use crate::ledger_file::{Custody, FileStore};
 use crate::machine::WindowsMachine;
 use crate::observe::machine::{MachineError, observe_dynamic_ports, person, program_data};
+use crate::sys::file::descriptor;
 use crate::sys::machine as system;
+use crate::sys::nt_file::{self, Access};
 use crate::sys::privilege::{Privilege, enable};
 
 pub use remove::person_ledger;
+
+/// `ERROR_PATH_NOT_FOUND`
+const NOT_FOUND: u32 = 3;
+/// `ERROR_CANT_ACCESS_FILE`: a reparse point stands there.
+const REDIRECTED: u32 = 1920;
 
 /// Why the elevated program did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +64,14 @@ pub enum SetupFault {
     /// Directories can't be named.
     #[error("`%ProgramData%` is no directory that anything can be put in")]
     Directories,
+    /// `%ProgramData%`, or a directory above it, is somebody's who is no administrator.
+    #[error("`{path}` is {owner}'s, who could exchange what set-up puts there; nothing was done")]
+    ForeignData {
+        /// The directory.
+        path: String,
+        /// Whose it is.
+        owner: String,
+    },
     /// The machine's ledger can't be used.
     #[error("the machine's ledger can't be used")]
     Ledger(#[source] LedgerError),
@@ -175,7 +191,9 @@ pub fn run(order: &Order<'_>) -> SetupReceipt {
 /// The receipt of a verb that failed.
 fn refused(verb: SetupVerb, fault: &SetupFault) -> SetupReceipt {
     let outcome = match fault {
-        SetupFault::Request(_) | SetupFault::NotElevated(_) => SetupOutcome::Refused,
+        SetupFault::Request(_) | SetupFault::NotElevated(_) | SetupFault::ForeignData { .. } => {
+            SetupOutcome::Refused
+        }
         SetupFault::Setup(SetupError::RolledBack {
             cause: StepError::NotKept { .. },
             ..
@@ -224,6 +242,38 @@ fn elevate() -> Result<(), SetupFault> {
     Ok(())
 }
 
+/// Whoever owns a directory may exchange what is in it, so that the place of the record must be the system's up to the
+/// drive.
+///
+/// # Security
+/// The system tells `%ProgramData%` with the help of variables, and the person's own reach an elevated program.
+fn check_owners(data: &WindowsPath) -> Result<(), SetupFault> {
+    for path in std::iter::once(data.clone()).chain(data.ancestors()) {
+        let call =
+            |code| SetupFault::Call(CallFailure::new("NtCreateFile", path.printable(), code));
+        let opened = open_path(&path, Access::Look).map_err(SetupFault::Call)?;
+        let opened = opened.ok_or_else(|| call(NOT_FOUND))?;
+        let look = nt_file::look(opened.as_handle()).map_err(failure);
+        if look.map_err(SetupFault::Call)?.reparse.is_some() {
+            return Err(call(REDIRECTED));
+        }
+        let found = descriptor(opened.as_handle()).map_err(failure);
+        let owner = found.map_err(SetupFault::Call)?.owner;
+        if !is_the_systems(owner) {
+            return Err(SetupFault::ForeignData {
+                path: path.printable(),
+                owner: owner.map_or_else(|| "nobody".to_owned(), |owner| owner.to_string()),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn is_the_systems(owner: Option<Sid>) -> bool {
+    let trusted = [Sid::SYSTEM, Sid::ADMINISTRATORS, Sid::TRUSTED_INSTALLER];
+    owner.is_some_and(|owner| trusted.contains(&owner))
+}
+
 fn surroundings(subject: &Subject) -> Result<Surroundings, SetupFault> {
     let call = |error| SetupFault::Call(failure(error));
     let computer = system::computer_name().map_err(call)?;
@@ -249,6 +299,7 @@ fn install(order: &Order<'_>, request: &SetupRequest) -> Answer {
         return Ok(receipt);
     }
     let here = surroundings(&request.subject)?;
+    check_owners(&here.program_data)?;
     let steps = admit(request, order.consented, &here).map_err(SetupFault::Request)?;
     let person = request.subject.person;
     let mut bench = Bench::watched(&here.program_data, person, order.watch)?;

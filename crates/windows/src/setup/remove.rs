@@ -154,6 +154,7 @@ const fn hides_the_record(fault: &SetupFault) -> bool {
         | SetupFault::Machine(_)
         | SetupFault::Call(_)
         | SetupFault::Directories
+        | SetupFault::ForeignData { .. }
         | SetupFault::NoPerson(_)
         | SetupFault::Accounts
         | SetupFault::State(_)

@@ -117,3 +117,37 @@ fn without_a_request_nothing_is_installed() {
     let receipt = run(&order(SetupVerb::Install, None));
     assert_eq!(receipt.outcome, SetupOutcome::Refused);
 }
+
+#[test]
+fn the_place_of_the_record_is_the_systems_or_nothing_is_put_there() {
+    for owner in [Sid::SYSTEM, Sid::ADMINISTRATORS, Sid::TRUSTED_INSTALLER] {
+        assert!(is_the_systems(Some(owner)));
+    }
+    let person = Sid::new(5, &[21, 1, 2, 3, 1001]).unwrap();
+    for owner in [Some(person), Some(Sid::USERS), Some(Sid::EVERYONE), None] {
+        assert!(!is_the_systems(owner), "{owner:?}");
+    }
+    let told = SetupFault::ForeignData {
+        path: r"C:\Users\ann\data".to_owned(),
+        owner: person.to_string(),
+    };
+    let receipt = refused(SetupVerb::Install, &told);
+    assert_eq!(receipt.outcome, SetupOutcome::Refused);
+    assert!(receipt.faults[0].causes[0].contains(r"C:\Users\ann\data"));
+}
+
+// plumbing-only: whose directories are, wine tells in its own way; that a directory of one's own is looked at, it tells.
+#[test]
+fn a_directory_of_a_persons_own_is_told_with_its_owner() {
+    let own = std::env::temp_dir();
+    let path = WindowsPath::parse(own.to_str().unwrap().trim_end_matches('\\')).unwrap();
+    match check_owners(&path) {
+        Ok(()) => {}
+        Err(SetupFault::ForeignData { path, owner }) => {
+            assert!(!path.is_empty() && owner.starts_with("S-1-"));
+        }
+        Err(error) => panic!("{error}: {:?}", error.source()),
+    }
+    let absent = path.join("ringfence-no-such-directory").unwrap();
+    assert!(matches!(check_owners(&absent), Err(SetupFault::Call(_))));
+}
