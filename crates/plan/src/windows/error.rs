@@ -178,7 +178,7 @@ impl PlanError {
             }
             Self::FirewallOverridden => vec![
                 "ask the administrator to let local rules take effect (\"Apply local firewall rules: Yes\" in the firewall's policy)".to_owned(),
-                "without an administrator: `sandbox = \"unelevated\"`, where the network is only advisory".to_owned(),
+                "without an administrator: `sandbox = \"unelevated\"`, where the network is advisory and secrets are readable".to_owned(),
             ],
             Self::NoPorts { .. } => one(
                 "`netsh int ipv4 show excludedportrange tcp` shows who holds them; restart to free those of services",
