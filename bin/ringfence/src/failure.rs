@@ -119,6 +119,7 @@ mod tests {
     #[error("can't read the policy `{0}`")]
     struct Outer(&'static str, #[source] std::io::Error);
 
+    #[cfg(unix)]
     #[test]
     fn what_ran_out_is_the_hint() {
         let inner = std::io::Error::from(std::io::ErrorKind::FileTooLarge);

@@ -332,6 +332,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_known_code_of_an_elevation_reaches_the_person_with_cause_and_cure() {
+        use ringfence_windows::sys::{CallError, Win32Error};
+        for meaning in ringfence_backend::windows::CODES {
+            let call = CallError::new("ShellExecuteExW", "setup", Win32Error(meaning.code));
+            let hint = SetupError::Elevate(ElevateError::Start(call)).hint();
+            assert!(
+                hint.contains(meaning.cause) && hint.contains(meaning.cure),
+                "{hint}"
+            );
+        }
+    }
+
+    #[test]
     fn only_the_ledger_that_is_empty_by_now_is_settled() {
         let ledger = Remnant {
             kind: RemnantKind::Record,

@@ -37,12 +37,23 @@ fn cure(cause: &io::Error) -> Option<&'static str> {
             "all processes of a user share these limits; raise the one that is used up: sysctl fs.inotify user",
         );
     }
+    let (too_large, full, quota) = if cfg!(windows) {
+        (
+            "use a disk whose file system holds larger files: FAT32 ends at 4 GiB",
+            "free space on that disk: Get-PSDrive",
+            "free space within your quota: fsutil quota query C:",
+        )
+    } else {
+        (
+            "raise the limit on the size of files: ulimit -f unlimited",
+            "free space on that disk: df -h",
+            "free space within your quota: quota",
+        )
+    };
     match cause.kind() {
-        io::ErrorKind::FileTooLarge => {
-            Some("raise the limit on the size of files: ulimit -f unlimited")
-        }
-        io::ErrorKind::StorageFull => Some("free space on that disk: df -h"),
-        io::ErrorKind::QuotaExceeded => Some("free space within your quota: quota"),
+        io::ErrorKind::FileTooLarge => Some(too_large),
+        io::ErrorKind::StorageFull => Some(full),
+        io::ErrorKind::QuotaExceeded => Some(quota),
         _ => None,
     }
 }
@@ -82,7 +93,7 @@ mod tests {
     #[test]
     fn the_cause_decides_and_not_what_lies_on_top() {
         let full = Outer(Outer(io::Error::from(io::ErrorKind::StorageFull)));
-        assert!(cure_of_shortage(&full).is_some_and(|cure| cure.contains("df")));
+        assert!(cure_of_shortage(&full).is_some_and(|cure| cure.contains("free space")));
         let refused = Outer(io::Error::from(io::ErrorKind::PermissionDenied));
         assert_eq!(cure_of_shortage(&refused), None);
     }

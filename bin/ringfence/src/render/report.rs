@@ -7,6 +7,7 @@ use std::path::Path;
 use ringfence::quarantine::Entry;
 use ringfence::{Report, Swept};
 use ringfence_backend::Ending;
+use ringfence_backend::windows::explain_code;
 use ringfence_plan::step::Observe;
 use ringfence_plan::{Level, Missing};
 use ringfence_policy::environment::WithheldReason;
@@ -197,6 +198,12 @@ fn ending(ending: Ending, frame: Frame<'_>) -> String {
             "ringfence: error: {program}: the interpreter in its first line (`#!`) is not found\n"
         ),
         Ending::NotFound => format!("ringfence: error: {program}: command not found\n"),
+        Ending::NotExecutable(code) if cfg!(windows) => {
+            format!(
+                "ringfence: error: {program} can't be executed\n{}",
+                windows_cause(code)
+            )
+        }
         Ending::NotExecutable(errno) => {
             let cause = std::io::Error::from_raw_os_error(errno);
             if cause.kind() == std::io::ErrorKind::NotFound {
@@ -206,6 +213,17 @@ fn ending(ending: Ending, frame: Frame<'_>) -> String {
             }
             format!("ringfence: error: {program} can't be executed\n  caused by: {cause}\n")
         }
+    }
+}
+
+/// Why Windows started no program, and what to do where its code is a known one.
+fn windows_cause(code: i32) -> String {
+    match explain_code(code.cast_unsigned()) {
+        Some(meaning) => format!(
+            "  caused by: {} ({}): {}\n  hint: {}\n",
+            meaning.name, meaning.code, meaning.cause, meaning.cure
+        ),
+        None => format!("  caused by: {}\n", std::io::Error::from_raw_os_error(code)),
     }
 }
 
@@ -390,6 +408,17 @@ mod tests {
             colour: Colour::Plain,
         };
         render_end(report, frame)
+    }
+
+    #[test]
+    fn a_code_of_windows_is_told_with_its_cause_and_its_cure() {
+        for code in [5, 267, 740] {
+            let told = windows_cause(code);
+            let meaning = explain_code(code.cast_unsigned()).unwrap();
+            assert!(told.contains(meaning.cause), "{told}");
+            assert!(told.contains(&format!("hint: {}", meaning.cure)), "{told}");
+        }
+        assert!(!windows_cause(193).contains("hint"));
     }
 
     #[test]

@@ -39,7 +39,11 @@ use crate::observe::disk::Disk;
 use crate::observe::look::{Look, Seen};
 use crate::observe::machine::{self, Known};
 use crate::observe::write_class;
+use crate::sys::CallError;
 use crate::sys::logon::Logon;
+use crate::sys::object::ProtectError;
+use crate::sys::process::StartError;
+use crate::sys::token::RestrictError;
 use live::{LiveError, LiveSessions};
 use person::{PersonError, PersonFiles};
 use running::{Running, Stubs};
@@ -160,12 +164,27 @@ fn fault(error: WindowsLaunchError) -> LaunchFault {
 /// The system's code at the bottom of an error.
 #[must_use]
 pub fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u32> {
-    chain(error).find_map(
-        |cause| match cause.downcast_ref::<crate::sys::CallError>() {
+    chain(error).find_map(|cause| {
+        let call = cause.downcast_ref::<CallError>().or_else(|| inside(cause));
+        match call {
             Some(call) => Some(call.error.0),
             None => Some(cause.downcast_ref::<CallFailure>()?.code),
-        },
-    )
+        }
+    })
+}
+
+/// The call that an error stands for which shows it as its own: the chain of causes leaves such a call out.
+fn inside<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a CallError> {
+    if let Some(StartError::Call(call)) = error.downcast_ref() {
+        return Some(call);
+    }
+    if let Some(ProtectError::Call(call)) = error.downcast_ref() {
+        return Some(call);
+    }
+    match error.downcast_ref() {
+        Some(RestrictError::Call(call)) => Some(call),
+        _ => None,
+    }
 }
 
 /// Where the facts about ports come from.
@@ -345,6 +364,29 @@ mod tests {
     use ringfence_plan::windows::WindowsPath;
 
     use super::*;
+    use crate::sys::Win32Error;
+
+    #[test]
+    fn every_known_code_of_a_start_as_an_account_reaches_the_person_with_cause_and_cure() {
+        for meaning in ringfence_backend::windows::CODES {
+            let call = CallError::new(
+                "CreateProcessWithLogonW",
+                "runner",
+                Win32Error(meaning.code),
+            );
+            let error = WindowsLaunchError::Open(OpenError::Start {
+                user: "RingfenceOff-ABCDEF".to_owned(),
+                cause: StartError::Call(call),
+            });
+            let LaunchFault::Coded { hint, .. } = fault(error) else {
+                panic!("{} has no hint", meaning.code);
+            };
+            assert!(
+                hint.contains(meaning.cause) && hint.contains(meaning.cure),
+                "{hint}"
+            );
+        }
+    }
 
     // enforced-by-wine: directories and their ids.
     #[test]

@@ -275,6 +275,10 @@ pub(super) fn failed(error: SessionError) -> SessionFault {
     SessionFault::Failed(Box::new(error))
 }
 
+/// Codes that say something of the command's own program or directory: it may not be entered, needs an administrator, is
+/// taken for a virus (`ERROR_VIRUS_INFECTED`), or is refused by policy (`ERROR_ACCESS_DISABLED_BY_POLICY`).
+const OF_THE_COMMAND: [u32; 5] = [5, 225, 267, 740, 1260];
+
 /// How a command ended that never began; what is no fault of the command's is one of the session's.
 pub(super) fn not_started(why: NotStarted) -> Result<Ending, SessionFault> {
     match why {
@@ -283,6 +287,9 @@ pub(super) fn not_started(why: NotStarted) -> Result<Ending, SessionFault> {
             // ERROR_BAD_EXE_FORMAT, which is what it comes to.
             let error = io::Error::from_raw_os_error(193);
             Ok(Ending::NotExecutable(error.raw_os_error().unwrap_or(193)))
+        }
+        NotStarted::Call(called) if OF_THE_COMMAND.contains(&called.code) => {
+            Ok(Ending::NotExecutable(called.code.cast_signed()))
         }
         NotStarted::Malformed(_) | NotStarted::NotEnforced(_) | NotStarted::Call(_) => Err(
             SessionFault::Failed(Box::new(RequestError::NotStarted(why))),
@@ -318,6 +325,23 @@ mod tests {
     use ringfence_backend::windows::runner::Called;
 
     use super::*;
+
+    #[test]
+    fn a_program_that_can_not_be_started_is_the_commands_fault_and_the_session_goes_on() {
+        let why = |code| {
+            NotStarted::Call(Called {
+                call: "CreateProcessAsUserW".to_owned(),
+                object: "setup.exe".to_owned(),
+                code,
+            })
+        };
+        for code in OF_THE_COMMAND {
+            let ending = not_started(why(code)).unwrap();
+            assert_eq!(ending, Ending::NotExecutable(code.cast_signed()));
+        }
+        // ERROR_NOT_ENOUGH_QUOTA is no word about the command.
+        assert!(not_started(why(1816)).is_err());
+    }
 
     #[test]
     fn what_was_tended_is_counted_whole_and_named_in_part() {
