@@ -123,7 +123,6 @@ pub(crate) fn run(project: &Project) -> Result<Part, PlumbingError> {
         "[windows]\nsandbox = \"unelevated\"\n",
     )
     .map_err(PlumbingError::Built)?;
-    let before = traces(project);
     let (mut text, mut failures) = (String::new(), String::new());
     for case in CASES {
         if !directory(project).join(case.program).is_file() {
@@ -154,11 +153,13 @@ pub(crate) fn run(project: &Project) -> Result<Part, PlumbingError> {
         }
     }
     stop(project);
-    let left: Vec<String> = traces(project).difference(&before).cloned().collect();
+    // Whatever left them: one that an earlier call has left must not be taken for nothing.
+    let left = traces(project);
     if !left.is_empty() {
+        let left: Vec<String> = left.into_iter().collect();
         let _ = writeln!(failures, "left behind:\n  {}", left.join("\n  "));
     }
-    text.push_str("nothing of set-up's is left: no file, no registry key, no account\n");
+    text.push_str("nothing of set-up's is left: no file, no registry key or value, no profile\n");
     Ok(if failures.is_empty() {
         Part::Held(text)
     } else {
@@ -175,7 +176,11 @@ fn stop(project: &Project) {
     let _ = process::capture(command);
 }
 
-/// What set-up would leave: our directory of the machine, our keys, accounts and profiles of ours.
+/// What a person keeps for themselves, whatever set-up does: the secret of their SIDs, made by the first plan.
+const KEPT: &[&str] = &["person.json"];
+
+/// What set-up would leave: our directory of the machine, keys and values that name us, profiles of ours, and what the
+/// person's part writes.
 fn traces(project: &Project) -> BTreeSet<String> {
     let prefix = prefix(project).join("prefix");
     let mut found = BTreeSet::new();
@@ -187,6 +192,10 @@ fn traces(project: &Project) -> BTreeSet<String> {
             if name.starts_with("Ringfence") {
                 found.insert(user.path().display().to_string());
             }
+            let own = user.path().join("AppData/Local/Ringfence");
+            let own = std::fs::read_dir(own).into_iter().flatten().flatten();
+            let own = own.filter(|entry| !KEPT.iter().any(|kept| entry.file_name() == *kept));
+            found.extend(own.map(|entry| entry.path().display().to_string()));
             // What a demo makes lies in a profile.
             let inside = std::fs::read_dir(user.path()).into_iter().flatten();
             let demos = inside.flatten().filter(|entry| {
@@ -201,7 +210,7 @@ fn traces(project: &Project) -> BTreeSet<String> {
         let text = String::from_utf8_lossy(&text);
         found.extend(
             text.lines()
-                .filter(|line| line.starts_with('[') && line.contains("Ringfence"))
+                .filter(|line| line.to_lowercase().contains("ringfence"))
                 .map(|line| format!("{hive}: {line}")),
         );
     }

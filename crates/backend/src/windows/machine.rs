@@ -232,6 +232,11 @@ pub trait Machine {
         path: &WindowsPath,
         descriptor: &SecurityDescriptor,
     ) -> Result<(), CallFailure>;
+    /// The administrator's policy file, where it lies in this directory of ours: it is none of set-up's.
+    fn observe_policy(
+        &mut self,
+        directory: &WindowsPath,
+    ) -> Result<Option<WindowsPath>, CallFailure>;
     /// Removes the directory of that id and what is in it; no link is followed.
     fn remove_directory(&mut self, path: &WindowsPath, id: FileId) -> Result<(), CallFailure>;
 

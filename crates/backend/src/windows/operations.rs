@@ -66,7 +66,7 @@ fn of_machine(step: &MachineStep) -> Operation {
             does: "makes a directory of ours with a protected descriptor",
             safe: "below our own directory, no link followed; one that is there with another descriptor stops set-up",
             removal: "removes the directory with that file id and what is in it, or gives it the descriptor it had",
-            kept: "another object at that path; what another person's set-up still needs",
+            kept: "another object at that path; what another person's set-up still needs; the administrator's `policy.toml`, with its directory",
         },
         MachineStep::SetValue { .. } => Operation {
             verb: "SetValue",

@@ -22,6 +22,8 @@ use crate::windows::step::{
 
 /// How many ports are reserved for the proxy: one per session that is alive at once.
 pub const PROXY_PORTS: u16 = 32;
+/// The administrator's policy file, in our own directory of the machine: set-up neither makes nor removes it.
+pub const POLICY_FILE: &str = "policy.toml";
 /// The first port that is looked at.
 const FIRST_PROXY_PORT: u16 = 20_000;
 /// `SOFTWARE\…\Winlogon\SpecialAccounts\UserList`: accounts that the sign-in screen does not show.

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::os::windows::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::windows::io::AsHandle as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -89,15 +89,27 @@ pub fn ask(
     more: &[OsString],
     files: &PersonFiles,
 ) -> Result<SetupReceipt, ElevateError> {
-    let program = program()?;
     let request = write_request(subject, plan, files)?;
+    let answered = ask_with(&request, verb, (subject.person, plan), more);
+    // Nobody reads it again; where it stays the next one is written over it.
+    let _ = fs::remove_file(request);
+    answered
+}
+
+/// Starts the program with this request, and waits for its receipt.
+fn ask_with(
+    request: &Path,
+    verb: SetupVerb,
+    (person, plan): (Sid, &str),
+    more: &[OsString],
+) -> Result<SetupReceipt, ElevateError> {
+    let program = program()?;
     let name = PipeName::random().map_err(ElevateError::Pipe)?;
-    let server =
-        PipeServer::new(name.clone(), &descriptor(subject.person)).map_err(ElevateError::Pipe)?;
+    let server = PipeServer::new(name.clone(), &descriptor(person)).map_err(ElevateError::Pipe)?;
     let mut arguments = vec![
         OsString::from(verb.word()),
         OsString::from(REQUEST_ARGUMENT),
-        request.into_os_string(),
+        request.as_os_str().to_owned(),
         OsString::from(PLAN_ARGUMENT),
         OsString::from(plan),
         OsString::from(RECEIPT_ARGUMENT),
@@ -173,7 +185,7 @@ fn descriptor(person: Sid) -> SecurityDescriptor {
 }
 
 /// The arguments as one text, without the program.
-fn parameters(program: &std::path::Path, arguments: &[OsString]) -> Result<OsString, ElevateError> {
+fn parameters(program: &Path, arguments: &[OsString]) -> Result<OsString, ElevateError> {
     let units = |text: &OsStr| text.encode_wide().collect::<Vec<u16>>();
     let arguments: Vec<Vec<u16>> = arguments.iter().map(|text| units(text)).collect();
     let build = |arguments: &[Vec<u16>]| {

@@ -23,6 +23,7 @@ use ringfence_backend::windows::{
 use ringfence_nt::{SecurityDescriptor, Sid};
 use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::facts::ExcludedBy;
+use ringfence_plan::windows::machine::POLICY_FILE;
 use ringfence_plan::windows::step::{
     FileId, Filter, FirewallRule, Guid, LogonRight, ObjectKind, PortRange, RegistryValue,
 };
@@ -213,6 +214,19 @@ impl Machine for WindowsMachine {
     ) -> Result<(), CallFailure> {
         self.check_own(path)?;
         self.files.make_directory(path, descriptor)
+    }
+
+    fn observe_policy(
+        &mut self,
+        directory: &WindowsPath,
+    ) -> Result<Option<WindowsPath>, CallFailure> {
+        if *directory != self.own {
+            return Ok(None);
+        }
+        let Ok(policy) = directory.join(POLICY_FILE) else {
+            return Ok(None);
+        };
+        Ok(self.files.open(&policy)?.map(|_| policy))
     }
 
     fn remove_directory(&mut self, path: &WindowsPath, id: FileId) -> Result<(), CallFailure> {

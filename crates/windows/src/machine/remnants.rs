@@ -6,7 +6,7 @@ use ringfence_backend::call::CallFailure;
 use ringfence_backend::windows::{Files as _, Redirection, Remnant, RemnantKind};
 use ringfence_nt::Sid;
 use ringfence_plan::windows::WindowsPath;
-use ringfence_plan::windows::machine::{HIDDEN_ACCOUNTS, OWN_KEY};
+use ringfence_plan::windows::machine::{HIDDEN_ACCOUNTS, OWN_KEY, POLICY_FILE};
 use ringfence_plan::windows::step::ObjectKind;
 
 use super::profile;
@@ -154,7 +154,9 @@ fn directories(files: &mut NtFiles, own: &WindowsPath) -> Result<Vec<Remnant>, C
                 && below
                     .name()
                     .is_some_and(|name| name.to_lowercase().starts_with("machine.ledger"));
-            if ledger {
+            // And the policy is the administrator's.
+            let policy = depth == 0 && below.name() == Some(POLICY_FILE);
+            if ledger || policy {
                 continue;
             }
             found.push(Remnant {

@@ -73,6 +73,8 @@ pub struct World {
     pub records: BTreeMap<WindowsPath, u64>,
     /// Denied ways to sign in.
     pub denied: BTreeMap<Sid, BTreeSet<LogonRight>>,
+    /// The administrator's policy files.
+    pub policies: BTreeSet<WindowsPath>,
     /// Directories that matter to set-up.
     pub directories: BTreeMap<WindowsPath, Directory>,
     /// Registry keys below `HKEY_LOCAL_MACHINE`.
@@ -415,6 +417,16 @@ impl Machine for FakeMachine {
         })
     }
 
+    fn observe_policy(
+        &mut self,
+        directory: &WindowsPath,
+    ) -> Result<Option<WindowsPath>, CallFailure> {
+        self.faults.look("NtCreateFile", &directory.to_string())?;
+        let policies = self.world.policies.iter();
+        let mut there = policies.filter(|path| path.parent().as_ref() == Some(directory));
+        Ok(there.next().cloned())
+    }
+
     fn remove_directory(&mut self, path: &WindowsPath, id: FileId) -> Result<(), CallFailure> {
         let place = path.clone();
         self.change("NtSetInformationFile", &path.to_string(), |world| {
@@ -425,6 +437,7 @@ impl Machine for FakeMachine {
                 .directories
                 .retain(|other, _| !other.starts_with(&place));
             world.records.retain(|other, _| !other.starts_with(&place));
+            world.policies.retain(|other| !other.starts_with(&place));
             Ok(())
         })
     }

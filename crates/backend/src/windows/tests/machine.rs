@@ -154,6 +154,33 @@ fn an_account_or_group_that_we_did_not_make_stops_set_up() {
 }
 
 #[test]
+fn an_administrators_policy_outlives_the_last_set_up() {
+    let mut bench = Bench::new();
+    bench.install(ada()).unwrap();
+    let top = path("C:\\ProgramData\\Ringfence");
+    let policy = top.join("policy.toml").unwrap();
+    bench.machine.world.policies.insert(policy.clone());
+    let removed = bench.uninstall(ada()).unwrap();
+    assert!(removed.failed.is_empty(), "{:?}", removed.failed);
+    let world = &bench.machine.world;
+    assert!(
+        world.policies.contains(&policy),
+        "nobody else has a copy of it"
+    );
+    assert_eq!(world.directories.keys().collect::<Vec<_>>(), [&top]);
+    assert_eq!(bench.store.durable(), None);
+    // The next set-up takes the directory as it is, and its uninstall leaves it too.
+    bench.install(ada()).unwrap();
+    bench.uninstall(ada()).unwrap();
+    assert!(bench.machine.world.policies.contains(&policy));
+    // The control: without it nothing stays.
+    let mut bench = Bench::new();
+    bench.install(ada()).unwrap();
+    bench.uninstall(ada()).unwrap();
+    assert_eq!(bench.machine.world, foreign_world());
+}
+
+#[test]
 fn what_an_account_that_somebody_deleted_was_denied_is_seen_and_goes() {
     let mut bench = Bench::new();
     let gone = bench.install(ada()).unwrap().accounts.offline.unwrap();

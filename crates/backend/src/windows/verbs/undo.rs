@@ -193,6 +193,14 @@ fn undo_directory<M: Machine>(
             Some(_) | None => Err(not_kept(verb)),
         };
     }
+    if machine
+        .observe_policy(path)
+        .map_err(StepError::Call)?
+        .is_some()
+    {
+        // It stays, and so does its place: without it nobody would be bound by it after the next set-up.
+        return Ok(Undone::Merged);
+    }
     machine
         .remove_directory(path, directory.id)
         .map_err(StepError::Call)?;
