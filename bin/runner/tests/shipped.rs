@@ -198,3 +198,26 @@ fn plumbing_only_hostile_bytes_end_it() {
         assert_eq!(runner.wait().unwrap().code(), Some(1), "{bytes:?}");
     }
 }
+
+/// A word that would be answered, in a frame of another version: it is not read at all.
+#[test]
+fn plumbing_only_a_frame_of_another_version_is_not_answered() {
+    let everyone = SecurityDescriptor::from_sddl("O:WDG:WDD:(A;;GA;;;WD)").unwrap();
+    let name = PipeName::random().unwrap();
+    let server = PipeServer::new(name.clone(), &everyone).unwrap();
+    let mut runner = Command::new(RUNNER)
+        .arg(name.as_str())
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let connection = server.accept(60_000).unwrap();
+    let mut stream = &connection.stream;
+    let mut frame = Vec::new();
+    FORMAT.encode(&Request::Close, &mut frame).unwrap();
+    // The version stands behind four bytes of length.
+    frame[4] = frame[4].wrapping_add(1);
+    stream.write_all(&frame).unwrap();
+    assert_eq!(FORMAT.read::<Event>(&mut stream).unwrap(), None);
+    assert_eq!(runner.wait().unwrap().code(), Some(1));
+}

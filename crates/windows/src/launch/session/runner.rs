@@ -228,3 +228,47 @@ pub(in crate::launch) fn hold_program(path: &Path) -> Result<File, OpenError> {
 fn system_directory() -> OsString {
     std::env::var_os("SystemRoot").unwrap_or_else(|| OsString::from(r"C:\Windows"))
 }
+
+#[cfg(test)]
+mod tests {
+    use ringfence_nt::SecurityDescriptor;
+
+    use super::*;
+    use crate::sys::pipe::connect;
+    use crate::sys::process::{Arguments, Command, Standard, start_suspended};
+
+    /// Which process is at the other end the system says, not whoever is there first.
+    #[test]
+    fn enforced_by_wine_whoever_connects_in_place_of_the_runner_is_sent_away() {
+        let everyone = SecurityDescriptor::from_sddl("O:WDG:WDD:(A;;GA;;;WD)").unwrap();
+        let program = std::env::current_exe().unwrap();
+        let nothing = File::options().read(true).write(true).open("NUL").unwrap();
+        let environment: Vec<_> = std::env::vars_os()
+            .filter(|(name, _)| !name.as_encoded_bytes().contains(&b'='))
+            .collect();
+        // It knows nothing of a pipe.
+        let child = start_suspended(&Command {
+            program: program.as_os_str(),
+            arguments: Arguments::Plain(&[OsString::from("--list")]),
+            environment: &environment,
+            directory: program.parent().unwrap().as_os_str(),
+            desktop: None,
+            standard: Standard::Handles([nothing.as_handle(); 3]),
+            token: None,
+            jobs: &[],
+        })
+        .unwrap();
+        let runner = child.id();
+        let name = PipeName::random().unwrap();
+        let server = PipeServer::new(name.clone(), &everyone).unwrap();
+        let stranger = std::thread::spawn(move || connect(&name).unwrap().peer);
+        match Runner::of(child, server) {
+            Err(OpenError::Stranger { expected, found }) => {
+                assert_eq!((expected, found), (runner, std::process::id()));
+            }
+            Err(error) => panic!("{error:?}"),
+            Ok(_) => panic!("the stranger was taken for the runner"),
+        }
+        stranger.join().unwrap();
+    }
+}
