@@ -39,6 +39,7 @@ const CLASSES: &[(&str, Class)] = &[
     ("backend::running::", Class::NoSystem),
     ("clock::", Class::NoSystem),
     ("digest::", Class::NoSystem),
+    ("grants::", Class::NoSystem),
     // Files of the person's, kept and read again.
     ("environment::", Class::PlumbingOnly),
     ("told::", Class::PlumbingOnly),

@@ -35,6 +35,8 @@ const ALLOWED: &[&str] = &[
     "userenv.dll",
     // `verify` connects to a listener of its own on this machine.
     "ws2_32.dll",
+    // Processes of this machine with their users, whose tokens an administrator may not open.
+    "wtsapi32.dll",
 ];
 
 /// Names of libraries, in small letters, from what `objdump -p` prints.

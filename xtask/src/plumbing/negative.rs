@@ -176,8 +176,9 @@ fn stop(project: &Project) {
     let _ = process::capture(command);
 }
 
-/// What a person keeps for themselves, whatever set-up does: the secret of their SIDs, made by the first plan.
-const KEPT: &[&str] = &["person.json"];
+/// What a person keeps for themselves, whatever set-up does: the secret of their SIDs, made by the first plan, and the
+/// place of sessions' records.
+const KEPT: &[&str] = &["person.json", "sessions"];
 
 /// What set-up would leave: our directory of the machine, keys and values that name us, profiles of ours, and what the
 /// person's part writes.
