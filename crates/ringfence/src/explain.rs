@@ -66,6 +66,10 @@ fn narrowest(
     real: &Path,
     grant: Option<Grant>,
 ) -> (Option<Grant>, Option<RefusedRoot>) {
+    if cfg!(windows) && operation == Operation::Connect {
+        // No option opens a socket or a pipe by its path there.
+        return (None, None);
+    }
     let mut judge = RootJudge::new(policy);
     let refused = grant.as_ref().and_then(|grant| judge.refuse(grant));
     if grant.is_some() && refused.is_none() {

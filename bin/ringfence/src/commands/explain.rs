@@ -124,10 +124,11 @@ fn refuse_url(object: &OsStr) -> Result<(), Failure> {
     )))
 }
 
-/// A destination with a slash is a Unix socket's path, everything else HOST:PORT.
+/// A destination with a separator is a socket's or a pipe's path, everything else HOST:PORT.
 fn on_destination(policy: &Policy, object: &OsStr) -> Result<Explanation, Failure> {
     refuse_url(object)?;
-    if object.as_encoded_bytes().contains(&b'/') {
+    let is_path = |byte: &u8| std::path::is_separator(char::from(*byte));
+    if object.as_encoded_bytes().iter().any(is_path) {
         return on_path(policy, Operation::Connect, object);
     }
     let destination = Destination::internet(&object.to_string_lossy())?;
