@@ -126,7 +126,7 @@ impl StateError {
                 format!("chmod 700 {}", path.display())
             }
             Self::OpenToOthers { .. } => format!(
-                "name a directory for Ringfence alone, which it makes itself: {STATE_VARIABLE}=/path/ringfence"
+                "name a directory for Ringfence alone, which it makes itself, by the variable {STATE_VARIABLE}"
             ),
         }
     }
@@ -473,5 +473,60 @@ mod tests {
             refused,
             Err(StateError::ForeignOwner { owner: 12345, .. })
         ));
+    }
+}
+
+#[cfg(all(test, windows))]
+mod hints {
+    use super::file::StateFileError;
+    use super::*;
+    use crate::load::LoadError;
+    use crate::own_file::{OwnFile, OwnFileError};
+    use crate::shortage::cure_of_shortage;
+
+    /// enforced-by-wine: words, and nothing of the system.
+    #[test]
+    fn no_hint_names_a_command_of_other_systems() {
+        let path = || PathBuf::from(r"C:\Users\ada\AppData\Local\Ringfence\a.json");
+        let mut hints = vec![
+            StateError::NoPlace.hint(),
+            StateError::OpenToOthers {
+                path: PathBuf::from(r"C:\Ringfence"),
+                mode: 0o777,
+            }
+            .hint(),
+            StateFileError::Foreign {
+                path: path(),
+                reason: "",
+            }
+            .hint(),
+            LoadError::ManagedNotBelieved {
+                path: path(),
+                reason: "",
+            }
+            .hint(),
+            OwnFileError::OtherNames {
+                file: OwnFile::Policy,
+                path: path(),
+                names: 2,
+            }
+            .hint(),
+        ];
+        for kind in [
+            io::ErrorKind::FileTooLarge,
+            io::ErrorKind::StorageFull,
+            io::ErrorKind::QuotaExceeded,
+        ] {
+            hints.extend(cure_of_shortage(&io::Error::from(kind)).map(str::to_owned));
+        }
+        assert_eq!(hints.len(), 8);
+        for hint in hints {
+            for word in [
+                "chmod", "chown", "sudo", "ulimit", "df -h", "cp ", "/path", "~/",
+            ] {
+                assert!(!hint.contains(word), "{hint}");
+            }
+            assert!(!hint.contains(r"\\"), "{hint}");
+        }
     }
 }
