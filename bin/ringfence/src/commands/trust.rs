@@ -32,7 +32,7 @@ fn file(options: &Trust) -> Result<PathBuf, Failure> {
         return Ok(file.clone());
     }
     let workspace = context::workspace(&PolicyOptions::default())?;
-    Ok(workspace.as_path().join(".ringfence/policy.toml"))
+    Ok(workspace.as_path().join(".ringfence").join("policy.toml"))
 }
 
 fn add(store: &TrustStore, options: &Trust) -> Result<(), Failure> {

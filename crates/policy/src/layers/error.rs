@@ -224,7 +224,8 @@ impl ResolveError {
                 "variables and other people's homes are not expanded: write the path out".into()
             }
             ResolveFault::RelativePath(path) => {
-                format!("write it from the root or from your home: `/{path}` or `~/{path}`")
+                let root = if cfg!(windows) { "C:\\" } else { "/" };
+                format!("write it from the root or from your home: `{root}{path}` or `~/{path}`")
             }
             ResolveFault::BadPath { .. } => "write an absolute path".into(),
             ResolveFault::BadName(_) => "write a name relative to each writable root: `infra/prod`".into(),
