@@ -192,10 +192,13 @@ impl GenericMapping {
         execute: AccessMask(0x0002_0019),
         all: AccessMask(0x000f_003f),
     };
-    /// Access tokens.
+    /// Access tokens: every right of their own is part of a generic one, and reading is copying too.
+    ///
+    /// `[unsettled]` "Access Rights for Access-Token Objects" names `TOKEN_READ` and its like without `TOKEN_DUPLICATE` and
+    /// `TOKEN_IMPERSONATE`; those are names for requests, and no document says what the system maps generic rights to.
     pub const TOKEN: Self = Self {
-        read: AccessMask(0x0002_0008),
-        write: AccessMask(0x0002_00e0),
+        read: AccessMask(0x0002_001a),
+        write: AccessMask(0x0002_01e0),
         execute: AccessMask(0x0002_0005),
         all: AccessMask(0x000f_01ff),
     };

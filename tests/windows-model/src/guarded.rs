@@ -28,9 +28,21 @@ pub(crate) fn guarded(session: &Session, siblings: &[&Session]) -> Vec<Guarded> 
 }
 
 /// Every right on such an object that is neither for reading nor for executing.
+///
+/// Of processes without `PROCESS_SET_SESSIONID`, which shares its bit with reading a section: what it is for takes
+/// `SeTcbPrivilege`, and no target has that.
 fn writes(kind: SecurableKind) -> AccessMask {
     let mapping = kind.mapping();
-    mapping.all - mapping.read - mapping.execute
+    let writes = mapping.all - mapping.read - mapping.execute;
+    match kind {
+        SecurableKind::Process => writes - AccessMask(0x4),
+        SecurableKind::Thread
+        | SecurableKind::Token
+        | SecurableKind::Pipe
+        | SecurableKind::WindowStation
+        | SecurableKind::Desktop
+        | SecurableKind::Job => writes,
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,6 +96,9 @@ fn of_sibling(
     // TOKEN_ASSIGN_PRIMARY, TOKEN_DUPLICATE, TOKEN_IMPERSONATE and all that adjusts; TOKEN_QUERY_SOURCE only reads.
     let source = AccessMask(0x10);
     let takes = (writes(SecurableKind::Token) | AccessMask(0x1e7)) - source;
+    // TOKEN_ASSIGN_PRIMARY and TOKEN_IMPERSONATE share their bits with rights that files and sections need. A process's
+    // token is taken by a copy alone: it is no impersonation token, and is no relative of another logon session's.
+    let by_a_copy = takes - AccessMask(0x5);
     [
         (
             "target",
@@ -121,6 +136,13 @@ fn of_sibling(
             SecurableKind::Token,
             bind(&spec.token.descriptor),
             Some(takes),
+        ),
+        // The system makes it with the default list of who starts the program.
+        (
+            "token of what a target starts",
+            SecurableKind::Token,
+            made(SecurableKind::Token),
+            Some(by_a_copy),
         ),
         (
             "station",

@@ -62,6 +62,8 @@ pub enum Mutation {
     SoftRunner,
     /// The default DACL names Everyone.
     OpenDefault,
+    /// The default DACL gives the group generic read: on tokens that is a copy of them.
+    ReadableDefault,
     /// The desktop of a session names the group for everything, and no session.
     SharedDesktop,
     /// Targets' tokens may be duplicated by the group.
@@ -113,6 +115,7 @@ impl Mutation {
                 Self::EverybodyCounts,
                 Self::SoftRunner,
                 Self::OpenDefault,
+                Self::ReadableDefault,
                 Self::SharedDesktop,
                 Self::TokensTaken,
             ])
@@ -190,6 +193,7 @@ impl Mutation {
             | Self::EverybodyCounts
             | Self::SoftRunner
             | Self::OpenDefault
+            | Self::ReadableDefault
             | Self::SharedDesktop
             | Self::TokensTaken => self.launch(plan),
         }
@@ -236,6 +240,12 @@ impl Mutation {
                 }
             }
             Self::OpenDefault => spec.token.default_dacl.aces.push(everything(Sid::EVERYONE)),
+            Self::ReadableDefault => {
+                if let Some(accounts) = accounts {
+                    let read = Ace::allow(AceFlags::NONE, AccessMask::GENERIC_READ, accounts.group);
+                    spec.token.default_dacl.aces.push(read);
+                }
+            }
             Self::SharedDesktop => {
                 if let Some(accounts) = accounts {
                     for own in [&mut spec.desktop, &mut spec.station] {

@@ -211,6 +211,11 @@ const STATION_ALL: AccessMask = AccessMask(0x000f_037f);
 const DESKTOP_ALL: AccessMask = AccessMask(0x000f_01ff);
 /// Generic read, write and execute.
 const READ_WRITE_EXECUTE: AccessMask = AccessMask(0xe000_0000);
+/// What the first pass gives on what targets make: to write and to execute, and of reading what files, sections, events,
+/// processes and keys need (`0x041d`, `READ_CONTROL`, `SYNCHRONIZE`). Not `GENERIC_READ`: on a token that may be
+/// `TOKEN_DUPLICATE`, which no second pass covers. A program that a target starts has a token with this list, and every
+/// session of the account has the group: one would take another's token, with the write grants in it.
+pub(crate) const WHAT_TARGETS_MAKE: AccessMask = AccessMask(0x6012_041d);
 
 const UI_LIMITS: [&str; 7] = [
     "HANDLES",
@@ -320,7 +325,7 @@ impl Launch<'_> {
         ));
         let bound = allow(AccessMask::READ_CONTROL, Sid::OWNER_RIGHTS);
         let default_dacl = Acl::new(vec![
-            allow(READ_WRITE_EXECUTE, normal),
+            allow(WHAT_TARGETS_MAKE, normal),
             allow(AccessMask::GENERIC_ALL, Placeholder::Session.sid()),
             allow(AccessMask::GENERIC_ALL, Sid::SYSTEM),
             bound,

@@ -102,6 +102,7 @@ fn mask_words(mask: AccessMask) -> String {
         AccessMask::FILE_DELETE_CHILD => "delete what is in it",
         AccessMask::READ_CONTROL => "read permissions",
         AccessMask(0xe000_0000) => "generic read, write, execute",
+        AccessMask(0x6012_041d) => "write, execute, and read but no copies of tokens",
         _ => return mask.to_string(),
     };
     format!("{words} ({mask})")

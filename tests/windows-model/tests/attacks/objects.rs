@@ -315,6 +315,30 @@ fn a_target_opens_with_every_right_what_it_makes_open_and_not_itself() {
     }
 }
 
+/// The token of a program that a target starts has the target's default list. With generic read in it, every session of
+/// the account could copy that token, and act with the write grants in it; no second pass covers a copy.
+#[test]
+fn no_session_copies_the_token_of_what_another_sessions_target_starts() {
+    let copy = AccessMask(0x2);
+    for class in WriteClass::ALL {
+        let copied = |mutation: Option<Mutation>| {
+            let world = Scene::standard(class, mutation).unwrap();
+            let mut tokens = world
+                .guarded
+                .iter()
+                .filter(|one| one.name.contains("token of what a target starts"))
+                .peekable();
+            assert!(tokens.peek().is_some(), "there is a sibling");
+            tokens.any(|one| one.object.open(&world.target, copy, class).is_granted())
+        };
+        assert!(
+            copied(Some(Mutation::ReadableDefault)),
+            "control: {class:?}"
+        );
+        assert!(!copied(None), "{class:?}");
+    }
+}
+
 /// A console host as a runner makes it that keeps the default DACL of its user.
 fn runners_console_host(world: &World) -> Securable {
     let all = |sid| Ace::allow(AceFlags::NONE, AccessMask::GENERIC_ALL, sid);

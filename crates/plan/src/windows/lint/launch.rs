@@ -8,7 +8,7 @@ use ringfence_nt::{AccessMask, Ace, AceKind, SecurityDescriptor, Sid};
 
 use super::{Lint, LintRule};
 use crate::windows::launch::{
-    Identity, LaunchSpec, RunnerHardening, TOKEN_OF_RUNNER, TOKEN_OF_TARGET,
+    Identity, LaunchSpec, RunnerHardening, TOKEN_OF_RUNNER, TOKEN_OF_TARGET, WHAT_TARGETS_MAKE,
 };
 use crate::windows::sids;
 
@@ -29,10 +29,10 @@ impl Lint<'_> {
         ];
         let is_account = matches!(launch.identity, Identity::Account(_));
         let counts = |sid: &Sid| is_account && !token.deny_only.contains(sid);
-        let too_much = AccessMask::GENERIC_ALL | AccessMask::WRITE_DAC | AccessMask::WRITE_OWNER;
         let gives = |ace: &Ace| {
-            let own = [session, Sid::SYSTEM, self.plan.person].contains(&ace.sid);
-            ace.kind == AceKind::Allow && !own && ace.mask.intersects(too_much)
+            let bound = ace.sid == Sid::OWNER_RIGHTS && AccessMask::READ_CONTROL.contains(ace.mask);
+            let own = [session, Sid::SYSTEM].contains(&ace.sid) || bound;
+            ace.kind == AceKind::Allow && !own && !WHAT_TARGETS_MAKE.contains(ace.mask)
         };
         let person_restricting =
             launch.identity == Identity::Person && restricting.contains(&self.plan.person);
