@@ -158,6 +158,7 @@ const fn hangs_on(stakes: Stakes) -> &'static str {
         Stakes::Links => "; open, what can only be read can be emptied by another name",
         Stakes::Service => "; told, and never called closed",
         Stakes::Works => "; it ought to work",
+        Stakes::Shared => "; told, and in same-user mode open it is no boundary",
     }
 }
 

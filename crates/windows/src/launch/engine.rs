@@ -125,6 +125,7 @@ impl Engine {
                 proven.push(
                     "runner: its process, threads and token are closed to targets".to_owned(),
                 );
+                proven.push("runner: loads libraries of the system alone, read back".to_owned());
                 if profile::of_this_process().map_err(called)? == Profile::Temporary {
                     return Err(Refusal::TemporaryProfile);
                 }

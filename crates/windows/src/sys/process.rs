@@ -13,14 +13,16 @@ use windows_sys::Win32::System::Threading::{
     CreateProcessW, DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT,
     GetExitCodeProcess, InitializeProcThreadAttributeList, LPPROC_THREAD_ATTRIBUTE_LIST,
     PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROC_THREAD_ATTRIBUTE_JOB_LIST,
-    PROC_THREAD_ATTRIBUTE_PSEUDOCONSOLE, PROCESS_INFORMATION, ResumeThread, STARTF_USESTDHANDLES,
-    STARTUPINFOEXW, STARTUPINFOW, TerminateProcess, UpdateProcThreadAttribute,
+    PROC_THREAD_ATTRIBUTE_MITIGATION_POLICY, PROC_THREAD_ATTRIBUTE_PSEUDOCONSOLE,
+    PROCESS_INFORMATION, ResumeThread, STARTF_USESTDHANDLES, STARTUPINFOEXW, STARTUPINFOW,
+    TerminateProcess, UpdateProcThreadAttribute,
 };
 
 use super::console::PseudoConsole;
 use super::error::{CallError, Win32Error, check};
 use super::handle::{Inheritance, Waited, adopt, set_inheritance, wait};
 use super::job::Job;
+use super::mitigation;
 use super::wide::{InnerZero, WideText};
 use crate::command_line::{self, CommandLineError};
 use crate::environment_block::{self, BlockError};
@@ -114,9 +116,16 @@ pub fn start_suspended(command: &Command<'_>) -> Result<Child, StartError> {
         .iter()
         .map(|job| job.as_handle().as_raw_handle())
         .collect();
-    let mut attributes = Attributes::new(2)?;
+    let off = mitigation::kept_from_children();
+    let mut attributes = Attributes::new(3)?;
     if !jobs.is_empty() {
         attributes.set(PROC_THREAD_ATTRIBUTE_JOB_LIST, &jobs)?;
+    }
+    if let Some(off) = &off {
+        attributes.set(
+            PROC_THREAD_ATTRIBUTE_MITIGATION_POLICY,
+            std::slice::from_ref(off),
+        )?;
     }
     let mut startup = STARTUPINFOEXW {
         StartupInfo: STARTUPINFOW {
@@ -356,17 +365,17 @@ impl Attributes {
         check(done, "UpdateProcThreadAttribute", "console")
     }
 
-    /// `handles` must outlive the list: it keeps the pointer.
-    fn set(&mut self, attribute: u32, handles: &[HANDLE]) -> Result<(), CallError> {
+    /// `values` must outlive the list: it keeps the pointer.
+    fn set<T>(&mut self, attribute: u32, values: &[T]) -> Result<(), CallError> {
         let attribute = usize::try_from(attribute).unwrap_or(0);
-        // SAFETY: the list was initialised; the handles live until the process is started, and their size is said.
+        // SAFETY: the list was initialised; the values live until the process is started, and their size is said.
         let done = unsafe {
             UpdateProcThreadAttribute(
                 self.list(),
                 0,
                 attribute,
-                handles.as_ptr().cast(),
-                size_of_val(handles),
+                values.as_ptr().cast(),
+                size_of_val(values),
                 std::ptr::null_mut(),
                 std::ptr::null(),
             )
@@ -379,5 +388,20 @@ impl Drop for Attributes {
     fn drop(&mut self) {
         // SAFETY: the list was initialised: `new` gives out no other.
         unsafe { DeleteProcThreadAttributeList(self.list()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_takes_what_children_are_told_to_leave_off() {
+        let off = [2_u64 << 44];
+        let mut attributes = Attributes::new(3).unwrap();
+        let attribute = PROC_THREAD_ATTRIBUTE_MITIGATION_POLICY;
+        attributes.set(attribute, &off).unwrap();
+        let wrong = attributes.set(attribute, &[0_u8]).unwrap_err();
+        assert_eq!(wrong.call, "UpdateProcThreadAttribute", "control");
     }
 }

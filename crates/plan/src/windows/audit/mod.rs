@@ -158,7 +158,10 @@ impl AuditReport {
         };
         for probe in &self.probes {
             // A probe of another release is judged as strictly as can be.
-            let stakes = kind_of(&probe.name).map_or(Stakes::Boundary, |kind| kind.stakes);
+            let stakes = match kind_of(&probe.name).map_or(Stakes::Boundary, |kind| kind.stakes) {
+                Stakes::Shared if self.lacks.is_some() => Stakes::Boundary,
+                stakes => stakes,
+            };
             let found = match (stakes, probe.answer) {
                 (_, Answer::NotEnforced) | (Stakes::Boundary, Answer::Open) => Verdict::NotEnforced,
                 (Stakes::Copies | Stakes::Links, Answer::Open) => Verdict::Partial,
@@ -166,9 +169,10 @@ impl AuditReport {
                     Verdict::Unknown
                 }
                 (_, Answer::Held)
-                | (Stakes::Service | Stakes::Works, Answer::Open | Answer::Unknown) => {
-                    Verdict::Held
-                }
+                | (
+                    Stakes::Service | Stakes::Works | Stakes::Shared,
+                    Answer::Open | Answer::Unknown,
+                ) => Verdict::Held,
             };
             verdict = worse(verdict, found);
         }
@@ -308,7 +312,7 @@ mod tests {
             let (open, unknown) = match kind.stakes {
                 Stakes::Boundary => (Verdict::NotEnforced, Verdict::Unknown),
                 Stakes::Copies | Stakes::Links => (Verdict::Partial, Verdict::Unknown),
-                Stakes::Service | Stakes::Works => (Verdict::Held, Verdict::Held),
+                Stakes::Service | Stakes::Works | Stakes::Shared => (Verdict::Held, Verdict::Held),
             };
             assert_eq!(with(Answer::Open), open, "{}", kind.name);
             assert_eq!(with(Answer::Unknown), unknown, "{}", kind.name);
@@ -321,6 +325,16 @@ mod tests {
                 "{} was left out",
                 kind.name
             );
+        }
+        // Same-user mode: what a command shares with its starter it shares with the person.
+        for (answer, verdict) in [
+            (Answer::Open, Verdict::NotEnforced),
+            (Answer::Unknown, Verdict::Unknown),
+            (Answer::Held, Verdict::Held),
+        ] {
+            let mut persons = all(Answer::Held, "drives", answer);
+            persons.lacks = Some("network: advisory".to_owned());
+            assert_eq!(persons.verdict(), verdict, "{answer:?}");
         }
         let mut stranger = all(Answer::Held, "", Answer::Held);
         stranger.probes[0].name = "of another release".to_owned();

@@ -15,6 +15,9 @@ pub enum Stakes {
     Service,
     /// It ought to work inside; where it does not, commands miss it and nothing is lost.
     Works,
+    /// What a command shares with who starts it. A runner is armed against it, and it is told. A harness is not: open,
+    /// same-user mode is no boundary.
+    Shared,
 }
 
 /// A probe.
@@ -135,6 +138,11 @@ pub const PROBES: &[ProbeKind] = &[
         "process.person",
         "each right to a process of the person, from inside",
         Stakes::Boundary,
+    ),
+    probe(
+        "drives",
+        "names of drives for the logon session of who starts commands, from inside",
+        Stakes::Shared,
     ),
     probe(
         "leftovers.processes",

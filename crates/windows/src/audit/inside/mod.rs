@@ -4,6 +4,7 @@
 //! control failed outside is never held.
 
 mod copies;
+mod drives;
 pub(super) mod errands;
 mod links;
 pub mod network;
@@ -53,6 +54,7 @@ pub fn attempt(name: &str, stage: &Stage) -> Option<Finding> {
         "process.runner-token" => process::runner_token(),
         "process.runner-threads" => process::runner_threads(),
         "process.sibling" => process::sibling(stage),
+        "drives" => drives::drives(),
         "process.person" => process::person(stage),
         "leftovers.processes" => process::leave(),
         _ => return None,
