@@ -4,6 +4,7 @@
 //! has no process left; one that could not be opened never had one.
 
 pub(super) mod inbox;
+mod quarters;
 mod runner;
 
 use std::fmt;
@@ -30,9 +31,9 @@ use super::stubs::{lay_stubs, with_stubs};
 use crate::sys::logon::Logon;
 use crate::sys::object::ProtectError;
 use crate::sys::process::StartError;
-use crate::sys::station::{Desktop, Station};
 use crate::sys::{CallError, Win32Error, handle, random};
 pub(super) use inbox::{Inbox, Taken};
+use quarters::Quarters;
 pub(super) use runner::Runner;
 
 /// What a session is opened with.
@@ -211,7 +212,7 @@ pub struct Session {
     inbox: Arc<Inbox>,
     ready: Ready,
     /// Its windows live here: the last handles to them are ours.
-    _desktop: Option<(Station, Desktop)>,
+    _desktop: Option<Quarters>,
 }
 
 #[derive(Debug)]
@@ -234,8 +235,8 @@ impl Session {
         // Neither names the logon session: what is made here is made before the runner's logon.
         let station = launch::bind_descriptor(&order.launch.station, session, logon);
         let desktop = launch::bind_descriptor(&order.launch.desktop, session, logon);
-        let (desktop, name) = make_desktop(&station, &desktop, session)?;
-        let opening = opening(order, session, name);
+        let desktop = Quarters::make(&station, &desktop, session)?;
+        let opening = opening(order, session, desktop.name().to_owned());
         match (order.launch.identity, order.account) {
             (Identity::Account(_), Account::Sandbox(logon)) => {
                 let runner = Runner::start(order, logon, &opening.desktop)?;
@@ -261,7 +262,7 @@ impl Session {
     pub(super) fn through(
         mut runner: Runner,
         opening: Opening,
-        desktop: Option<(Station, Desktop)>,
+        desktop: Option<Quarters>,
     ) -> Result<Self, OpenError> {
         const PATIENCE: Duration = Duration::from_mins(1);
         let inbox = Arc::new(Inbox::new().map_err(OpenError::Pipe)?);
@@ -288,14 +289,14 @@ impl Session {
     pub(super) fn here(
         opening: Opening,
         console_host: &Path,
-        desktop: Option<(Station, Desktop)>,
+        desktop: Option<Quarters>,
     ) -> Result<Self, OpenError> {
         let console_host = ConsoleHost::of_runner(console_host);
         Self::here_with(desktop, |sink| Engine::open(opening, console_host, sink))
     }
 
     pub(super) fn here_with(
-        desktop: Option<(Station, Desktop)>,
+        desktop: Option<Quarters>,
         open: impl FnOnce(Sink) -> Result<(Engine, Ready), Refusal>,
     ) -> Result<Self, OpenError> {
         let inbox = Arc::new(Inbox::new().map_err(OpenError::Pipe)?);
@@ -492,35 +493,6 @@ fn new_session(shape: SidShape) -> Result<Sid, OpenError> {
     let mut bytes = [0; 16];
     random::fill(&mut bytes).map_err(OpenError::Random)?;
     Ok(sids::session(shape, u128::from_ne_bytes(bytes)))
-}
-
-/// Makes the station and the session's desktop; answers both and their name as processes are given it.
-fn make_desktop(
-    station_descriptor: &ringfence_nt::SecurityDescriptor,
-    desktop_descriptor: &ringfence_nt::SecurityDescriptor,
-    session: Sid,
-) -> Result<((Station, Desktop), String), OpenError> {
-    let station = Station::of_this_logon(station_descriptor).map_err(OpenError::Desktop)?;
-    station
-        .admit(station_descriptor)
-        .map_err(OpenError::Desktop)?;
-    let station_name = station.name().map_err(OpenError::Desktop)?;
-    // As random as the session: nobody can have made one of this name.
-    let words = session.subauthorities().iter().rev().take(4);
-    let name = words.fold("ringfence-".to_owned(), |name, word| {
-        format!("{name}{word:08x}")
-    });
-    let desktop = station
-        .desktop(&name, desktop_descriptor)
-        .map_err(OpenError::Desktop)?;
-    desktop
-        .verify(desktop_descriptor)
-        .map_err(OpenError::Desktop)?;
-    let station_name = station_name.into_string().map_err(|_| {
-        let error = CallError::new("GetUserObjectInformationW", "name", Win32Error(1113));
-        OpenError::Desktop(error)
-    })?;
-    Ok(((station, desktop), format!(r"{station_name}\{name}")))
 }
 
 fn owned(streams: LentStreams<'_>) -> Result<OwnedStreams, CallError> {

@@ -23,6 +23,7 @@ use super::error::{CallError, Win32Error, check};
 use super::handle::{Inheritance, Waited, adopt, set_inheritance, wait};
 use super::job::Job;
 use super::mitigation;
+use super::station;
 use super::wide::{InnerZero, WideText};
 use crate::command_line::{self, CommandLineError};
 use crate::environment_block::{self, BlockError};
@@ -159,6 +160,7 @@ pub fn start_suspended(command: &Command<'_>) -> Result<Child, StartError> {
         }
     }
     let inherits = i32::from(!inherited.is_empty());
+    let _in_its_own_station = station::stay();
     let mut made = PROCESS_INFORMATION::default();
     let (call, done) = match command.token {
         // SAFETY: every pointer is to a value that lives for the call; the line is ours to be written; the start-up

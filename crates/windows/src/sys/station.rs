@@ -7,9 +7,9 @@
 use std::ffi::OsString;
 use std::os::windows::ffi::OsStringExt as _;
 use std::os::windows::io::{AsHandle as _, AsRawHandle as _, OwnedHandle};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use ringfence_nt::{Ace, Acl, Dacl, SecurityDescriptor};
+use ringfence_nt::{Ace, Acl, Dacl, SecurableKind, SecurityDescriptor, Sid};
 use windows_sys::Win32::Foundation::{ERROR_INSUFFICIENT_BUFFER, GENERIC_ALL, HANDLE};
 use windows_sys::Win32::Security::{
     DACL_SECURITY_INFORMATION, GetUserObjectSecurity, SECURITY_ATTRIBUTES, SetUserObjectSecurity,
@@ -38,8 +38,9 @@ unsafe impl Send for Station {}
 // SAFETY: as above.
 unsafe impl Send for Desktop {}
 
-/// A desktop is made in the station that the process is in: one thread at a time moves it there and back.
-static MOVING: Mutex<()> = Mutex::new(());
+/// A desktop is made in the station that the process is in: one thread at a time moves it there and back, and none starts
+/// a program meanwhile.
+static MOVING: RwLock<()> = RwLock::new(());
 
 impl Station {
     /// Makes the station of this logon session, or opens the one that an earlier session of ours has made.
@@ -73,21 +74,20 @@ impl Station {
     /// # Errors
     /// The calls'; 50 (not supported) when what was set is not there afterwards.
     pub fn admit(&self, descriptor: &SecurityDescriptor) -> Result<(), CallError> {
+        let kind = SecurableKind::WindowStation;
         // Another program of ours may do the same now: one would lose what the other adds.
-        let turn = Turn::take()?;
+        let turn = Turn::take();
         let there = user_object_dacl(self.0)?;
-        let missing = missing_entries(descriptor, &there);
+        let missing = missing_entries(descriptor, &there, kind);
         if missing.is_empty() {
             return Ok(());
         }
-        let mut wanted = there;
-        let mut aces = wanted.acl().map_or_else(Vec::new, |acl| acl.aces.clone());
+        let mut aces = entries(&there);
         aces.extend(missing);
-        wanted.dacl = Dacl::Present(Acl::new(aces));
-        set_user_object_dacl(self.0, &wanted)?;
+        self.set(there, aces)?;
         let after = user_object_dacl(self.0)?;
         drop(turn);
-        if missing_entries(descriptor, &after).is_empty() {
+        if missing_entries(descriptor, &after, kind).is_empty() {
             return Ok(());
         }
         Err(CallError::new(
@@ -95,6 +95,27 @@ impl Station {
             "window station",
             Win32Error(50),
         ))
+    }
+
+    /// Takes every entry for `session` away again: the station outlives its sessions, and its list has an end.
+    ///
+    /// # Errors
+    /// The calls'.
+    pub fn dismiss(&self, session: Sid) -> Result<(), CallError> {
+        let _turn = Turn::take();
+        let there = user_object_dacl(self.0)?;
+        let before = entries(&there);
+        let mut aces = before.clone();
+        aces.retain(|ace| ace.sid != session);
+        if aces.len() == before.len() {
+            return Ok(());
+        }
+        self.set(there, aces)
+    }
+
+    fn set(&self, mut descriptor: SecurityDescriptor, aces: Vec<Ace>) -> Result<(), CallError> {
+        descriptor.dacl = Dacl::Present(Acl::new(aces));
+        set_user_object_dacl(self.0, &descriptor)
     }
 
     /// Makes a desktop of this name in it.
@@ -110,12 +131,7 @@ impl Station {
         let wide = WideText::new(name).map_err(|_| CallError::new(CALL, name, Win32Error(123)))?;
         let bytes = descriptor_bytes(descriptor, CALL)?;
         let attributes = attributes(&bytes);
-        let moving = MOVING.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: no precondition; the process's own station is not ours to close.
-        let home = unsafe { GetProcessWindowStation() };
-        // SAFETY: the station is open.
-        let there = unsafe { SetProcessWindowStation(self.0) };
-        check(there, "SetProcessWindowStation", "")?;
+        let moved = Moved::into(self)?;
         // SAFETY: name, attributes and descriptor live for the call; no device, no mode.
         let handle = unsafe {
             CreateDesktopW(
@@ -132,24 +148,71 @@ impl Station {
         } else {
             Ok(Desktop(handle))
         };
-        // SAFETY: the process was in it a moment ago.
-        let back = unsafe { SetProcessWindowStation(home) };
-        let back = check(back, "SetProcessWindowStation", "back");
-        drop(moving);
-        back?;
+        moved.back()?;
         made
     }
 }
 
+/// This process in another station than its own, for as long as it takes to make a desktop there.
+struct Moved {
+    home: HANDLE,
+    _alone: RwLockWriteGuard<'static, ()>,
+}
+
+impl Moved {
+    fn into(station: &Station) -> Result<Self, CallError> {
+        let alone = MOVING.write().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: no precondition; the process's own station is not ours to close.
+        let home = unsafe { GetProcessWindowStation() };
+        if home.is_null() {
+            return Err(CallError::last("GetProcessWindowStation", ""));
+        }
+        // SAFETY: the station is open.
+        let there = unsafe { SetProcessWindowStation(station.0) };
+        check(there, "SetProcessWindowStation", "")?;
+        Ok(Self {
+            home,
+            _alone: alone,
+        })
+    }
+
+    /// Moves back, and says whether that was done.
+    fn back(self) -> Result<(), CallError> {
+        // SAFETY: the process was in it a moment ago.
+        let back = unsafe { SetProcessWindowStation(self.home) };
+        let back = check(back, "SetProcessWindowStation", "back");
+        // Done; what is left lets the others go on.
+        let mut this = self;
+        this.home = std::ptr::null_mut();
+        back
+    }
+}
+
+impl Drop for Moved {
+    fn drop(&mut self) {
+        if !self.home.is_null() {
+            // SAFETY: the process was in it a moment ago.
+            unsafe { SetProcessWindowStation(self.home) };
+        }
+    }
+}
+
+/// Keeps this process in its own station: a program that is started meanwhile, and is not told its desktop, gets that of
+/// the process. What starts programs without this module is not held up.
+pub(crate) fn stay() -> RwLockReadGuard<'static, ()> {
+    MOVING.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Desktop {
-    /// Whether it has every entry of `descriptor` and no other trustee.
+    /// Whether its list names everybody whom `descriptor` names, gives nobody more than that does, and names nobody else.
     ///
     /// # Errors
     /// `GetUserObjectSecurity`'s; 50 (not supported) when it has others.
     pub fn verify(&self, descriptor: &SecurityDescriptor) -> Result<(), CallError> {
         let there = user_object_dacl(self.0)?;
-        let more = missing_entries(&there, descriptor);
-        if missing_entries(descriptor, &there).is_empty() && more.is_empty() {
+        let kind = SecurableKind::Desktop;
+        let lacks = missing_entries(descriptor, &there, kind);
+        if lacks.is_empty() && gives_no_more(&there, descriptor, kind) {
             return Ok(());
         }
         Err(CallError::new(
@@ -160,24 +223,39 @@ impl Desktop {
     }
 }
 
-/// The entries of `wanted` whose trustee and kind `there` does not have. Masks are not compared: the system replaces
-/// generic rights by what they mean.
-fn missing_entries(wanted: &SecurityDescriptor, there: &SecurityDescriptor) -> Vec<Ace> {
-    let entries = |descriptor: &SecurityDescriptor| {
-        descriptor
-            .acl()
-            .map_or_else(Vec::new, |acl| acl.aces.clone())
-    };
+/// The entries of `wanted` that `there` lacks. The system replaces generic rights by what they mean, which differs between
+/// stations, so an entry is there where one of the same kind and trustee gives some of its rights and no others.
+fn missing_entries(
+    wanted: &SecurityDescriptor,
+    there: &SecurityDescriptor,
+    kind: SecurableKind,
+) -> Vec<Ace> {
     let there = entries(there);
-    let has = |ace: &Ace| {
-        there
-            .iter()
-            .any(|one| one.kind == ace.kind && one.sid == ace.sid)
-    };
-    entries(wanted)
-        .into_iter()
-        .filter(|ace| !has(ace))
-        .collect()
+    let lacks = |ace: &Ace| !there.iter().any(|one| is_within(one, ace, kind));
+    entries(wanted).into_iter().filter(lacks).collect()
+}
+
+/// Whether every entry of `there` is one of `wanted`, or gives less.
+fn gives_no_more(
+    there: &SecurityDescriptor,
+    wanted: &SecurityDescriptor,
+    kind: SecurableKind,
+) -> bool {
+    let wanted = entries(wanted);
+    let is_wanted = |ace: &Ace| wanted.iter().any(|one| is_within(ace, one, kind));
+    there.acl().is_some() && entries(there).iter().all(is_wanted)
+}
+
+/// Whether `one` is of the same kind and trustee as `other`, and has some of its rights and none besides.
+fn is_within(one: &Ace, other: &Ace, kind: SecurableKind) -> bool {
+    let mapping = kind.mapping();
+    let (has, may) = (mapping.map(one.mask), mapping.map(other.mask));
+    one.kind == other.kind && one.sid == other.sid && !has.is_empty() && may.contains(has)
+}
+
+fn entries(descriptor: &SecurityDescriptor) -> Vec<Ace> {
+    let acl = descriptor.acl();
+    acl.map_or_else(Vec::new, |acl| acl.aces.clone())
 }
 
 impl Drop for Station {
@@ -272,21 +350,25 @@ fn set_user_object_dacl(object: HANDLE, descriptor: &SecurityDescriptor) -> Resu
 }
 
 /// One program of ours at a time, within this sign-in.
+///
+/// Anybody of the sign-in may have taken the name first, also a target, and keep it. Then there is no turn: what is lost
+/// without one is an entry of a session that begins in the same moment, and that session sees it.
 struct Turn(OwnedHandle);
 
 impl Turn {
-    fn take() -> Result<Self, CallError> {
-        const NAME: &str = r"Local\ringfence-window-station";
-        let wide = WideText::new(NAME)
-            .map_err(|_| CallError::new("CreateMutexW", NAME, Win32Error(123)))?;
+    fn take() -> Option<Self> {
+        Self::take_named(r"Local\ringfence-window-station", 2_000)
+    }
+
+    fn take_named(name: &str, milliseconds: u32) -> Option<Self> {
+        let wide = WideText::new(name).ok()?;
         // SAFETY: the name lives for the call; the DACL is the token's default.
         let handle = unsafe { CreateMutexW(std::ptr::null(), 0, wide.as_ptr()) };
         // SAFETY: it was just made or opened, or is null.
-        let mutex =
-            unsafe { adopt(handle) }.ok_or_else(|| CallError::last("CreateMutexW", NAME))?;
-        match wait(mutex.as_handle(), Some(10_000))? {
-            Waited::Signalled => Ok(Self(mutex)),
-            Waited::TimedOut => Err(CallError::new("WaitForSingleObject", NAME, Win32Error(258))),
+        let mutex = unsafe { adopt(handle) }?;
+        match wait(mutex.as_handle(), Some(milliseconds)) {
+            Ok(Waited::Signalled) => Some(Self(mutex)),
+            Ok(Waited::TimedOut) | Err(_) => None,
         }
     }
 }
@@ -297,3 +379,6 @@ impl Drop for Turn {
         unsafe { ReleaseMutex(self.0.as_raw_handle()) };
     }
 }
+
+#[cfg(test)]
+mod tests;
