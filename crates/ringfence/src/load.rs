@@ -3,6 +3,7 @@
 //! What the files mean is the policy crate's business. Invariant: a project file widens nothing unless a person
 //! trusted exactly its content, and the administrator's file is the administrator's.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -128,7 +129,17 @@ pub enum LoadError {
         /// The file or its directory.
         path: PathBuf,
         /// Why.
-        reason: &'static str,
+        reason: Cow<'static, str>,
+    },
+    /// It can't be told whether somebody but the administrator could have written the managed file.
+    #[cfg(windows)]
+    #[error("it can't be told who may write the managed policy `{path}`")]
+    ManagedUnknown {
+        /// The file or its directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<ringfence_windows::custody::CustodyError>,
     },
     /// A command could write the user's file, and so widen the next run.
     #[error("the policy is not yours alone")]
@@ -152,6 +163,8 @@ impl LoadError {
             | Self::Path { .. }
             | Self::ManagedNotBelieved { .. }
             | Self::Parse(_) => ExitCode::PolicyInvalid,
+            #[cfg(windows)]
+            Self::ManagedUnknown { .. } => ExitCode::PolicyInvalid,
             Self::OwnFile(error) => error.exit_code(),
             Self::Merge(error) => error.exit_code(),
         }
@@ -176,6 +189,10 @@ impl LoadError {
                 } else {
                     format!("let administrators alone own and write {path}")
                 }
+            }
+            #[cfg(windows)]
+            Self::ManagedUnknown { path, .. } => {
+                format!("let administrators alone own and write {}", escape_os(path))
             }
             Self::OwnFile(error) => error.hint(),
             Self::Parse(error) => error.hint(),
@@ -369,7 +386,7 @@ fn believe_managed(path: &Path, text: &TextFile) -> Result<(), LoadError> {
     let refuse = |path: &Path, reason| {
         Err(LoadError::ManagedNotBelieved {
             path: path.to_owned(),
-            reason,
+            reason: Cow::Borrowed(reason),
         })
     };
     let check = |path: &Path, metadata: &std::fs::Metadata| {
@@ -388,11 +405,74 @@ fn believe_managed(path: &Path, text: &TextFile) -> Result<(), LoadError> {
     }
 }
 
-#[cfg(not(unix))]
-fn believe_managed(_path: &Path, _text: &TextFile) -> Result<(), LoadError> {
+#[cfg(windows)]
+fn believe_managed(path: &Path, _text: &TextFile) -> Result<(), LoadError> {
+    use ringfence_plan::windows::WindowsPath;
+    use ringfence_windows::custody::{EXCHANGES, REWRITES, stranger_to_the_system_at};
+
+    let directory = path.parent().map(|directory| (directory, EXCHANGES));
+    for (path, rights) in [(path, REWRITES)].into_iter().chain(directory) {
+        let refuse = |reason| LoadError::ManagedNotBelieved {
+            path: path.to_owned(),
+            reason,
+        };
+        let named = WindowsPath::parse(&path.to_string_lossy())
+            .map_err(|error| refuse(Cow::Owned(error.to_string())))?;
+        let stranger = stranger_to_the_system_at(&named, rights);
+        let stranger = stranger.map_err(|source| LoadError::ManagedUnknown {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        if let Some(stranger) = stranger {
+            return Err(refuse(Cow::Owned(stranger.to_string())));
+        }
+    }
     Ok(())
+}
+
+#[cfg(not(any(unix, windows)))]
+fn believe_managed(path: &Path, _text: &TextFile) -> Result<(), LoadError> {
+    Err(LoadError::ManagedNotBelieved {
+        path: path.to_owned(),
+        reason: Cow::Borrowed("this system does not tell whose it is"),
+    })
 }
 
 #[cfg(test)]
 #[cfg(unix)]
 mod tests;
+
+#[cfg(test)]
+#[cfg(windows)]
+mod windows_tests {
+    use super::*;
+
+    /// plumbing-only: whose a file is, wine tells in its own way; that one of a person's own is no administrator's, it
+    /// tells.
+    #[test]
+    fn a_managed_policy_that_a_person_put_there_is_not_believed() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap();
+        let make = |name: &str| {
+            std::fs::create_dir(base.join(name)).unwrap();
+            AbsolutePath::new(crate::paths::real(&base.join(name)).unwrap()).unwrap()
+        };
+        let (workspace, home) = (make("work"), make("home"));
+        let state = StateDirectory::at(&crate::paths::real(&base).unwrap().join("state")).unwrap();
+        let managed = crate::paths::real(&base).unwrap().join("policy.toml");
+        let request = LoadRequest {
+            managed: managed.clone(),
+            ..LoadRequest::new(workspace, home)
+        };
+        assert!(
+            load_policy(&request, &state).is_ok(),
+            "the control: without it"
+        );
+        std::fs::write(&managed, "mode = \"full-access\"\n").unwrap();
+        let error = load_policy(&request, &state).unwrap_err();
+        assert!(
+            matches!(&error, LoadError::ManagedNotBelieved { path, reason } if *path == managed && reason.contains("S-1-5-21-")),
+            "{error:?}"
+        );
+    }
+}

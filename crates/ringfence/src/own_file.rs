@@ -97,8 +97,12 @@ impl OwnFileError {
             Self::LinkInRoot { file, .. } => format!("name the {file} by its own path"),
             Self::OtherNames { path, .. } => {
                 let path = escape_os(path);
-                let copy = if cfg!(windows) { "copy" } else { "cp" };
-                format!("make a copy, and name that: {copy} \"{path}\" \"{path}.own\"")
+                let copy = if cfg!(windows) {
+                    format!("copy \"{path}\" \"{path}.own\"")
+                } else {
+                    format!("cp {path} {path}.own")
+                };
+                format!("make a copy, and name that: {copy}")
             }
             Self::Resolve { .. } => "check the permissions of the directories above it".to_owned(),
         }

@@ -12,6 +12,7 @@ pub mod audit;
 pub mod backend;
 pub mod command_line;
 pub mod condition;
+pub mod custody;
 pub mod environment_block;
 #[cfg(windows)]
 pub mod files;

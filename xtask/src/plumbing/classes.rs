@@ -38,6 +38,8 @@ const CLASSES: &[(&str, Class)] = &[
     ("backend::readable::", Class::NoSystem),
     ("backend::running::", Class::NoSystem),
     ("clock::", Class::NoSystem),
+    ("custody::", Class::NoSystem),
+    ("load::windows_tests::", Class::PlumbingOnly),
     ("digest::", Class::NoSystem),
     ("grants::", Class::NoSystem),
     // Files of the person's, kept and read again.

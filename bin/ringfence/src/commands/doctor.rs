@@ -338,7 +338,11 @@ fn state_directory(state: &StateDirectory) -> Finding {
     Finding {
         layer: "state directory".to_owned(),
         state: State::Holds,
-        proof: format!("{}, yours alone", escape_os(state.path().as_path())),
+        proof: format!(
+            "{}, {}",
+            escape_os(state.path().as_path()),
+            state.closed_to()
+        ),
         cure: String::new(),
     }
 }

@@ -158,7 +158,7 @@ impl PlanError {
                     | ForbiddenReason::HoldsState,
                 )
                 | ForbiddenRoot::InsideState => vec![
-                    "run in a project directory, or name one with `--workspace DIR`".to_owned(),
+                    "name a project directory: `--workspace DIR` to run in, `--writable-root DIR` beside it".to_owned(),
                 ],
                 ForbiddenRoot::LinkThroughRoot { resolved, .. } => vec![format!(
                     "if that directory is what you mean, name it without a link: {resolved}"

@@ -148,7 +148,7 @@ impl Reason {
             | Self::Profile
             | Self::KnownFolder
             | Self::OthersProfile => {
-                "make a directory for the project below your profile, C:\\Users\\you\\src\\project for one, and run there"
+                "name a directory for the work alone, C:\\Users\\you\\src\\project for one"
             }
             Self::AppData
             | Self::Temp
@@ -157,12 +157,14 @@ impl Reason {
             | Self::ProgramData
             | Self::Windows
             | Self::State
-            | Self::HoldsState => "move the project out of it, to a directory of its own",
+            | Self::HoldsState => {
+                "name a directory for the work alone outside it, and work on a copy there"
+            }
             Self::Ssh | Self::HoldsSsh | Self::SshNamed => {
                 "keep keys out of projects: OpenSSH refuses keys that others may read"
             }
             Self::NoAccessControl => {
-                "move the project to an NTFS or ReFS volume, or convert it: `convert X: /fs:ntfs`"
+                "name a directory on an NTFS or ReFS volume, or convert this one: `convert X: /fs:ntfs`"
             }
             Self::Network => "work on a copy on a disk of this machine",
             Self::Substitute => "name the directory itself, without the SUBST drive",

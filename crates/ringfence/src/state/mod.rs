@@ -80,6 +80,16 @@ pub enum StateError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Somebody else owns it, or everybody may put things into it.
+    #[cfg(windows)]
+    #[error("the state directory `{path}` is not yours alone")]
+    NotYours {
+        /// The path.
+        path: PathBuf,
+        /// In whose hands it is.
+        #[source]
+        stranger: ringfence_windows::custody::Stranger,
+    },
 }
 
 impl StateError {
@@ -116,6 +126,10 @@ impl StateError {
                     escape_os(path)
                 )
             }
+            #[cfg(windows)]
+            Self::NotYours { .. } => format!(
+                "name a directory of your own below your profile by the variable {STATE_VARIABLE}, and start ringfence again"
+            ),
             // Only what is named as ours is ours to close: a person's project or `/` is not.
             Self::OpenToOthers { path, .. }
                 if cfg!(unix)
@@ -239,6 +253,16 @@ impl StateDirectory {
         })
     }
 
+    /// To whom it is closed, in words: what was looked at when it was opened.
+    #[must_use]
+    pub fn closed_to(&self) -> &'static str {
+        if cfg!(unix) {
+            "yours alone"
+        } else {
+            "yours, and no group of everybody may put anything there"
+        }
+    }
+
     /// Its real path.
     #[must_use]
     pub fn path(&self) -> &AbsolutePath {
@@ -327,12 +351,37 @@ fn check_private(path: &Path) -> Result<(), StateError> {
         path: path.to_owned(),
         source,
     })?;
-    if metadata.is_dir() {
-        Ok(())
-    } else {
-        Err(StateError::NotDirectory {
+    if !metadata.is_dir() {
+        return Err(StateError::NotDirectory {
             path: path.to_owned(),
-        })
+        });
+    }
+    #[cfg(windows)]
+    check_hands(path)?;
+    Ok(())
+}
+
+/// What lies in it is believed, so that nobody else may put anything there.
+#[cfg(windows)]
+fn check_hands(path: &Path) -> Result<(), StateError> {
+    use ringfence_plan::windows::WindowsPath;
+    use ringfence_windows::custody::{FILLS, stranger_to_the_person_at};
+
+    let examine = |source: io::Error| StateError::Examine {
+        path: path.to_owned(),
+        source,
+    };
+    // Links above it are followed: whoever owns the end owns what is believed.
+    let real = crate::paths::real(path).map_err(examine)?;
+    let named = WindowsPath::parse(&real.to_string_lossy())
+        .map_err(|error| examine(io::Error::other(error)))?;
+    match stranger_to_the_person_at(&named, FILLS) {
+        Ok(None) => Ok(()),
+        Ok(Some(stranger)) => Err(StateError::NotYours {
+            path: path.to_owned(),
+            stranger,
+        }),
+        Err(error) => Err(examine(io::Error::other(error))),
     }
 }
 
@@ -502,7 +551,7 @@ mod hints {
             .hint(),
             LoadError::ManagedNotBelieved {
                 path: path(),
-                reason: "",
+                reason: "".into(),
             }
             .hint(),
             OwnFileError::OtherNames {

@@ -30,6 +30,7 @@ use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::machine::{MachineDirectories, Subject};
 use ringfence_plan::windows::step::{AccountSids, MachineStep};
 
+use crate::custody::is_the_systems;
 use crate::files::{NtFiles, Watch, failure, open_path};
 use crate::ledger_file::{Custody, FileStore};
 use crate::machine::WindowsMachine;
@@ -267,11 +268,6 @@ fn check_owners(data: &WindowsPath) -> Result<(), SetupFault> {
         }
     }
     Ok(())
-}
-
-fn is_the_systems(owner: Option<Sid>) -> bool {
-    let trusted = [Sid::SYSTEM, Sid::ADMINISTRATORS, Sid::TRUSTED_INSTALLER];
-    owner.is_some_and(|owner| trusted.contains(&owner))
 }
 
 fn surroundings(subject: &Subject) -> Result<Surroundings, SetupFault> {
