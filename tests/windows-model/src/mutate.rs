@@ -44,6 +44,8 @@ pub enum Mutation {
     WalkSkipsExplicit,
     /// No walk is made.
     NoWalk,
+    /// What was moved into a closed directory keeps the list of where it was.
+    StraysStay,
     /// The second pass is left out.
     Unrestricted,
     /// The logon SID counts.
@@ -106,6 +108,7 @@ impl Mutation {
                 Self::DenyHereOnly,
                 Self::WalkSkipsExplicit,
                 Self::NoWalk,
+                Self::StraysStay,
                 Self::Unrestricted,
                 Self::LogonCounts,
                 Self::NoMarker,
@@ -182,6 +185,7 @@ impl Mutation {
             Self::NoWalk => plan
                 .person_steps
                 .retain(|step| !matches!(step, PersonStep::Walk { .. })),
+            Self::StraysStay => forget_strays(plan),
             Self::WalkSkipsExplicit => return Walking::SkipsExplicit,
             Self::RestrictWithEveryone
             | Self::Unrestricted
@@ -272,7 +276,8 @@ impl Mutation {
             | Self::InheritStay
             | Self::DenyHereOnly
             | Self::WalkSkipsExplicit
-            | Self::NoWalk => {}
+            | Self::NoWalk
+            | Self::StraysStay => {}
         }
     }
 }
@@ -334,6 +339,18 @@ fn edit(plan: &mut WindowsPlan, purposes: &[Purpose], change: impl Fn(&mut Vec<A
             PersonStep::SetDacl { .. } | PersonStep::Walk { .. } | PersonStep::MakeHome { .. } => {}
         }
     }
+}
+
+/// Leaves out every step that closes an object below a held one, beside what an earlier plan left.
+fn forget_strays(plan: &mut WindowsPlan) {
+    let held: Vec<_> = plan.held.iter().map(|held| held.object.id).collect();
+    plan.person_steps.retain(|step| match step {
+        PersonStep::SetDacl {
+            object, purpose, ..
+        } => *purpose == Purpose::Walked || held.contains(&object.id),
+        PersonStep::Walk { root, .. } => held.contains(&root.id),
+        PersonStep::MakeHome { .. } => true,
+    });
 }
 
 /// Forgets every object of a purpose.

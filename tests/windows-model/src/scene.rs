@@ -4,7 +4,7 @@
 //! What is promised is told by the scene, from a person's view, and not read from the plan: a planner that forgets a
 //! path must not make its own judge forget it. Invariant: a target's token is made by the launch specification alone.
 
-use ringfence_nt::fs::{Caller, NewKind, NodeId};
+use ringfence_nt::fs::{Caller, NewKind, NodeId, Place, Replace};
 use ringfence_nt::{
     AccessMask, Ace, AceFlags, CreatorDescriptor, Privileges, SecurityDescriptor, Sid, Token,
     WriteClass,
@@ -17,9 +17,10 @@ use ringfence_plan::windows::walk::adopt;
 use ringfence_plan::windows::{PlanError, WindowsLedger, WindowsPlan, plan};
 
 use crate::carry::{Walking, carry_out, node_of, runner_token};
-use crate::host::{Host, account, described};
+use crate::host::{Host, account, described, name};
 use crate::mutate::Mutation;
 use crate::observe::{Seat, observe};
+use crate::operation::Operation;
 
 /// What the scene's first policy says besides the defaults.
 pub(crate) const STRICT: &str = "[filesystem]\ndeny_read = [\"D:/keys\"]\n";
@@ -270,6 +271,35 @@ impl Scene {
         made.map(|handle| handle.node).map_err(|status| Blocked {
             what: format!("a target can't make {path}: {status}"),
         })
+    }
+
+    /// Lets a person move something.
+    ///
+    /// # Errors
+    /// [`Blocked`]: they can't.
+    pub fn person_moves(&mut self, seat: &Seat, from: &str, to: &str) -> Result<(), Blocked> {
+        let fs = &self.host.fs;
+        let place = |path: &str| {
+            let (parent, own) = path.rsplit_once('\\')?;
+            Some(Place {
+                parent: fs.find(&format!("{parent}\\")).ok()?,
+                name: name(own),
+            })
+        };
+        let blocked = |why: &dyn std::fmt::Display| Blocked {
+            what: format!("{} can't move {from} to {to}: {why}", seat.name),
+        };
+        let (Some(old), Some(new)) = (place(from), place(to)) else {
+            return Err(blocked(&"no such directory"));
+        };
+        let person = harness(seat);
+        let caller = Caller {
+            token: &person,
+            class: self.class,
+        };
+        let moved = Operation::Rename(old, new, Replace::Yes).carry_out(fs, &caller);
+        self.host.fs = moved.map_err(|status| blocked(&status))?;
+        Ok(())
     }
 
     /// What the runner does when a command ends: it gives the person back what was made without them, where it can.

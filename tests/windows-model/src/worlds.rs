@@ -74,6 +74,10 @@ impl Scene {
         scene.make(&earlier, &ann.path("ws\\src\\built"), NewKind::File, None)?;
         // The person fills it in afterwards: a secret that the account owns.
         scene.make(&earlier, &ann.path("ws\\lib\\.env"), NewKind::File, None)?;
+        // And moves a script of the workspace to the hooks, which git then runs outside.
+        let script = ann.path("ws\\src\\script");
+        scene.make(&earlier, &script, NewKind::File, None)?;
+        scene.person_moves(&ann, &script, &ann.path("ws\\.git\\hooks\\script"))?;
         let session = scene.start(&ann, &ann.path("ws"), STRICT)?;
         Ok(scene.world("two people, two roots", &session, &[&other, &theirs]))
     }

@@ -9,7 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ringfence_backend::call::CallFailure;
 use ringfence_nt::fs::{Caller, FileName, FileSystem, Node, NodeId, Place, Replace};
-use ringfence_nt::{AccessMask, SecurityDescriptor, Sid, Token, WriteClass};
+use ringfence_nt::inherit::{ObjectKind, reinherit};
+use ringfence_nt::{
+    AccessMask, Ace, AceFlags, Dacl, GenericMapping, SecurityDescriptor, Sid, Token, WriteClass,
+};
 use ringfence_plan::windows::WindowsPath;
 use ringfence_plan::windows::facts::{WindowsFacts, WindowsRoot};
 use ringfence_plan::windows::step::FileId;
@@ -267,6 +270,72 @@ fn what_lies_deep_in_a_directory_that_was_moved_in_is_found() {
     assert!(hidden.any(|fact| fact.path.parent().is_some_and(|above| is_tree(&above))));
 }
 
+/// Lets the person's group write what is made in a directory.
+fn grant(host: &mut Host, seat: &Seat, path: &str) {
+    let directory = host.find(path);
+    let mut own = host.descriptor(directory);
+    let granted = Ace::allow(AceFlags::INHERIT_ALL, AccessMask::FILE_MODIFY, seat.group);
+    if let Dacl::Present(acl) = &mut own.dacl {
+        acl.aces.insert(0, granted);
+    }
+    host.describe(directory, own);
+}
+
+#[test]
+fn what_was_moved_into_a_closed_directory_is_told_until_it_is_closed() {
+    let (mut host, seat) = desk(3);
+    for path in [".git\\hooks", ".git\\objects", "scripts"] {
+        host.directory(&format!("{WORK}\\{path}"), seat.sid);
+    }
+    for number in 0..50 {
+        host.file(&format!("{WORK}\\.git\\objects\\o{number}"), seat.sid);
+    }
+    // What moves has another list than its new directory gives.
+    grant(&mut host, &seat, &format!("{WORK}\\scripts"));
+    host.file(&format!("{WORK}\\scripts\\pre-commit"), seat.sid);
+    let astray = |told: &WindowsFacts| -> Vec<String> {
+        let root = told.roots.first().expect("the workspace");
+        root.astray.iter().map(ToString::to_string).collect()
+    };
+    let mut scans = Memory::default();
+    let mut past = vec![host.fs.clone()];
+    let told = facts(
+        &mut Watched::new(&host.fs, Some(&[])),
+        &mut scans,
+        &seat,
+        "",
+    );
+    assert_eq!(astray(&told), [""; 0], "control");
+    let hook = format!("{WORK}\\.git\\hooks\\pre-commit");
+    move_to(
+        &mut host,
+        &seat,
+        &format!("{WORK}\\scripts\\pre-commit"),
+        &hook,
+    );
+    // Told by the journal, then by what was kept: whoever looked first may have closed nothing.
+    for _ in 0..2 {
+        let mut look = Watched::new(&host.fs, Some(&past));
+        let told = facts(&mut look, &mut scans, &seat, "");
+        assert_eq!(astray(&told), std::slice::from_ref(&hook));
+        let mut whole = Watched::new(&host.fs, None);
+        assert_eq!(told, facts(&mut whole, &mut NoScans, &seat, ""));
+        assert!(look.asked + 50 < whole.asked, "not everything is looked at");
+        past.push(host.fs.clone());
+    }
+    let moved = host.find(&hook);
+    let hooks = host.descriptor(host.find(&format!("{WORK}\\.git\\hooks")));
+    let closed = reinherit(
+        &hooks,
+        &host.descriptor(moved),
+        ObjectKind::Leaf,
+        &GenericMapping::FILE,
+    );
+    host.describe(moved, closed);
+    let mut look = Watched::new(&host.fs, Some(&past));
+    assert_eq!(astray(&facts(&mut look, &mut scans, &seat, "")), [""; 0]);
+}
+
 /// Directories that moves and new names choose among, with names of every meaning.
 const NAMES: [&str; 12] = [
     ".git",
@@ -351,10 +420,11 @@ fn change(host: &mut Host, seat: &Seat, random: &mut Random) {
 #[test]
 fn what_is_kept_and_the_journal_tell_what_a_walk_tells() {
     let text = "[filesystem]\ndeny_read = ['**/*.pem']\n";
-    let mut grew = 0;
+    let (mut grew, mut astray) = (0, 0);
     for seed in 0..40 {
         let mut random = Random::new(0x57EAD, seed);
         let (mut host, seat) = desk(3);
+        grant(&mut host, &seat, &format!("{WORK}\\docs"));
         let mut scans = Memory::default();
         let mut past: Vec<FileSystem> = Vec::new();
         for round in 0..6 {
@@ -369,6 +439,8 @@ fn what_is_kept_and_the_journal_tell_what_a_walk_tells() {
             assert_eq!(told, walked, "seed {seed}, round {round}");
             let count = |root: &WindowsRoot| root.anchors.len() + root.outside_links.len();
             grew += roots(&told).iter().map(count).sum::<usize>();
+            let strays = roots(&told);
+            astray += strays.iter().map(|root| root.astray.len()).sum::<usize>();
             past.push(host.fs.clone());
             for _ in 0..random.below(8) {
                 change(&mut host, &seat, &mut random);
@@ -376,4 +448,5 @@ fn what_is_kept_and_the_journal_tell_what_a_walk_tells() {
         }
     }
     assert!(grew > 400, "the worlds hold too little: {grew}");
+    assert!(astray > 20, "too little was moved in: {astray}");
 }

@@ -395,6 +395,26 @@ impl<'a> Collector<'a> {
     }
 }
 
+/// What policy and facts close inside the roots, to write or to read, as far as names tell; nothing where no plan can be.
+pub(crate) fn closed(
+    policy: &Policy,
+    facts: &WindowsFacts,
+    accounts: Accounts,
+) -> Vec<WindowsPath> {
+    let roots: Vec<WindowsPath> = facts.roots.iter().filter_map(WindowsRoot::path).collect();
+    let Ok(collected) = Collector::new(policy, &roots, accounts).collect(facts) else {
+        return Vec::new();
+    };
+    let closed = collected
+        .holds
+        .into_iter()
+        .filter(|(_, (hold, _))| match hold {
+            Hold::Secret | Hold::Protected => true,
+            Hold::Root | Hold::LinkedOutside | Hold::Between => false,
+        });
+    closed.map(|(path, _)| path).collect()
+}
+
 fn in_any(roots: &[WindowsPath], path: &WindowsPath) -> bool {
     roots.iter().any(|root| path.starts_with(root))
 }

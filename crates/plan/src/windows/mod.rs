@@ -132,6 +132,16 @@ pub fn plan_uninstall(ledger: &WindowsLedger) -> Vec<PersonInverse> {
         .collect()
 }
 
+/// What `policy` closes in the roots of `facts`, to write or to read: the observer looks in these directories for objects
+/// that were moved in with the rights of another place ([`facts::WindowsRoot::astray`]).
+#[must_use]
+pub fn closed_paths(policy: &Policy, facts: &WindowsFacts) -> Vec<WindowsPath> {
+    if policy.mode.value == Mode::FullAccess {
+        return Vec::new();
+    }
+    held::closed(policy, facts, accounts(policy, facts))
+}
+
 fn accounts(policy: &Policy, facts: &WindowsFacts) -> Accounts {
     match (policy.windows_sandbox.value, facts.accounts()) {
         (WindowsSandbox::Unelevated, _) => Accounts::Person,

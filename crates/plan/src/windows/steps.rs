@@ -3,6 +3,8 @@
 //! Denies come before grants, so that nothing is open in between. Invariant: an object that is as planned has no step,
 //! and no directory is walked unless its own descriptor changes.
 
+use std::collections::{BTreeSet, HashSet};
+
 use ringfence_nt::{Acl, SecurityDescriptor};
 
 use crate::windows::descriptors::{Trustees, same_access, with_entries};
@@ -67,6 +69,7 @@ impl Steps<'_> {
             }
         }
         changes.extend(self.stale());
+        self.astray(&mut changes)?;
         let walks = walks(&changes);
         let mut steps: Vec<PersonStep> = Vec::with_capacity(changes.len() + walks.len());
         for purpose in ORDER {
@@ -110,21 +113,69 @@ impl Steps<'_> {
             }
             let parent = path.parent().and_then(|parent| self.held_at(&parent));
             let parent = parent.map(|held| &held.descriptor);
-            let after = match self.covered(fact, before, trustees) {
-                Some(after) => after,
-                None => with_entries(before, parent, fact.object.kind, &[], trustees),
-            };
+            let covered = self.covered(fact, before, trustees);
+            let (purpose, after) = covered.unwrap_or_else(|| {
+                let bare = with_entries(before, parent, fact.object.kind, &[], trustees);
+                (Purpose::Walked, bare)
+            });
             if same_access(before, &after) {
                 continue;
             }
             changes.push(Change {
                 fact,
                 before,
-                purpose: Purpose::Walked,
+                purpose,
                 after,
             });
         }
         changes
+    }
+
+    /// Objects that somebody moved into a closed directory with the rights of another place, or that are open there for
+    /// another reason. What lies below an object that changes is its walk's.
+    fn astray<'a>(&'a self, changes: &mut Vec<Change<'a>>) -> Result<(), PlanError> {
+        let mut written: HashSet<WindowsPath> = changes
+            .iter()
+            .map(|change| change.fact.object.path.clone())
+            .collect();
+        let astray: BTreeSet<&WindowsPath> = self
+            .facts
+            .roots
+            .iter()
+            .flat_map(|root| &root.astray)
+            .collect();
+        for path in astray {
+            let is_walked = path.ancestors().any(|above| written.contains(&above));
+            if is_walked || written.contains(path) || self.held_at(path).is_some() {
+                continue;
+            }
+            // It may have gone since.
+            if self.objects.get(path).is_none() {
+                continue;
+            }
+            let fact = self.objects.require(path)?;
+            let Some(trustees) = self.trustees_at(path) else {
+                continue;
+            };
+            let before = fact.descriptor.as_ref().ok_or_else(|| PlanError::NotHeld {
+                path: path.printable(),
+                cause: "its access control list can't be read",
+            })?;
+            let Some((purpose, after)) = self.covered(fact, before, trustees) else {
+                continue;
+            };
+            if same_access(before, &after) {
+                continue;
+            }
+            written.insert(path.clone());
+            changes.push(Change {
+                fact,
+                before,
+                purpose,
+                after,
+            });
+        }
+        Ok(())
     }
 
     fn held_at(&self, path: &WindowsPath) -> Option<&HeldObject> {
@@ -134,14 +185,14 @@ impl Steps<'_> {
         index.ok().and_then(|index| self.held.get(index))
     }
 
-    /// What the walk from the nearest object that is held makes of one below it, where that has entries of its own for
-    /// such objects: taking them away would open what they close.
+    /// What the walk from the nearest object that is held makes of one below it, and why, where that closes what lies
+    /// below it.
     fn covered(
         &self,
         fact: &ObjectFact,
         before: &SecurityDescriptor,
         trustees: &Trustees,
-    ) -> Option<SecurityDescriptor> {
+    ) -> Option<(Purpose, SecurityDescriptor)> {
         let path = &fact.object.path;
         let above = path.ancestors().find_map(|above| self.held_at(&above))?;
         if !matches!(above.purpose, Purpose::Protected | Purpose::Secret) {
@@ -160,7 +211,8 @@ impl Steps<'_> {
         };
         let visited = Visited {
             kind: fact.object.kind,
-            names: if outside.any(|linked| linked == path) {
+            // Where its other names lie is the walk's to ask; closed by all of them it stays closed.
+            names: if fact.links > 1 || outside.any(|linked| linked == path) {
                 Names::Outside
             } else {
                 Names::Inside
@@ -168,7 +220,7 @@ impl Steps<'_> {
             descriptor: before,
         };
         let next = rule.next(parent, &visited);
-        Some(next.unwrap_or_else(|| before.clone()))
+        Some((above.purpose, next.unwrap_or_else(|| before.clone())))
     }
 
     fn trustees_at(&self, path: &WindowsPath) -> Option<&Trustees> {

@@ -5,7 +5,9 @@
 //! itself. Invariant: asked twice, the rule changes nothing the second time.
 
 use ringfence_nt::inherit::reinherit;
-use ringfence_nt::{AccessMask, Ace, AceFlags, Acl, Dacl, GenericMapping, SecurityDescriptor};
+use ringfence_nt::{
+    AccessMask, Ace, AceFlags, Acl, Control, Dacl, GenericMapping, SecurityDescriptor,
+};
 
 use crate::windows::descriptors::{
     EXECUTE, PROTECT, READ, Trustees, bind_owner, container, outranks_inherited, same_access,
@@ -32,6 +34,22 @@ pub struct Visited<'a> {
     pub names: Names,
     /// Its descriptor as it is now.
     pub descriptor: &'a SecurityDescriptor,
+}
+
+/// Whether an object has nothing but what its directory gives: no walk from above would find more to do there than in
+/// the directory itself.
+#[must_use]
+pub fn inherits_alone(
+    parent: &SecurityDescriptor,
+    kind: ObjectKind,
+    descriptor: &SecurityDescriptor,
+) -> bool {
+    let is_protected = descriptor.control.contains(Control::DACL_PROTECTED);
+    let has_own = descriptor
+        .acl()
+        .is_none_or(|acl| acl.explicit().next().is_some());
+    let given = reinherit(parent, descriptor, container(kind), &GenericMapping::FILE);
+    !is_protected && !has_own && same_access(&given, descriptor)
 }
 
 /// The rule of one walk.

@@ -6,6 +6,7 @@
 //!
 //! Invariant: what could not be looked at is in the facts or in the error, never taken for absent.
 
+mod astray;
 #[cfg(windows)]
 mod changes;
 #[cfg(windows)]
@@ -27,6 +28,7 @@ mod tools;
 #[cfg(windows)]
 pub mod write_class;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use ringfence_backend::call::CallFailure;
@@ -38,12 +40,12 @@ use ringfence_plan::windows::facts::{
     Capability, Filtering, FirewallPolicy, Installed, LiveSession, Machine, Person, Place,
     PlaceName, Ports, Reached, Volume, WindowsFacts, WindowsRoot,
 };
-use ringfence_plan::windows::{WindowsPath, WindowsPathError};
+use ringfence_plan::windows::{WindowsPath, WindowsPathError, closed_paths};
 use ringfence_policy::{AbsolutePath, Policy};
 
 use git::Seen;
 use git_paths::slashed;
-use kept::{NoScans, Scans};
+use kept::{NoScans, Scanned, Scans};
 pub use look::Look;
 use resolve::{Resolution, kind_elsewhere, probe_or_absent, resolve};
 use scan::{Match, Patterns};
@@ -143,14 +145,43 @@ pub fn observe_keeping<L: Look>(
     let search = surroundings.search.clone();
     let mut matches = Vec::new();
     let roots = roots(look, scans, policy, &mut matches)?;
+    let (roots, scanned): (Vec<_>, Vec<_>) = roots.into_iter().unzip();
     let mut facts = unlooked(look, surroundings, roots)?;
     facts.hidden = hidden::observe(look, policy, &matches)?;
     facts.git_references = git_references(look, policy, &home, &git_global, &facts.roots)?;
     facts.tools = tools::directories(look, &search)?;
     facts.shells = tools::shells(look, &search, &facts.tools)?;
     facts.shared_places = objects::shared_places(look, &facts)?;
+    strays(look, scans, policy, &mut facts, scanned)?;
     facts.objects = objects::observe(look, &facts)?;
     Ok(facts)
+}
+
+/// Looks for strays in what the policy closes, and keeps what the walks have found.
+fn strays<L: Look>(
+    look: &mut L,
+    scans: &mut dyn Scans,
+    policy: &Policy,
+    facts: &mut WindowsFacts,
+    scanned: Vec<Option<Scanned>>,
+) -> Result<(), ObserveError> {
+    let closed = closed_paths(policy, facts);
+    let tops: BTreeSet<WindowsPath> = facts.roots.iter().filter_map(WindowsRoot::path).collect();
+    for (index, scan) in scanned.into_iter().enumerate() {
+        let Some(scan) = scan else { continue };
+        let of_root = closed.iter().filter(|path| path.is_below(scan.root()));
+        let closed = astray::Closed {
+            paths: of_root.cloned().collect(),
+            roots: &tops,
+        };
+        let strays = astray::find(look, &scan, &closed)?;
+        if let Some(root) = facts.roots.get_mut(index) {
+            root.astray = strays.found.iter().cloned().collect();
+            root.unread.extend(strays.unread.iter().cloned());
+        }
+        scan.keep(scans, closed.paths, strays);
+    }
+    Ok(())
 }
 
 /// What decides whether `directory` can be a writable root beside those of `policy`: it is the last root of these facts,
@@ -274,13 +305,14 @@ fn roots<L: Look>(
     scans: &mut dyn Scans,
     policy: &Policy,
     matches: &mut Vec<Match>,
-) -> Result<Vec<WindowsRoot>, ObserveError> {
+) -> Result<Vec<(WindowsRoot, Option<Scanned>)>, ObserveError> {
     let patterns = Patterns::compile(policy)?;
     named_roots(policy)
         .map(|named| {
-            let (root, found) = root(look, (scans, &patterns), policy, named)?;
-            matches.extend(found);
-            Ok(root)
+            let (root, scan) = root(look, (scans, &patterns), policy, named)?;
+            let found = scan.iter().flat_map(|scan| &scan.found().matches);
+            matches.extend(found.cloned());
+            Ok((root, scan))
         })
         .collect()
 }
@@ -300,6 +332,7 @@ fn reached<L: Look>(look: &mut L, named: &AbsolutePath) -> Result<WindowsRoot, O
         bare: Vec::new(),
         mounts: Vec::new(),
         outside_links: Vec::new(),
+        astray: Vec::new(),
         unread: Vec::new(),
     };
     let Ok(path) = WindowsPath::from_policy(named) else {
@@ -333,29 +366,30 @@ fn root<L: Look>(
     (scans, patterns): (&mut dyn Scans, &Patterns),
     policy: &Policy,
     named: &AbsolutePath,
-) -> Result<(WindowsRoot, Vec<Match>), ObserveError> {
+) -> Result<(WindowsRoot, Option<Scanned>), ObserveError> {
     let mut fact = reached(look, named)?;
     let Reached::Directory { path: top } = fact.reached.clone() else {
-        return Ok((fact, Vec::new()));
+        return Ok((fact, None));
     };
     fact.anchors.push(anchor(look, policy, &top)?);
     // What no plan accepts is not walked to find that out.
     let is_refused = top.is_drive_root() || policy.home == *named;
     if is_refused {
         fact.unread.push(top);
-        return Ok((fact, Vec::new()));
+        return Ok((fact, None));
     }
-    let found = kept::find(look, scans, &top, patterns)?;
+    let scan = kept::find(look, scans, &top, patterns)?;
+    let found = scan.found();
     for repository in &found.repositories {
         fact.anchors.push(anchor(look, policy, repository)?);
     }
     for directory in &found.bare {
         fact.bare.push(bare(&mut Seen(look), directory)?);
     }
-    fact.mounts = found.mounts;
-    fact.outside_links = found.outside_links;
-    fact.unread = found.unread;
-    Ok((fact, found.matches))
+    fact.mounts.clone_from(&found.mounts);
+    fact.outside_links.clone_from(&found.outside_links);
+    fact.unread.clone_from(&found.unread);
+    Ok((fact, Some(scan)))
 }
 
 /// What git configuration leads to in the roots.

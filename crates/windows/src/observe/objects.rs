@@ -156,6 +156,7 @@ impl Names {
             self.0.insert(path.clone());
         }
         self.0.extend(root.outside_links.iter().cloned());
+        self.0.extend(root.astray.iter().cloned());
         self.0.extend(root.mounts.iter().cloned());
         for anchor in &root.anchors {
             self.0.insert(anchor.path.clone());

@@ -19,7 +19,7 @@ use super::ObserveError;
 use super::look::{Changes, Leads, Listed, ListedKind, Look};
 
 /// As many directories as one scan reads.
-const MAX_DIRECTORIES: usize = 1_000_000;
+pub(crate) const MAX_DIRECTORIES: usize = 1_000_000;
 
 /// What every git directory holds at its top, by which git itself knows one.
 const BARE: [&str; 3] = ["HEAD", "objects", "refs"];

@@ -1,6 +1,8 @@
 //! Attacks on names: deleting, renaming, creating what is guarded (1, 2, 3, 7, 10, 11).
 
-use ringfence_nt::{AccessMask, WriteClass};
+use ringfence_nt::{
+    AccessMask, Ace, AceFlags, Acl, Control, CreatorDescriptor, Dacl, Sid, WriteClass,
+};
 
 use ringfence_nt::fs::{Caller, NewKind, Replace};
 use ringfence_windows_model::operation::{Operation, Shape};
@@ -253,21 +255,83 @@ fn what_the_person_puts_in_place_of_a_protected_name_is_closed_by_the_next_plan(
     }
 }
 
-/// A file of the workspace that the person moves into a protected directory keeps what the root gave it; the directory's
-/// own list is as it was, so no plan sees it. What is copied there, or made there, is closed.
+/// What a move takes into a closed directory: a file, a directory with what it holds, and what a target made with a
+/// list of its own.
+const MOVES: [(&str, &str, &str); 4] = [
+    ("src\\a.rs", ".git\\hooks\\pre-commit", ""),
+    ("scripts", ".git\\hooks\\tools", "\\deep\\run"),
+    ("src\\own", ".git\\own", ""),
+    ("src\\kept", ".aws\\credentials", ""),
+];
+
+/// A file of the workspace that the person moves into a closed directory keeps what the root gave it. The directory's own
+/// list is as it was: the observer tells the stray, and the next plan closes it.
 #[test]
-fn a_file_that_the_person_moves_into_a_protected_directory_stays_writable() {
-    let class = WriteClass::H2;
-    let mut scene = Scene::new(class);
-    let ann = scene.ann.clone();
-    scene.project(&ann.path("ws"), ann.sid);
-    let session = scene.start(&ann, &ann.path("ws"), "").unwrap();
-    let hook = ann.path("ws\\.git\\hooks\\pre-commit");
-    assert!(
-        !can_change(&scene.host.fs, &session.target, class, &hook),
-        "control"
+fn attack_11_what_the_person_moves_into_a_closed_directory_is_closed_by_the_next_plan() {
+    attack(
+        11,
+        "write what the person moved into a protected directory",
+        |class| {
+            let mut scene = Scene::new(class);
+            let ann = scene.ann.clone();
+            scene.project(&ann.path("ws"), ann.sid);
+            scene.host.directory(&ann.path("ws\\scripts"), ann.sid);
+            scene
+                .host
+                .directory(&ann.path("ws\\scripts\\deep"), ann.sid);
+            scene
+                .host
+                .file(&ann.path("ws\\scripts\\deep\\run"), ann.sid);
+            scene.host.file(&ann.path("ws\\src\\kept"), ann.sid);
+            scene.host.directory(&ann.path("ws\\.aws"), ann.sid);
+            let policy = "[filesystem]\ndeny_read = [\"**/.aws\"]\n";
+            let session = scene.start(&ann, &ann.path("ws"), policy).unwrap();
+            let everyone = [
+                Ace::allow(AceFlags::NONE, AccessMask::FILE_ALL_ACCESS, Sid::EVERYONE),
+                Ace::allow(
+                    AceFlags::NONE,
+                    AccessMask::FILE_MODIFY,
+                    session.plan.roots[0].capability,
+                ),
+            ];
+            let own = CreatorDescriptor {
+                dacl: Some(Dacl::Present(Acl::new(everyone.to_vec()))),
+                control: Control::DACL_PROTECTED,
+                ..CreatorDescriptor::default()
+            };
+            let made = ann.path("ws\\src\\own");
+            scene
+                .make(&session, &made, NewKind::File, Some(&own))
+                .unwrap();
+            for (from, to, _) in MOVES {
+                let place = |path: &str| ann.path(&format!("ws\\{path}"));
+                scene.person_moves(&ann, &place(from), &place(to)).unwrap();
+            }
+            let target = &session.target;
+            let is_open = |scene: &Scene| {
+                MOVES.map(|(_, to, below)| {
+                    let path = ann.path(&format!("ws\\{to}{below}"));
+                    can_change(&scene.host.fs, target, class, &path)
+                })
+            };
+            let read = AccessMask::FILE_READ_DATA;
+            let secret = ann.path("ws\\.aws\\credentials");
+            assert_eq!(
+                is_open(&scene),
+                [true; 4],
+                "the control: a move keeps the list"
+            );
+            assert!(
+                opens(&scene.host.fs, target, class, &secret, read),
+                "control"
+            );
+            let again = scene.start(&ann, &ann.path("ws"), policy).unwrap();
+            assert!(!again.done.is_empty(), "control");
+            let is_held = is_open(&scene) == [false; 4]
+                && !opens(&scene.host.fs, target, class, &secret, read);
+            let idle = scene.start(&ann, &ann.path("ws"), policy).unwrap();
+            assert_eq!(idle.done, [], "what is closed is not written again");
+            is_held
+        },
     );
-    replace(&mut scene, class, ".git\\hooks\\pre-commit");
-    let again = scene.start(&ann, &ann.path("ws"), "").unwrap();
-    assert!(can_change(&scene.host.fs, &again.target, class, &hook));
 }

@@ -25,8 +25,22 @@ pub struct WindowsRoot {
     pub mounts: Vec<WindowsPath>,
     /// Files with a name outside this root.
     pub outside_links: Vec<WindowsPath>,
+    /// Objects in closed directories of this root whose list is not exactly what their directory gives.
+    #[serde(default)]
+    pub astray: Vec<WindowsPath>,
     /// Directories that could not be read: what lies in them is not judged.
     pub unread: Vec<WindowsPath>,
+}
+
+impl WindowsRoot {
+    /// The final path, where it is a directory on a drive.
+    #[must_use]
+    pub fn path(&self) -> Option<WindowsPath> {
+        match &self.reached {
+            Reached::Directory { path } => Some(path.clone()),
+            Reached::Absent | Reached::File | Reached::Elsewhere { .. } => None,
+        }
+    }
 }
 
 /// What the name of a root leads to.
