@@ -1,6 +1,6 @@
 //! What one case has found: every check counted, every failure told in one line.
 
-use crate::verdict::Verdict;
+use crate::verdict::{UNKNOWN_CALLS, Verdict};
 
 /// A case that could not be carried through; it fails, whatever it had checked so far.
 #[derive(Debug, thiserror::Error)]
@@ -115,12 +115,11 @@ impl Checks {
 
     /// The attack must succeed without the boundary. A call that this kernel doesn't have is noted instead.
     pub fn control(&mut self, name: &str, verdict: &Verdict) -> Control {
-        let unknown = [libc::ENOSYS, libc::EOPNOTSUPP];
         if let Verdict::Failed { errno, call } = verdict
-            && unknown.contains(errno)
+            && UNKNOWN_CALLS.contains(errno)
         {
             self.note(format!(
-                "{name}: not on this kernel ({call}, error {errno})"
+                "{name}: not on this system ({call}, error {errno})"
             ));
             return Control::Absent;
         }
@@ -141,7 +140,7 @@ impl Checks {
         });
     }
 
-    /// The attack must be refused inside, with EPERM, EACCES, EROFS or one of `also`.
+    /// The attack must be refused inside, with one of [`crate::verdict::DENIALS`] or of `also`.
     pub fn refused(&mut self, name: &str, verdict: &Verdict, also: &[i32]) {
         self.that(name, verdict.refused(also), || {
             format!("must be refused, but: {verdict:?}")

@@ -4,8 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::Refusal;
 use crate::checks::{Context, Failure};
+use crate::finished::program;
 use crate::fixture::Fixture;
+use crate::suite::Needs;
 use crate::verdict::Verdict;
 
 /// The suite's ground.
@@ -52,6 +55,42 @@ impl Ground {
             .parse()
             .unwrap_or(0);
         Ok(ground)
+    }
+
+    /// What this machine has, in a line.
+    #[must_use]
+    pub fn machine(&self) -> String {
+        format!(
+            "user namespaces {}, Landlock ABI {}, uid {}",
+            if self.namespaces {
+                "work"
+            } else {
+                "are refused"
+            },
+            self.landlock,
+            rustix::process::geteuid().as_raw()
+        )
+    }
+
+    /// With what Ringfence refuses to run anything here: on Linux each case says what it needs instead.
+    #[must_use]
+    pub fn unenforced(&self) -> Option<&Refusal> {
+        None
+    }
+
+    /// Why this machine can't run a case with these needs, if it can't.
+    #[must_use]
+    pub fn lacking(&self, needs: Needs) -> Option<&'static str> {
+        match needs {
+            Needs::Full | Needs::Internet if !self.namespaces => {
+                Some("user namespaces are refused on this machine")
+            }
+            Needs::Full | Needs::Internet | Needs::Landlock if self.landlock == 0 => {
+                Some("Landlock is missing on this machine")
+            }
+            Needs::Internet if !self.routes => Some("`ip` is not installed (package iproute2)"),
+            Needs::Full | Needs::Internet | Needs::Landlock | Needs::Nothing => None,
+        }
     }
 
     /// Where fixtures are made.
@@ -114,35 +153,4 @@ fn scratch() -> Result<tempfile::TempDir, Failure> {
                 "no scratch directory can be made: set RINGFENCE_SCRATCH to one that is not below {PRIVATE:?}"
             ))
         })
-}
-
-/// A program of this workspace: named by `variable`, else built now by the cargo that runs the test, else beside it.
-fn program(variable: &str, name: &str, package: &str) -> Result<PathBuf, Failure> {
-    if let Some(path) = std::env::var_os(variable) {
-        return Ok(PathBuf::from(path));
-    }
-    let test = std::env::current_exe().context(|| "finding the test itself".to_owned())?;
-    let directory = test
-        .parent()
-        .and_then(Path::parent)
-        .ok_or_else(|| Failure::Meaningless("the test lies in no target directory".to_owned()))?;
-    if let Some(cargo) = std::env::var_os("CARGO") {
-        let mut command = Command::new(cargo);
-        command.args(["build", "--quiet", "--package", package, "--bin", name]);
-        if directory.ends_with("release") {
-            command.arg("--release");
-        }
-        let status = command.status().context(|| format!("building {name}"))?;
-        if !status.success() {
-            return Err(Failure::Meaningless(format!("{name} does not build")));
-        }
-    }
-    let path = directory.join(name);
-    if path.exists() {
-        return Ok(path);
-    }
-    Err(Failure::Meaningless(format!(
-        "{} is missing: run `cargo build --package {package}`, or set {variable}",
-        path.display()
-    )))
 }

@@ -5,9 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::cases;
 use crate::checks::{Checks, Failure};
-use crate::ground::Ground;
+use crate::{Ground, cases};
 
 /// What a machine must have for a case to mean something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,15 +92,9 @@ pub fn run(arguments: &[String]) -> u8 {
         }
     };
     say(&format!(
-        "conformance of {}: user namespaces {}, Landlock ABI {}, uid {}",
+        "conformance of {}: {}",
         ground.ringfence.display(),
-        if ground.namespaces {
-            "work"
-        } else {
-            "are refused"
-        },
-        ground.landlock,
-        rustix::process::geteuid().as_raw()
+        ground.machine()
     ));
     let tally = Mutex::new(Tally::default());
     let next = AtomicUsize::new(0);
@@ -115,7 +108,8 @@ pub fn run(arguments: &[String]) -> u8 {
             });
         }
     });
-    summary(&tally.into_inner().unwrap_or_default())
+    let unenforced = ground.unenforced().map(|refusal| refusal.status);
+    summary(&tally.into_inner().unwrap_or_default(), unenforced)
 }
 
 fn enforcement() -> Enforcement {
@@ -125,24 +119,10 @@ fn enforcement() -> Enforcement {
     }
 }
 
-/// Why this machine can't run the case, if it can't.
-fn lacking(ground: &Ground, needs: Needs) -> Option<&'static str> {
-    match needs {
-        Needs::Full | Needs::Internet if !ground.namespaces => {
-            Some("user namespaces are refused on this machine")
-        }
-        Needs::Full | Needs::Internet | Needs::Landlock if ground.landlock == 0 => {
-            Some("Landlock is missing on this machine")
-        }
-        Needs::Internet if !ground.routes => Some("`ip` is not installed (package iproute2)"),
-        Needs::Full | Needs::Internet | Needs::Landlock | Needs::Nothing => None,
-    }
-}
-
 fn one(ground: &Ground, case: &Case, tally: &Mutex<Tally>) {
     let mut checks = Checks::default();
     let mut broken = None;
-    if let Some(reason) = lacking(ground, case.needs) {
+    if let Some(reason) = ground.lacking(case.needs) {
         if enforcement() == Enforcement::Must {
             broken = Some(format!("RINGFENCE_MUST_ENFORCE=full, and {reason}"));
         } else {
@@ -176,7 +156,17 @@ fn report(case: &Case, checks: &Checks, broken: Option<&str>, tally: &Mutex<Tall
     let failed = broken.is_some() || !checks.failures().is_empty();
     if let (false, Some(reason)) = (failed, checks.skipped()) {
         tally.skipped += 1;
-        say(&format!("test {} ... SKIPPED: {reason}", case.name));
+        let controls = match checks.passed() {
+            0 => String::new(),
+            controls => format!(" ({controls} controls hold)"),
+        };
+        say(&format!(
+            "test {} ... SKIPPED: {reason}{controls}",
+            case.name
+        ));
+        for note in checks.notes() {
+            say(&format!("    note: {note}"));
+        }
         return;
     }
     let verdict = if failed { "FAILED" } else { "ok" };
@@ -202,7 +192,9 @@ fn report(case: &Case, checks: &Checks, broken: Option<&str>, tally: &Mutex<Tall
     }
 }
 
-fn summary(tally: &Tally) -> u8 {
+/// Prints what came of it, and gives the exit status. `unenforced` is the status with which Ringfence refuses to run on
+/// this machine, where the controls ran alone.
+fn summary(tally: &Tally, unenforced: Option<u8>) -> u8 {
     if !tally.failed.is_empty() {
         say(&format!("failed: {}", tally.failed.join(" ")));
     }
@@ -226,7 +218,16 @@ fn summary(tally: &Tally) -> u8 {
         tally.checks,
         tally.notes
     ));
-    u8::from(!tally.failed.is_empty())
+    match unenforced {
+        _ if !tally.failed.is_empty() => 1,
+        Some(status) if enforcement() == Enforcement::Must => {
+            say(&format!(
+                "conformance: NOT ENFORCED: the controls ran alone, and RINGFENCE_MUST_ENFORCE=full (status {status})"
+            ));
+            status
+        }
+        Some(_) | None => 0,
+    }
 }
 
 fn chain(failure: &Failure) -> String {

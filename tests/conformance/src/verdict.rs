@@ -5,6 +5,20 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Error numbers that are a refusal whatever was tried.
+#[cfg(unix)]
+pub const DENIALS: &[i32] = &[libc::EPERM, libc::EACCES, libc::EROFS];
+/// `ERROR_ACCESS_DENIED` alone: every other code has to be named by its case.
+#[cfg(windows)]
+pub const DENIALS: &[i32] = &[5];
+
+/// Error numbers by which a system says that it does not have the call.
+#[cfg(unix)]
+pub const UNKNOWN_CALLS: &[i32] = &[libc::ENOSYS, libc::EOPNOTSUPP];
+/// `ERROR_INVALID_FUNCTION`, `ERROR_NOT_SUPPORTED`, `ERROR_CALL_NOT_IMPLEMENTED`.
+#[cfg(windows)]
+pub const UNKNOWN_CALLS: &[i32] = &[1, 50, 120];
+
 /// The result of one attack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "kebab-case")]
@@ -15,7 +29,7 @@ pub enum Verdict {
         #[serde(default)]
         detail: String,
     },
-    /// The kernel refused a call with EPERM, EACCES or EROFS.
+    /// The system refused a call with one of [`DENIALS`].
     Denied {
         /// The error number.
         errno: i32,
@@ -29,9 +43,9 @@ pub enum Verdict {
         /// The call that failed, or what was wrong.
         call: String,
     },
-    /// The attack's process was ended by a signal.
+    /// The attack's process was ended by a signal, or on Windows by an exception.
     Crashed {
-        /// Its number.
+        /// Its number or code.
         signal: i32,
     },
     /// The attack's process ended without saying anything.
@@ -68,7 +82,7 @@ impl Verdict {
         match outcome {
             Ok(detail) => Self::Succeeded { detail },
             Err(Stopped { call, errno }) => {
-                if [libc::EPERM, libc::EACCES, libc::EROFS].contains(&errno) {
+                if DENIALS.contains(&errno) {
                     Self::Denied { errno, call }
                 } else {
                     Self::Failed { errno, call }
@@ -83,7 +97,7 @@ impl Verdict {
         matches!(self, Self::Succeeded { .. })
     }
 
-    /// Whether the kernel refused it: EPERM, EACCES, EROFS, or one of the numbers that `also` names for this row.
+    /// Whether the system refused it: one of [`DENIALS`], or one of the numbers that `also` names for this row.
     #[must_use]
     pub fn refused(&self, also: &[i32]) -> bool {
         match self {

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    #[cfg(unix)]
     ringfence_conformance_tests::signals::reset();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     ExitCode::from(ringfence_conformance_tests::suite::run(&arguments))

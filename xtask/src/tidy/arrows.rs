@@ -90,7 +90,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ringfence-bench-limit", &[]),
     (
         "ringfence-conformance-tests",
-        &["ringfence-plan", "ringfence-policy"],
+        &["ringfence-plan", "ringfence-policy", "ringfence-windows"],
     ),
     (
         "ringfence-golden-tests",

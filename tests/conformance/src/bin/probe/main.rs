@@ -4,30 +4,44 @@
 //! process of its own, and prints one line each, so that one crash never hides another result.
 //! Invariant: the exit status says nothing; what isn't printed has not been tried.
 
-#![expect(
-    unsafe_code,
-    reason = "an attack is a system call as it is; wrappers would refuse the hostile forms"
+#![cfg_attr(
+    unix,
+    expect(
+        unsafe_code,
+        reason = "an attack is a system call as it is; wrappers would refuse the hostile forms"
+    )
 )]
 
+#[cfg(unix)]
 mod calls;
+#[cfg(unix)]
 mod egress;
+#[cfg(unix)]
 mod internet;
+#[cfg(unix)]
 mod kernel;
+#[cfg(unix)]
 mod load;
+#[cfg(unix)]
 mod reads;
+#[cfg(unix)]
 mod sockets;
+#[cfg(unix)]
 mod unix;
+#[cfg(windows)]
+mod windows;
+#[cfg(unix)]
 mod wrappers;
+#[cfg(unix)]
 mod writes;
 
-use std::ffi::{CString, OsString};
-use std::os::unix::ffi::OsStringExt;
-use std::os::unix::process::ExitStatusExt;
+use std::ffi::OsString;
 use std::process::{Command, Stdio};
 
+use ringfence_conformance_tests::finished::crash;
 use ringfence_conformance_tests::verdict::{Stopped, Verdict};
-use ringfence_conformance_tests::write_calls::write_call;
 
+#[cfg(unix)]
 use crate::calls::Outcome;
 
 fn main() {
@@ -41,9 +55,16 @@ fn main() {
     let words: Vec<OsString> = arguments.collect();
     match name.as_str() {
         "batch" => batch(&words),
+        #[cfg(unix)]
         "deny-userns" | "deny-landlock" => wrappers::run(&name, &words),
+        #[cfg(unix)]
         "internet" => internet::run(&words),
+        #[cfg(windows)]
+        "exit" | "copy" => windows::behave(&name, &words),
+        #[cfg(unix)]
         _ => print(&Verdict::of(attack(&name, words))),
+        #[cfg(windows)]
+        _ => print(&Verdict::of(windows::attack(&name, &words))),
     }
 }
 
@@ -55,7 +76,13 @@ fn print(verdict: &Verdict) {
     let _ = output.flush();
 }
 
+#[cfg(unix)]
 fn attack(name: &str, words: Vec<OsString>) -> Outcome {
+    use std::ffi::CString;
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use ringfence_conformance_tests::write_calls::write_call;
+
     let words: Vec<CString> = words
         .into_iter()
         .map(|word| {
@@ -87,12 +114,18 @@ fn batch(words: &[OsString]) {
 }
 
 fn run_alone(attack: &[String]) -> Verdict {
-    let output = Command::new("/proc/self/exe")
-        .args(attack)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output();
-    let output = match output {
+    #[cfg(unix)]
+    let program = Ok(std::path::PathBuf::from("/proc/self/exe"));
+    #[cfg(windows)]
+    let program = std::env::current_exe();
+    let start = |program| {
+        Command::new(program)
+            .args(attack)
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+    };
+    let output = match program.and_then(start) {
         Ok(output) => output,
         Err(error) => {
             return Verdict::Failed {
@@ -101,7 +134,7 @@ fn run_alone(attack: &[String]) -> Verdict {
             };
         }
     };
-    if let Some(signal) = output.status.signal() {
+    if let Some(signal) = crash(output.status) {
         return Verdict::Crashed { signal };
     }
     let text = String::from_utf8_lossy(&output.stdout);
