@@ -40,6 +40,7 @@ const CLASSES: &[(&str, Class)] = &[
     ("clock::", Class::NoSystem),
     ("custody::", Class::NoSystem),
     ("load::windows_tests::", Class::PlumbingOnly),
+    ("state::hints::", Class::NoSystem),
     ("digest::", Class::NoSystem),
     ("grants::", Class::NoSystem),
     // Files of the person's, kept and read again.

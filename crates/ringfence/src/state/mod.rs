@@ -533,7 +533,7 @@ mod hints {
     use crate::own_file::{OwnFile, OwnFileError};
     use crate::shortage::cure_of_shortage;
 
-    /// enforced-by-wine: words, and nothing of the system.
+    /// no-system: words alone.
     #[test]
     fn no_hint_names_a_command_of_other_systems() {
         let path = || PathBuf::from(r"C:\Users\ada\AppData\Local\Ringfence\a.json");
